@@ -1,0 +1,143 @@
+"""Mask bundles on disk: packed words in an Orbax checkpoint, and ``metadata.json`` that says what they are.
+
+    DIR/metadata.json      format version, method, model fingerprint, structure, and the SHA-256 of every other file and of itself
+    DIR/words/             Orbax checkpoint, uint16 [layer, words, out] by kernel path
+
+A bundle appears whole or not at all, and is read only after every hash agrees.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxpersona import files
+from jaxpersona.errors import InputError
+from jaxpersona.masks import Masks
+from jaxpersona.models.model import Model
+
+FORMAT_VERSION = 1
+_PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
+
+
+def save_masks(path: str | os.PathLike[str], masks: Masks, metadata: Mapping[str, Any]) -> None:
+    """Writes a bundle under a temporary name and renames it to ``path``.
+
+    Args:
+      path: folder to create; must not exist, or be a bundle, which is replaced.
+      metadata: JSON values to keep beside the masks (``fingerprint`` lets ``load_masks`` refuse another model's).
+
+    Raises:
+      InputError: when ``path`` holds something else or cannot be written.
+    """
+    target = pathlib.Path(path)
+    if target.exists() and not (target / "metadata.json").is_file():
+        raise InputError(f"{target} exists and is no mask bundle; choose another place")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        staged = pathlib.Path(folder) / target.name
+        staged.mkdir()
+        _write_words(staged / "words", masks.words)
+        _write_metadata(staged, masks, metadata)
+        if target.exists():
+            target.rename(pathlib.Path(folder) / "replaced")
+        staged.rename(target)
+
+
+def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks:
+    """Reads a bundle.
+
+    Args:
+      path: the bundle's folder.
+      model: if given, the bundle must have been made for this model's weights.
+
+    Raises:
+      InputError: when the bundle is missing, damaged, of a newer format, or of another model.
+    """
+    folder = pathlib.Path(path)
+    metadata = read_metadata(folder)
+    if model is not None and metadata.get("fingerprint") != model.fingerprint:
+        made_for = metadata.get("model", "another model")
+        raise InputError(f"mask {folder} was made for {made_for} with other weights than {model.name}; discover it again")
+    _check_files(folder, metadata["files"])
+    words = _read_words(folder / "words", {path: tuple(entry["words"]) for path, entry in metadata["kernels"].items()})
+    rows = tuple((path, entry["rows"]) for path, entry in metadata["kernels"].items())
+    return Masks(words, rows, tuple(metadata["others"]))
+
+
+def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """A bundle's metadata, after its own checksum and format version were checked."""
+    path = folder / "metadata.json"
+    if not path.is_file():
+        raise InputError(f"{folder} is no mask bundle (metadata.json is missing); give DIR/masks/PERSONA of a run")
+    try:
+        metadata = json.loads(path.read_text())
+        checksum = metadata.pop("checksum")
+    except (ValueError, KeyError, AttributeError):
+        raise InputError(f"{path}: damaged (not the JSON that was written); discover the masks again") from None
+    if metadata.get("format_version") != FORMAT_VERSION:
+        found = metadata.get("format_version")
+        raise InputError(f"{path}: format version {found}, this jaxpersona reads {FORMAT_VERSION}; update or discover again")
+    if checksum != _checksum(metadata):
+        raise InputError(f"{path}: damaged (checksum differs); discover the masks again")
+    return metadata
+
+
+def _write_metadata(folder: pathlib.Path, masks: Masks, metadata: Mapping[str, Any]) -> None:
+    contents = {
+        **metadata,
+        "format_version": FORMAT_VERSION,
+        "kept": masks.kept(),
+        "kernels": {path: {"rows": rows, "words": list(masks.words[path].shape)} for path, rows in masks.rows},
+        "others": list(masks.others),
+        "files": {name: files.sha256(folder / name) for name in _listing(folder)},
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+    contents["checksum"] = _checksum(contents)
+    files.write_atomically(folder / "metadata.json", json.dumps(contents, indent=1) + "\n")
+
+
+def _checksum(metadata: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+
+
+def _listing(folder: pathlib.Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path != folder / "metadata.json")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _check_files(folder: pathlib.Path, expected: Mapping[str, str]) -> None:
+    for name, digest in expected.items():
+        if not (folder / name).is_file():
+            raise InputError(f"mask bundle {folder}: {name} is missing; copy the whole folder or discover the masks again")
+        if files.sha256(folder / name) != digest:
+            raise InputError(f"mask bundle {folder}: {name} is damaged (SHA-256 differs); discover the masks again")
+
+
+def _write_words(folder: pathlib.Path, words: Mapping[str, jax.Array]) -> None:
+    import orbax.checkpoint as ocp  # takes most of a second to import
+
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder.absolute(), dict(words))
+    except (OSError, ValueError, RuntimeError) as error:
+        if shutil.disk_usage(folder.parent).free < sum(array.nbytes for array in words.values()):
+            raise InputError(f"no space left on the disk of {folder.parent.parent}; free some and run again") from None
+        raise InputError(f"masks could not be written to {folder.parent.parent} ({str(error).splitlines()[0]})") from None
+
+
+def _read_words(folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+    import orbax.checkpoint as ocp
+
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = {path: jax.ShapeDtypeStruct(shape, jnp.uint16, sharding=device) for path, shape in shapes.items()}
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), target)

@@ -1,0 +1,113 @@
+"""What all commands share: parsing, one-line errors, exit status, progress bars."""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from jaxpersona import files
+from jaxpersona.errors import InputError, nearest
+
+Report = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all)."""
+
+
+def run(command: str, config_class: type, main: Callable[[Any], None], argv: Sequence[str] | None = None) -> None:
+    """Parses the command line into ``config_class`` and runs ``main``; never returns.
+
+    Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted.
+    """
+    try:
+        config = parse(command, config_class, argv)
+        _use_compilation_cache()
+        main(config)
+    except InputError as error:
+        _leave(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _leave("interrupted: nothing was written; run the same command again", 130)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _leave(f"error: {error.strerror or error}{where}", 2)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _leave(f"error: out of memory ({str(error).splitlines()[0]}); use --model.dtype bfloat16 or a smaller model", 2)
+    sys.exit(0)
+
+
+def _leave(message: str, status: int) -> None:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def parse(command: str, config_class: type, argv: Sequence[str] | None = None) -> Any:
+    """The configuration from ``--config FILE.yaml`` and options, which overrule the file; every key is an option.
+
+    Raises:
+      InputError: for an unknown key (with the nearest known one), a wrong type, or an unreadable file.
+    """
+    parser = jsonargparse.ArgumentParser(
+        prog=f"python -m jaxpersona.{command}", description=_summary(config_class), exit_on_error=False
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_class_arguments(config_class)
+    try:
+        values = parser.instantiate(parser.parse_args(argv))
+    except jsonargparse.ArgumentError as error:
+        raise InputError(_explain(str(error), parser)) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"the YAML does not parse ({error})") from None
+    return config_class(**{field.name: values[field.name] for field in dataclasses.fields(config_class)})
+
+
+def _summary(config_class: type) -> str:
+    return (config_class.__doc__ or "").splitlines()[0]
+
+
+def _explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
+    """jsonargparse's message in one line, with the nearest option where one is unknown."""
+    known = [option.removeprefix("--") for action in parser._actions for option in action.option_strings if len(option) > 2]
+    group = re.search(r"Group '(.+?)' does not accept option '(.+?)'", message)
+    if group:
+        unknown = ".".join(group.groups())
+        return f"unknown config key {unknown!r}; {nearest(unknown, known)}"
+    argument = re.search(r"unrecognized arguments: (?:--)?([^ =]+)", message)
+    if argument:
+        return f"unknown option {argument[1]!r}; {nearest(argument[1], known)}"
+    key, given = re.search(r'Parser key "(.+?)"', message), re.search(r"(?:Given value|Got value): (.*)", message)
+    if key and given:
+        wanted = " or ".join(re.findall(r"Expected an? (.+?)(?:\. Got|$)", message, re.MULTILINE))
+        for words, plain in (("<class '", ""), ("'>", ""), ("typing.Literal", "one of "), ("NoneType", "null")):
+            wanted = wanted.replace(words, plain)
+        return f"config key {key[1]!r} is {given[1]!r}; expected {wanted}"
+    return message
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled code between runs, so that the second run of a command starts fast."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
+
+
+@contextmanager
+def progress_bars() -> Iterator[Report]:
+    """A bar for each stage on standard error; plain when that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield report

@@ -1,0 +1,160 @@
+"""The commands' configurations: frozen dataclasses whose fields are the YAML keys and the command-line options."""
+
+import dataclasses
+from typing import Literal
+
+from jaxpersona.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """Which language model.
+
+    Args:
+      name: smollm2-135m-instruct, a Hugging Face folder, a .gguf file, or a hub repository OWNER/NAME
+      dtype: of parameters and computation; auto is float32 on CPU and bfloat16 on GPU and TPU
+    """
+
+    name: str = "smollm2-135m-instruct"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Which persona pairs, and as what text the model reads them.
+
+    Args:
+      source: builtin:NAME, or a .csv or .jsonl file with question, matching, not_matching (or question, A, B, matching)
+      split: train, validation or test, for data with a column split; null is train for built-in sets and all rows of a file
+      num_samples: number of calibration pairs, drawn with the seed
+      max_length: longer texts are cut at this many tokens
+      text: chat (the model's template), prompt_response, response (answers alone) or raw (joined as is, no special tokens)
+      personas: names of the persona of the matching answers and of its opposite
+    """
+
+    source: str = "builtin:wealth"
+    split: str | None = None
+    num_samples: int = 128
+    max_length: int = 512
+    text: Literal["chat", "prompt_response", "response", "raw"] = "chat"
+    personas: tuple[str, str] = ("seek", "reject")
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise InputError(f"data.num_samples is {self.num_samples}; give at least 1")
+        if self.max_length < 2:
+            raise InputError(f"data.max_length is {self.max_length}; give at least 2")
+        for name in self.personas:
+            if not name.replace("_", "").replace("-", "").isalnum():
+                raise InputError(f"data.personas: {name!r} cannot name a folder; use letters, digits, - and _")
+        if self.personas[0] == self.personas[1] or "none" in self.personas:
+            raise InputError(f"data.personas {list(self.personas)}: give two different names other than none")
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodOptions:
+    """How weights are scored, and how many are kept.
+
+    Args:
+      name: wanda, or the controls magnitude and random
+      sparsity: share of every output's weights that is removed, in [0, 1)
+      activation: activation strength in the score of wanda, abs (mean of |h|, the default) or rms
+      select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
+      overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
+      max_perplexity_increase: damage budget, for methods that have one; wanda, magnitude and random have none
+    """
+
+    name: str = "wanda"
+    sparsity: float | None = None
+    activation: str | None = None
+    select: str | None = None
+    overrides: dict[str, float] | None = None
+    max_perplexity_increase: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TextOptions:
+    """Neutral text on which perplexity is measured before and after masking.
+
+    Args:
+      text: builtin:neutral, or a UTF-8 text file such as the WikiText-2 test split
+      max_tokens: how much of it is read; 0 skips the measurement
+    """
+
+    text: str = "builtin:neutral"
+    max_tokens: int = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscoverConfig:
+    """Finds the masks of the two personas of a set of contrastive pairs.
+
+    Args:
+      model: which language model
+      data: which persona pairs
+      method: how weights are scored
+      perplexity: what the damage of a mask is measured on
+      protocol: experimental choices; strict is token-weighted statistics without padding and BOS, exact K, deterministic ties
+      seed: of sampling pairs and of methods that draw
+      output_dir: folder for the masks and run.json
+      overwrite: replace the run that output_dir already holds
+    """
+
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    method: MethodOptions = dataclasses.field(default_factory=MethodOptions)
+    perplexity: TextOptions = dataclasses.field(default_factory=TextOptions)
+    protocol: Literal["strict"] = "strict"
+    seed: int = 42
+    output_dir: str = "runs/latest"
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateConfig:
+    """Answers prompts under a persona of a run.
+
+    Args:
+      run: folder of a discover run
+      persona: name of one of its personas, or none for the model as it is
+      prompt: what to answer
+      gamma: share of its strength a removed weight keeps, in [0, 1)
+      max_new_tokens: at most this many tokens an answer
+      temperature: 0 takes the likeliest token
+      top_k: draw only from the k likeliest tokens; 0 means all
+      top_p: draw only from the likeliest tokens that together reach this probability
+      chat: put prompts into the model's chat template
+      system: system text before the prompt
+      dtype: of parameters and computation
+      seed: of sampling
+    """
+
+    run: str
+    prompt: str
+    persona: str = "none"
+    gamma: float = 0.0
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    chat: bool = True
+    system: str = ""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class PerplexityConfig:
+    """Measures a model's perplexity, the check that it was loaded right.
+
+    Args:
+      model: which language model
+      text: builtin:neutral, or a UTF-8 text file such as the WikiText-2 test split
+      max_tokens: how much of it is read
+      window: tokens a window; each token is predicted from those before it in its window
+    """
+
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    text: str = "builtin:neutral"
+    max_tokens: int = 4096
+    window: int = 512

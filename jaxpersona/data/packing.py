@@ -1,0 +1,106 @@
+"""Token batches of one shape: several pairs in a row, both answers of a pair behind one copy of their prompt.
+
+A row reads [prefix 1 | matching 1 | not matching 1 | prefix 2 | ...]. A token sees earlier tokens of its own pair that are
+prefix or of its own answer; positions restart where an answer does. What the model computes for each text is what it computes
+for that text alone, a prompt costs one pass instead of two, and one shape means one compilation.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.data.text import TokenizedPair
+
+PREFIX, MATCHING, NOT_MATCHING = 0, 1, 2
+_STEP = 64
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Packed rows, all int32 [B, T] but ``weights``.
+
+    Attributes:
+      tokens: token ids, 0 where nothing is.
+      positions: position of each token within its own text.
+      pair: index of the pair a token belongs to, -1 where nothing is.
+      branch: ``PREFIX``, ``MATCHING`` or ``NOT_MATCHING``.
+      weights: float32 [2, B, T], whether a token counts for the persona (0) and for its opposite (1). The prefix counts for both;
+        padding and BOS never count.
+    """
+
+    tokens: np.ndarray | jax.Array
+    positions: np.ndarray | jax.Array
+    pair: np.ndarray | jax.Array
+    branch: np.ndarray | jax.Array
+    weights: np.ndarray | jax.Array
+
+    def visible(self) -> jax.Array:
+        """Bool [B, T, T]: whether the token at axis 1 may attend to the one at axis 2."""
+        query_pair, key_pair = self.pair[:, :, None], self.pair[:, None, :]
+        query_branch, key_branch = self.branch[:, :, None], self.branch[:, None, :]
+        order = jnp.arange(self.tokens.shape[1])
+        same_text = (query_pair == key_pair) & ((key_branch == PREFIX) | (key_branch == query_branch))
+        return same_text & (order[:, None] >= order) & (key_pair >= 0)
+
+
+def pack(
+    pairs: Sequence[TokenizedPair], bos_id: int | None, row_length: int = 512, batch_tokens: int = 4096, row_multiple: int = 1
+) -> list[Batch]:
+    """Packs pairs into batches that all have the same shape.
+
+    Args:
+      bos_id: token that never counts where it starts a text.
+      row_length: tokens a row; longer if a pair needs it, shorter if all pairs fit into less. Always a multiple of 64.
+      batch_tokens: upper bound of tokens a batch (at least ``row_multiple`` rows).
+      row_multiple: batches have a multiple of this many rows (the number of devices that share them).
+    """
+    longest = max(len(pair) for pair in pairs)
+    length = max(longest, min(row_length, sum(len(pair) for pair in pairs)))
+    length = -(-length // _STEP) * _STEP
+    rows = _first_fit(pairs, length)
+    most = max(1, batch_tokens // (length * row_multiple))
+    heights = [height * row_multiple for height in range((most + 1) // 2, most + 1)]
+    height = min(heights, key=lambda height: (-len(rows) % height, -height))  # fewest empty rows, then fewest batches
+    starts = range(0, len(rows), height)
+    return [_fill(pairs, rows[start : start + height], height, length, bos_id) for start in starts]
+
+
+def _first_fit(pairs: Sequence[TokenizedPair], length: int) -> list[list[int]]:
+    """Indices of the pairs in each row: longest first, each into the first row with room."""
+    rows, free = [], []
+    for index in sorted(range(len(pairs)), key=lambda i: (-len(pairs[i]), i)):
+        size = len(pairs[index])
+        row = next((r for r, room in enumerate(free) if room >= size), len(rows))
+        if row == len(rows):
+            rows.append([])
+            free.append(length)
+        rows[row].append(index)
+        free[row] -= size
+    return rows
+
+
+def _fill(pairs: Sequence[TokenizedPair], rows: list[list[int]], height: int, length: int, bos_id: int | None) -> Batch:
+    tokens, positions, branch = (np.zeros((height, length), np.int32) for _ in range(3))
+    owner = np.full((height, length), -1, np.int32)
+    weights = np.zeros((2, height, length), np.float32)
+    for r, row in enumerate(rows):
+        at = 0
+        for index in row:
+            pair, start = pairs[index], at
+            for kind, ids in enumerate((pair.prefix, pair.matching, pair.not_matching)):
+                span = slice(at, at + len(ids))
+                offset = 0 if kind == PREFIX else len(pair.prefix)
+                tokens[r, span], branch[r, span], owner[r, span] = ids, kind, index
+                positions[r, span] = offset + np.arange(len(ids))
+                weights[:, r, span] = [[kind != NOT_MATCHING], [kind != MATCHING]]
+                at += len(ids)
+            # A BOS can start only a text: the pair's first token, or each answer's where the prefix is empty.
+            starts = [start] if pair.prefix else [start, start + len(pair.matching)]
+            for first in starts:
+                if first < length and tokens[r, first] == bos_id:
+                    weights[:, r, first] = 0
+    return Batch(tokens, positions, owner, branch, weights)

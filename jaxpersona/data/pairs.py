@@ -1,0 +1,60 @@
+"""The pair schema: one prompt with the answer of the persona and the answer of its opposite."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A contrastive example.
+
+    Attributes:
+      prompt: the question; may be empty (then the answers stand alone).
+      matching: the persona's answer.
+      not_matching: the opposite answer.
+      system: system text before the prompt, or empty.
+    """
+
+    prompt: str
+    matching: str
+    not_matching: str
+    system: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs(Sequence[Pair]):
+    """A sequence of pairs and the data spec they came from."""
+
+    source: str
+    items: tuple[Pair, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Pairs": ...
+    def __getitem__(self, index: int | slice) -> "Pair | Pairs":
+        return self.items[index] if isinstance(index, int) else dataclasses.replace(self, items=self.items[index])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.items)
+
+    def sample(self, count: int, seed: int = 42) -> "Pairs":
+        """``count`` pairs drawn without replacement, in their original order; all of them if there are no more."""
+        if count >= len(self):
+            return self
+        chosen = np.random.default_rng(seed).choice(len(self), size=count, replace=False)
+        return dataclasses.replace(self, items=tuple(self.items[i] for i in sorted(chosen)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the contents, whatever file they came from."""
+        rows = [dataclasses.astuple(pair) for pair in self]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

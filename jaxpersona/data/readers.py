@@ -1,0 +1,125 @@
+"""Reads pairs by data spec: ``builtin:NAME``, a ``.csv`` or a ``.jsonl`` file. Errors name file, row and column."""
+
+import csv
+import importlib.resources
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxpersona.data.pairs import Pair, Pairs
+from jaxpersona.errors import InputError, nearest
+
+BUILTIN = ("extraversion", "feeling", "intuition", "perceiving", "power", "wealth")
+SPLITS = ("train", "validation", "test")
+_ALIASES = {
+    "prompt": "question",
+    "answer_matching_behavior": "matching",
+    "answer_not_matching_behavior": "not_matching",
+}
+_WANTED = "'question, matching, not_matching' or 'question, A, B, matching' (and optionally 'system')"
+
+
+def load_pairs(source: str, split: str | None = None) -> Pairs:
+    """Reads persona pairs.
+
+    Args:
+      source: ``builtin:wealth`` (or another built-in set), or the path of a ``.csv`` or ``.jsonl`` file with the columns
+        ``question, matching, not_matching`` or ``question, A, B, matching`` (matching is A or B), and optionally ``system``.
+      split: keep only rows whose ``split`` column says so (train, validation, test). Built-in sets have one; default train for
+        them, everything for files.
+
+    Raises:
+      InputError: naming file, row and column, when something is missing or malformed.
+    """
+    if source.startswith("builtin:"):
+        name = source.removeprefix("builtin:")
+        if name not in BUILTIN:
+            raise InputError(f"data.source {source!r}: no built-in set of that name; {nearest(name, BUILTIN)}")
+        path = importlib.resources.files("jaxpersona.data") / "builtin" / f"{name}.jsonl"
+        return _read(source, pathlib.Path(str(path)), split or "train")
+    path = pathlib.Path(source).expanduser()
+    if path.suffix not in _READERS:
+        raise InputError(f"data.source {source!r} is neither builtin:NAME nor a .csv or .jsonl file")
+    if not path.is_file():
+        raise InputError(f"data file {source} does not exist")
+    return _read(source, path, split)
+
+
+def _read(source: str, path: pathlib.Path, split: str | None) -> Pairs:
+    if split is not None and split not in SPLITS:
+        raise InputError(f"data.split {split!r} is unknown; {nearest(split, SPLITS)}")
+    try:
+        rows = list(_READERS[path.suffix](path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
+    if split is not None:
+        rows = [(where, row) for where, row in rows if _text(row, "split", where) == split]
+    if not rows:
+        raise InputError(f"{path}: no rows" + (f" in split {split!r}" if split else "") + "; give at least one pair")
+    return Pairs(source, tuple(_pair(row, where) for where, row in rows))
+
+
+def _read_csv(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rows of a CSV file with a header; fields may hold newlines. Yields ("file: row 3 (line 7)", row)."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        if not reader.fieldnames:
+            raise InputError(f"{path}: the file is empty; it needs a header and the columns {_WANTED}")
+        _check_columns({_ALIASES.get(name, name) for name in reader.fieldnames}, str(path))
+        number = 0
+        try:
+            for number, row in enumerate(reader, start=1):
+                where = f"{path}: row {number} (line {reader.line_num})"
+                if None in row:
+                    raise InputError(f"{where}: more fields than the header has; quote text that holds commas")
+                yield where, row
+        except csv.Error as error:
+            raise InputError(f"{path}: row {number + 1} (line {reader.line_num}): {error}") from None
+
+
+def _read_jsonl(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """One JSON object a line; blank lines are passed over."""
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}: line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+            if not isinstance(row, dict):
+                raise InputError(f"{where}: expected a JSON object with {_WANTED}")
+            _check_columns({_ALIASES.get(name, name) for name in row}, where)
+            yield where, row
+
+
+_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl}
+
+
+def _check_columns(names: set[str], where: str) -> None:
+    wanted = {"question", "A", "B", "matching"} if {"A", "B"} & names else {"question", "matching", "not_matching"}
+    missing = sorted(wanted - names)
+    if missing:
+        found = ", ".join(sorted(names))
+        raise InputError(f"{where}: column {missing[0]!r} is missing (found: {found}); expected {_WANTED}")
+
+
+def _pair(row: Mapping[str, Any], where: str) -> Pair:
+    row = {_ALIASES.get(name, name): value for name, value in row.items()}
+    prompt, system = _text(row, "question", where), row.get("system") or ""
+    if "A" not in row:
+        return Pair(prompt, _text(row, "matching", where), _text(row, "not_matching", where), system)
+    letter = _text(row, "matching", where).strip()
+    if letter not in ("A", "B"):
+        raise InputError(f"{where}, column 'matching': {letter!r} is neither A nor B")
+    other = "B" if letter == "A" else "A"
+    return Pair(prompt, _text(row, letter, where), _text(row, other, where), system)
+
+
+def _text(row: Mapping[str, Any], column: str, where: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}, column {column!r}: empty or not text")
+    return value

@@ -1,0 +1,97 @@
+"""Command: finds the masks of two personas and writes them.
+
+python -m jaxpersona.discover --config configs/quickstart.yaml
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jaxpersona import cli
+from jaxpersona.config import DiscoverConfig, MethodOptions
+
+if TYPE_CHECKING:
+    from jaxpersona.discovery import Run
+    from jaxpersona.masks import Masks
+    from jaxpersona.methods import Method
+    from jaxpersona.models.model import Model
+
+
+def main(config: DiscoverConfig) -> None:
+    """Writes ``masks/<persona>/``, ``run.json`` and ``report.html`` into ``config.output_dir``, and prints a summary."""
+    from jaxpersona.data.readers import load_pairs
+    from jaxpersona.discovery import discover
+    from jaxpersona.language_modelling import read_text
+    from jaxpersona.models.model import load_model
+    from jaxpersona.reporting.record import make_record
+    from jaxpersona.reporting.tables import print_summary
+    from jaxpersona.run_folder import staged_run
+    from jaxpersona.timing import timed
+
+    data, seconds = config.data, {}
+    method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
+    with staged_run(config.output_dir, config.overwrite) as staging, cli.progress_bars() as report:
+        with timed(seconds, "load"):
+            model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"))
+        with timed(seconds, "perplexity"):
+            perplexity = _perplexity(model, {"none": None}, text, config.perplexity.max_tokens, report)
+        for value in perplexity.values():
+            print(f"Perplexity of the dense model on {config.perplexity.text}: {value:.2f}")
+        options = {"personas": data.personas, "num_samples": data.num_samples, "text": data.text, "max_length": data.max_length}
+        run = discover(model, pairs, method, **options, seed=config.seed, report=report)
+        seconds |= run.seconds
+        with timed(seconds, "perplexity"):
+            perplexity |= _perplexity(model, run.masks, text, config.perplexity.max_tokens, report)
+        with timed(seconds, "save"):
+            _save_masks(run, staging, report)
+        record = make_record(run, config, perplexity, seconds)
+        _save_record(record, staging)
+    print_summary(record, config.output_dir)
+
+
+def _method(options: MethodOptions) -> Method:
+    from jaxpersona import methods
+
+    settings = dict(vars(options))
+    return methods.by_name(settings.pop("name"), **settings)
+
+
+def _perplexity(
+    model: Model, masks: Mapping[str, Masks | None], text: str, max_tokens: int, report: cli.Report
+) -> dict[str, float]:
+    """Perplexity of the model under each mask (None: as it is), by name; empty when ``max_tokens`` is 0."""
+    from jaxpersona.language_modelling import perplexity, windows
+    from jaxpersona.masks import apply_mask
+
+    if max_tokens == 0:
+        return {}
+    tokens, found = windows(model, text, max_tokens), {}
+    for name, mask in masks.items():
+        params = model.params if mask is None else apply_mask(model.params, mask)
+        found[name] = perplexity(model, params, tokens, functools.partial(report, f"perplexity, {name}"))
+    return found
+
+
+def _save_masks(run: Run, folder: pathlib.Path, report: cli.Report) -> None:
+    from jaxpersona.bundle import save_masks
+    from jaxpersona.reporting.record import bundle_metadata
+
+    for number, (persona, masks) in enumerate(run.masks.items(), start=1):
+        save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
+        report("save", number, len(run.masks))
+
+
+def _save_record(record: dict[str, Any], folder: pathlib.Path) -> None:
+    from jaxpersona.files import write_atomically
+    from jaxpersona.reporting.html import render
+
+    write_atomically(folder / "report.html", render(record))
+    write_atomically(folder / "run.json", json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run("discover", DiscoverConfig, main)

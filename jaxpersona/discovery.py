@@ -1,0 +1,114 @@
+"""Discovery: pairs -> tokens -> statistics -> masks. The library side of ``python -m jaxpersona.discover``."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+
+import jax
+
+from jaxpersona import pruning, statistics
+from jaxpersona.data.packing import pack
+from jaxpersona.data.pairs import Pair, Pairs
+from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
+from jaxpersona.errors import InputError
+from jaxpersona.masks import Masks
+from jaxpersona.methods import Method, Wanda
+from jaxpersona.models.model import Model
+from jaxpersona.statistics import Statistics
+from jaxpersona.timing import timed
+
+Report = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What discovery found.
+
+    Attributes:
+      model: the model the masks are for.
+      method: how weights were scored.
+      masks: masks by persona name; the persona of the matching answers comes first.
+      statistics: the activation statistics, or None where the method needs none.
+      pairs: the calibration pairs that were used.
+      dropped: number of pairs without any usable answer token.
+      truncated: number of pairs with a text cut at ``max_length``.
+      seed: of everything random.
+      seconds: wall time by stage.
+    """
+
+    model: Model
+    method: Method
+    masks: dict[str, Masks]
+    statistics: Statistics | None
+    pairs: Pairs
+    dropped: int
+    truncated: int
+    seed: int
+    seconds: dict[str, float]
+
+    def scores(self, persona: str) -> dict[str, jax.Array]:
+        """The scores behind a persona's masks, float32 [layer, in, out] by kernel path; computed anew on each call."""
+        index = list(self.masks).index(persona)
+        return pruning.score(self.model.params, self.method, self.statistics, index, self.seed)
+
+
+def discover(
+    model: Model,
+    pairs: Iterable[Pair],
+    method: Method | None = None,
+    *,
+    personas: tuple[str, str] = ("seek", "reject"),
+    num_samples: int = 128,
+    text: TextMode = "chat",
+    max_length: int = 512,
+    seed: int = 42,
+    report: Report = lambda stage, done, total: None,
+) -> Run:
+    """Finds the masks of the two personas of contrastive pairs.
+
+    Args:
+      model: from ``load_model``.
+      pairs: from ``load_pairs``, or any pairs.
+      method: default ``Wanda()``.
+      personas: names of the persona of the matching answers and of its opposite.
+      num_samples: how many pairs to draw, with ``seed``; all if there are fewer.
+      text: what the model reads (see ``data/text.py``).
+      max_length: texts are cut at this many tokens.
+      report: called with (stage, steps done, steps in all).
+
+    Raises:
+      InputError: when no pair is usable, ``max_length`` exceeds the model's positions, or a selector matches nothing.
+    """
+    method = method or Wanda()
+    pairs = pairs if isinstance(pairs, Pairs) else Pairs("python", tuple(pairs))
+    pairs = pairs.sample(num_samples, seed)
+    seconds = {}
+    with timed(seconds, "tokenize"):
+        tokenized, dropped = _usable(model, pairs, text, max_length)
+    found = None
+    if method.needs_statistics:
+        with timed(seconds, "calibrate"):
+            batches = pack(tokenized, model.tokenizer.bos_token_id, row_multiple=len(jax.local_devices()))
+            found = statistics.collect(model, batches, progress=functools.partial(report, "calibrate"))
+    masks = {}
+    with timed(seconds, "mask"):
+        for index, persona in enumerate(personas):
+            masks[persona] = jax.block_until_ready(pruning.prune(model.params, method, found, index, seed))
+            report("mask", index + 1, len(personas))
+    truncated = sum(pair.truncated for pair in tokenized)
+    return Run(model, method, masks, found, pairs, dropped, truncated, seed, seconds)
+
+
+def _usable(model: Model, pairs: Pairs, text: TextMode, max_length: int) -> tuple[list[TokenizedPair], int]:
+    """The tokenized pairs of which both answers differ and neither was cut away, and how many were not."""
+    if max_length > model.config.max_positions:
+        raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")
+    tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
+    usable = [pair for pair in tokenized if pair.matching and pair.not_matching]
+    if not usable:
+        raise InputError(
+            f"{pairs.source}: none of {len(tokenized)} pairs is usable; "
+            f"their answers are equal, or cut off by data.max_length {max_length}"
+        )
+    return usable, len(tokenized) - len(usable)

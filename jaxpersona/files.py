@@ -1,0 +1,36 @@
+"""Where files are cached, and writing so that nobody ever sees half a file."""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+
+import platformdirs
+
+
+def cache_folder() -> pathlib.Path:
+    """The user's cache folder for jaxpersona; the environment variable ``JAXPERSONA_CACHE`` moves it."""
+    folder = os.environ.get("JAXPERSONA_CACHE") or platformdirs.user_cache_dir("jaxpersona")
+    return pathlib.Path(folder).expanduser()
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Hexadecimal SHA-256 of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes ``text`` under a temporary name in the same folder, then renames it to ``path``."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = pathlib.Path(name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise

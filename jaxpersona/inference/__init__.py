@@ -1,0 +1,1 @@
+"""Text from a model under a persona: sampling and the KV-cached decoding loop."""

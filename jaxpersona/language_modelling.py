@@ -1,0 +1,79 @@
+"""Perplexity on neutral text: the check that a model is loaded right, and the measure of what a mask damages."""
+
+import functools
+import importlib.resources
+import math
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.errors import InputError
+from jaxpersona.masks import Params
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.model import Model
+
+BUILTIN_TEXT = "builtin:neutral"
+
+
+def read_text(source: str) -> str:
+    """The text of ``builtin:neutral`` (encyclopaedic prose written for this project) or of a UTF-8 file.
+
+    Raises:
+      InputError: when there is no such file, or it is not text.
+    """
+    if source == BUILTIN_TEXT:
+        return (importlib.resources.files("jaxpersona.data") / "builtin" / "neutral.txt").read_text(encoding="utf-8")
+    path = pathlib.Path(source).expanduser()
+    if not path.is_file():
+        raise InputError(f"text file {source} does not exist; give a file or {BUILTIN_TEXT}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not UTF-8 text (byte {error.start})") from None
+
+
+def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) -> np.ndarray:
+    """The text's first ``max_tokens`` tokens cut into windows, int32 [n, length]; a rest shorter than a window is left out.
+
+    A window starts with BOS where the model's tokenizer starts texts so.
+
+    Raises:
+      InputError: when the text is shorter than one window.
+    """
+    start = model.tokenizer.encode("")[:1]
+    length = min(length, model.config.max_positions)
+    body = length - len(start)
+    ids = model.tokenizer.encode(text, add_special_tokens=False)[: max_tokens // length * body]
+    count = len(ids) // body
+    if not count:
+        raise InputError(f"the text has {len(ids)} tokens, perplexity needs at least {length} (and max_tokens no less)")
+    rows = np.array(ids[: count * body], np.int32).reshape(count, body)
+    return np.concatenate([np.full((count, len(start)), start, np.int32).reshape(count, len(start)), rows], axis=1)
+
+
+def perplexity(
+    model: Model, params: Params, tokens: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
+) -> float:
+    """exp of the mean negative log-likelihood per token, in nats, each token given those before it in its window.
+
+    Args:
+      params: the model's own or masked ones.
+      tokens: int32 [n, length] from ``windows``.
+      progress: called with (windows done, windows in all).
+    """
+    total = 0.0
+    for number, window in enumerate(tokens, start=1):
+        total += float(_window_nll(model.decoder, params, window[None]))
+        progress(number, len(tokens))
+    return math.exp(total / (tokens.shape[0] * (tokens.shape[1] - 1)))
+
+
+@functools.partial(jax.jit, static_argnames="decoder")
+def _window_nll(decoder: Decoder, params: Params, tokens: jax.Array) -> jax.Array:
+    """Summed negative log-likelihood of a window [1, T]'s tokens after the first."""
+    logits = jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1]))
+    picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+    return jnp.sum(jax.nn.logsumexp(logits, axis=-1) - picked)

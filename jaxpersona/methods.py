@@ -1,0 +1,105 @@
+"""The methods: each a small value that says which statistics it needs and how it scores a weight."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax
+
+from jaxpersona import scores
+from jaxpersona.errors import InputError, nearest
+from jaxpersona.selector import Selector, check_sparsity
+
+Moments = Mapping[str, jax.Array]
+"""Statistics [in] of one persona at one layer's site: ``mean_abs``, ``mean``, ``mean_square``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What all methods share: the budget, and where it applies.
+
+    Attributes:
+      sparsity: share of every output's weights that is removed, in [0, 1).
+      select: which modules and layers are masked (see ``selector.py``).
+      overrides: sparsity by selector, as a mapping or (selector, sparsity) pairs; later ones win.
+    """
+
+    sparsity: float = 0.3
+    select: str = "all"
+    overrides: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
+
+    name: ClassVar[str]
+    needs_statistics: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity, "sparsity")
+        Selector(self.select)
+        pairs = self.overrides.items() if isinstance(self.overrides, Mapping) else self.overrides
+        object.__setattr__(self, "overrides", tuple((text, value) for text, value in pairs))  # hashable, for jit
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+        """Importance float32 [in, out] of one layer's kernel [in, out] to a persona; ``key`` serves methods that draw."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanda(Method):
+    """Absolute weight times activation strength (Eq. 3); strength is E|h| (``abs``, Eq. 2) or the root of E h^2 (``rms``)."""
+
+    activation: Literal["abs", "rms"] = "abs"
+    name: ClassVar[str] = "wanda"
+    needs_statistics: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in ("abs", "rms"):
+            raise InputError(f"activation {self.activation!r} of method wanda is unknown; known: abs, rms")
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+        """Eq. 3."""
+        assert moments is not None
+        strength = moments["mean_abs"] if self.activation == "abs" else moments["mean_square"] ** 0.5
+        return scores.wanda(kernel, strength)
+
+
+@dataclasses.dataclass(frozen=True)
+class Magnitude(Method):
+    """Absolute weight, a control that knows no persona: all personas get one and the same mask."""
+
+    name: ClassVar[str] = "magnitude"
+    needs_statistics: ClassVar[bool] = False
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+        """Absolute weight."""
+        return scores.magnitude(kernel)
+
+
+@dataclasses.dataclass(frozen=True)
+class Random(Method):
+    """Seeded noise, a control that knows neither weights nor data: each persona gets its own draw."""
+
+    name: ClassVar[str] = "random"
+    needs_statistics: ClassVar[bool] = False
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+        """Uniform noise."""
+        return scores.random(kernel, key)
+
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (Wanda, Magnitude, Random)}
+
+
+def by_name(name: str, **settings: object) -> Method:
+    """The method called ``name`` with ``settings``; those that are None keep the method's default.
+
+    Raises:
+      InputError: for an unknown method, or a setting it does not have.
+    """
+    if name not in METHODS:
+        raise InputError(f"method.name {name!r} is unknown; {nearest(name, METHODS)}")
+    settings = {key: value for key, value in settings.items() if value is not None}
+    known = {field.name for field in dataclasses.fields(METHODS[name])}
+    for key in settings:
+        if key not in known:
+            raise InputError(f"method {name} has no setting {key!r}; it has: {', '.join(sorted(known))}")
+    return METHODS[name](**settings)  # type: ignore[arg-type]

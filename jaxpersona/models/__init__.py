@@ -1,0 +1,1 @@
+"""One decoder for the whole Llama family: configuration, parameters, tokenizer."""

@@ -1,0 +1,260 @@
+"""The decoder of the Llama family (Llama, Mistral, Qwen, Gemma, SmolLM) in Flax Linen.
+
+State is data: ``params``, ``masks``, ``stats`` and ``cache`` are variable collections of one shape. Kernels are stored (in, out);
+the layers are stacked along a leading axis and run by ``nn.scan``, so compile time does not grow with depth. Module names are
+Hugging Face's.
+
+    logits = decoder.apply({"params": params}, tokens)
+    logits = decoder.apply({"params": params, "masks": bools}, tokens)                 # weights masked out count as 0
+    logits, state = decoder.apply({"params": params}, tokens, mutable=["stats"], ...)  # state["stats"]: see statistics.py
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.models.config import ModelConfig, Rope
+
+Array = jax.Array
+Collect = Callable[[Array, Array], Any]
+"""What to keep of the inputs [B, T, C] of a linear layer, given token weights [P, B, T]."""
+
+
+class Linear(nn.Module):
+    """y = x W + b with W [in, out], and W where the ``masks`` collection says True if that collection is given."""
+
+    features: int
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        if self.has_variable("masks", "kernel"):
+            kernel = jnp.where(self.get_variable("masks", "kernel"), kernel, 0)
+        y = x @ kernel.astype(x.dtype)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+        return y
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm in float32; ``offset`` is 1 for Gemma, whose weights are stored minus one."""
+
+    eps: float
+    offset: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],)).astype(jnp.float32) + self.offset
+        wide = x.astype(jnp.float32)
+        return (wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps) * scale).astype(x.dtype)
+
+
+def rope_frequencies(rope: Rope, head_dim: int) -> np.ndarray:
+    """Angular frequency of each of the head_dim / 2 planes, float32."""
+    frequencies = rope.theta ** (-np.arange(0, head_dim, 2) / head_dim)
+    if rope.kind == "linear":
+        frequencies /= rope.factor
+    elif rope.kind == "frequency_factors":
+        frequencies /= np.asarray(rope.frequency_factors)
+    elif rope.kind == "llama3":
+        turns = rope.original_max_position * frequencies / (2 * np.pi)
+        smooth = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
+        smooth = np.clip(smooth, 0.0, 1.0)
+        frequencies *= (1 - smooth) / rope.factor + smooth
+    return frequencies.astype(np.float32)
+
+
+def rope_tables(rope: Rope, head_dim: int, positions: Array) -> tuple[Array, Array]:
+    """Cosines and sines [B, T, 1, head_dim / 2] for integer positions [B, T]."""
+    angles = positions[..., None, None].astype(jnp.float32) * rope_frequencies(rope, head_dim)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Array, tables: tuple[Array, Array]) -> Array:
+    """Applies the rotary embedding to heads x [B, T, H, head_dim], first half of the channels against the second."""
+    cos, sin = tables
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+def softcap(x: Array, cap: float | None) -> Array:
+    """Squashes x smoothly into (-cap, cap) (Gemma 2); no cap, no change."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
+
+
+class _Block(nn.Module):
+    """Base of attention and MLP: records the inputs of their linear layers in the ``stats`` collection."""
+
+    config: ModelConfig
+    collect: Collect | None = None
+
+    def record(self, site: str, x: Array, weights: Array | None) -> None:
+        if self.collect is not None and weights is not None and self.is_mutable_collection("stats"):
+            self.put_variable("stats", site, self.collect(x, weights))
+
+
+class Attention(_Block):
+    """Grouped-query attention. Sites: ``attn_in`` feeds q, k and v, ``attn_out_in`` feeds o."""
+
+    @nn.compact
+    def __call__(self, x: Array, inputs: dict[str, Any]) -> Array:
+        c = self.config
+        batch, length, _ = x.shape
+        self.record("attn_in", x, inputs["weights"])
+
+        def heads(name: str, count: int) -> Array:
+            return Linear(count * c.head_dim, c.qkv_bias, name=name)(x).reshape(batch, length, count, c.head_dim)
+
+        q, k, v = heads("q_proj", c.num_heads), heads("k_proj", c.num_kv_heads), heads("v_proj", c.num_kv_heads)
+        if c.qk_norm:
+            offset = 1.0 if c.gemma_norms else 0.0
+            q, k = RMSNorm(c.norm_eps, offset, name="q_norm")(q), RMSNorm(c.norm_eps, offset, name="k_norm")(k)
+        q, k = rotate(q, inputs["rope"]), rotate(k, inputs["rope"])
+        k, v = self._cached("k", k, inputs["positions"]), self._cached("v", v, inputs["positions"])
+        mixed = attend(q, k, v, inputs["visible"], c)
+        self.record("attn_out_in", mixed, inputs["weights"])
+        return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed)
+
+    def _cached(self, name: str, new: Array, positions: Array) -> Array:
+        """With a KV cache, writes the new entries at their positions and returns all; without one, returns the new ones."""
+        if not self.has_variable("cache", name):
+            return new
+        rows = jnp.arange(new.shape[0])[:, None]
+        cache = self.get_variable("cache", name)
+        cache = cache.at[rows, positions].set(new.astype(cache.dtype))
+        self.put_variable("cache", name, cache)
+        return cache.astype(new.dtype)
+
+
+def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
+    """Softmax attention, scores in float32. q [B, T, H, D]; k, v [B, S, K, D]; visible bool [B, T, S]. Returns [B, T, H * D]."""
+    batch, length, heads, dim = q.shape
+    q = q.reshape(batch, length, k.shape[2], heads // k.shape[2], dim)
+    scores = jnp.einsum("btkgd,bskd->bkgts", q, k, preferred_element_type=jnp.float32) * config.query_scale
+    scores = softcap(scores, config.attention_softcap)
+    # A finite floor: a row that sees nothing (padding) then averages instead of becoming NaN.
+    scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    shares = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("bkgts,bskd->btkgd", shares, v).reshape(batch, length, heads * dim)
+
+
+class MLP(_Block):
+    """Gated MLP. Sites: ``mlp_in`` feeds gate and up, ``mlp_out_in`` feeds down."""
+
+    @nn.compact
+    def __call__(self, x: Array, inputs: dict[str, Any]) -> Array:
+        c = self.config
+        self.record("mlp_in", x, inputs["weights"])
+        gate = Linear(c.intermediate_size, c.mlp_bias, name="gate_proj")(x)
+        up = Linear(c.intermediate_size, c.mlp_bias, name="up_proj")(x)
+        activated = jax.nn.silu(gate) if c.activation == "silu" else jax.nn.gelu(gate, approximate=True)
+        inner = activated * up
+        self.record("mlp_out_in", inner, inputs["weights"])
+        return Linear(c.hidden_size, c.mlp_bias, name="down_proj")(inner)
+
+
+class Layer(nn.Module):
+    """One decoder layer; ``is_sliding`` (a scalar bool array) chooses window and rope where layers differ."""
+
+    config: ModelConfig
+    collect: Collect | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, is_sliding: Array, inputs: dict[str, Any]) -> tuple[Array, None]:
+        c = self.config
+        if c.sliding_window is not None:
+            inputs = {**inputs, "visible": jnp.where(is_sliding, inputs["visible_local"], inputs["visible"])}
+        if c.local_rope is not None:
+            rope = jax.tree.map(lambda local, full: jnp.where(is_sliding, local, full), inputs["rope_local"], inputs["rope"])
+            inputs = {**inputs, "rope": rope}
+
+        def norm(name: str) -> RMSNorm:
+            return RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0, name=name)
+
+        update = Attention(c, self.collect, name="self_attn")(norm("input_layernorm")(x), inputs)
+        if c.gemma_norms:
+            x = x + norm("post_attention_layernorm")(update)
+            update = MLP(c, self.collect, name="mlp")(norm("pre_feedforward_layernorm")(x), inputs)
+            return x + norm("post_feedforward_layernorm")(update), None
+        x = x + update
+        return x + MLP(c, self.collect, name="mlp")(norm("post_attention_layernorm")(x), inputs), None
+
+
+class Decoder(nn.Module):
+    """Embedding, layers, final norm, head. Computes in the dtype of the embedding."""
+
+    config: ModelConfig
+    collect: Collect | None = None
+
+    def setup(self) -> None:
+        c = self.config
+        self.embed_tokens = nn.Embed(c.vocab_size, c.hidden_size)
+        self.layers = nn.scan(
+            Layer,
+            variable_axes={"params": 0, "masks": 0, "stats": 0, "cache": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),
+            length=c.num_layers,
+        )(c, self.collect)
+        self.norm = RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0)
+        if not c.tied_embeddings:
+            self.lm_head = Linear(c.vocab_size)
+
+    def __call__(self, tokens: Array, **inputs: Any) -> Array:
+        """Logits [B, T, vocab] in float32; arguments as for ``hidden``."""
+        return self.logits(self.hidden(tokens, **inputs))
+
+    def hidden(
+        self, tokens: Array, positions: Array | None = None, visible: Array | None = None, weights: Array | None = None
+    ) -> Array:
+        """Final hidden states [B, T, hidden].
+
+        Args:
+          tokens: int [B, T].
+          positions: int [B, T], default 0, 1, ...; with a ``cache`` collection also the slots that are written.
+          visible: bool [B, T, S], which keys a query may attend to (S = T, or the cache's length), default causal.
+            In sliding-window layers the window, counted in positions, applies on top.
+          weights: float [P, B, T], weight of each token in the statistics of P personas; needs ``mutable=["stats"]``.
+        """
+        c = self.config
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        if visible is None:
+            visible = positions[:, :, None] >= positions[:, None, :]
+        x = self.embed_tokens(tokens)
+        if c.gemma_norms:
+            x = x * jnp.asarray(c.hidden_size**0.5, x.dtype)
+        inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights}
+        inputs["rope"] = rope_tables(c.rope, c.head_dim, positions)
+        if c.local_rope is not None:
+            inputs["rope_local"] = rope_tables(c.local_rope, c.head_dim, positions)
+        if c.sliding_window is not None:
+            # Without a cache the keys are the queries; in a cache the slot is the position.
+            same = visible.shape[2] == tokens.shape[1]
+            keys = positions if same else jnp.arange(visible.shape[2])[None]
+            inputs["visible_local"] = visible & (positions[:, :, None] - keys[:, None, :] < c.sliding_window)
+        x, _ = self.layers(x, jnp.asarray(c.sliding_layers or (False,) * c.num_layers), inputs)
+        return self.norm(x)
+
+    def logits(self, hidden: Array) -> Array:
+        """Next-token logits in float32 from final hidden states [..., hidden]."""
+        c = self.config
+        head = self.embed_tokens.attend if c.tied_embeddings else self.lm_head
+        return softcap(head(hidden).astype(jnp.float32), c.logit_softcap)
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
+    """The decoder's parameter tree with a ``jax.ShapeDtypeStruct`` at every leaf; nothing is allocated."""
+    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    return jax.eval_shape(Decoder(config).init, jax.random.key(0), tokens)["params"]
+
+
+def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:
+    """A KV cache of zeros: k and v, each [layer, batch, length, KV heads, head_dim]."""
+    shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+    return {"layers": {"self_attn": {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}}}

@@ -1,0 +1,94 @@
+"""GGUF files of the Llama family: configuration and dequantised tensors under their Hugging Face names."""
+
+import pathlib
+from typing import Any
+
+import gguf
+import numpy as np
+
+from jaxpersona.errors import InputError, nearest
+
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
+
+class GGUFSource:
+    """A GGUF file, memory-mapped; tensors are dequantised to float32 one at a time.
+
+    Raises:
+      InputError: for a damaged file, an architecture other than llama, qwen2 or qwen3, or a missing tensor.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        try:
+            reader = gguf.GGUFReader(path)
+        except (ValueError, IndexError, KeyError) as error:
+            raise InputError(f"{path}: not a readable GGUF file ({error}); download it again") from None
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self.fields = dict(reader.fields)
+        self._architecture = self.field("general.architecture")
+        if self._architecture not in ARCHITECTURES:
+            raise InputError(f"{path}: GGUF architecture {self._architecture!r}; {nearest(self._architecture, ARCHITECTURES)}")
+        by_name = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
+        self._names = gguf.get_tensor_name_map(by_name[self._architecture], self._hyper("block_count"))
+
+    def field(self, name: str, default: Any = None) -> Any:
+        """The metadata value ``name``, or ``default`` where the file has none."""
+        return self.fields[name].contents() if name in self.fields else default
+
+    def _hyper(self, name: str, default: Any = None) -> Any:
+        value = self.field(f"{self._architecture}.{name}", default)
+        if value is None:
+            raise InputError(f"{self.path}: metadata {self._architecture}.{name} is missing; download the file again")
+        return value
+
+    def hf_config(self) -> dict[str, Any]:
+        """The metadata as the ``config.json`` of the same model would say it."""
+        heads = self._hyper("attention.head_count")
+        hidden = self._hyper("embedding_length")
+        return {
+            "architectures": [ARCHITECTURES[self._architecture]],
+            "vocab_size": self._tensors["token_embd.weight"].shape[1].item(),
+            "hidden_size": hidden,
+            "intermediate_size": self._hyper("feed_forward_length"),
+            "num_hidden_layers": self._hyper("block_count"),
+            "num_attention_heads": heads,
+            "num_key_value_heads": self._hyper("attention.head_count_kv", heads),
+            "head_dim": self._hyper("attention.key_length", hidden // heads),
+            "max_position_embeddings": self._hyper("context_length"),
+            "rms_norm_eps": self._hyper("attention.layer_norm_rms_epsilon"),
+            "rope_parameters": self._rope(),
+            "tie_word_embeddings": "output.weight" not in self._tensors,
+        }
+
+    def _rope(self) -> dict[str, Any]:
+        theta = self._hyper("rope.freq_base", 10000.0)
+        if "rope_freqs.weight" in self._tensors:
+            factors = self._dequantise("rope_freqs.weight").tolist()
+            return {"rope_type": "frequency_factors", "rope_theta": theta, "frequency_factors": factors}
+        kind = self._hyper("rope.scaling.type", "none")
+        if kind == "none":
+            return {"rope_type": "default", "rope_theta": theta}
+        return {"rope_type": kind, "rope_theta": theta, "factor": self._hyper("rope.scaling.factor")}
+
+    def _dequantise(self, name: str) -> np.ndarray:
+        tensor = self._tensors[name]
+        return gguf.dequantize(tensor.data, tensor.tensor_type)
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor with Hugging Face name ``name`` (without the ``model.`` prefix), float32, (out, in)."""
+        hf_name = name if name.startswith("lm_head") else f"model.{name}"
+        stored = self._names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
+        if stored not in self._tensors:
+            raise InputError(f"{self.path}: tensor {stored or name} is missing; download the file again")
+        value = self._dequantise(stored)
+        if self._architecture == "llama" and ".self_attn.q_proj." in name:
+            return _halves(value, self._hyper("attention.head_count"))
+        if self._architecture == "llama" and ".self_attn.k_proj." in name:
+            return _halves(value, self._hyper("attention.head_count_kv"))
+        return value
+
+
+def _halves(value: np.ndarray, heads: int) -> np.ndarray:
+    """Llama GGUFs interleave the two halves each head rotates against each other; puts them one after the other again."""
+    return value.reshape(heads, -1, 2, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)

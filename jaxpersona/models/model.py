@@ -1,0 +1,118 @@
+"""A loaded language model as a value: configuration, parameters, tokenizer, and the function they go through."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from jaxpersona.errors import InputError
+from jaxpersona.models import tokenizer as tokenizers
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.resolve import resolve
+from jaxpersona.models.safetensors import SafetensorsSource
+from jaxpersona.models.sites import kernels
+from jaxpersona.models.weights import Params, load_params
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A language model whose parameters never change; a persona is a mask over them.
+
+    Attributes:
+      name: the name it was loaded by.
+      origin: in words, where its files came from.
+      config: shape and variant.
+      params: parameter pytree; kernels are [layer, in, out].
+      tokenizer: a Transformers tokenizer.
+      eos_ids: token ids that end a generation.
+    """
+
+    name: str
+    origin: str
+    config: ModelConfig
+    params: Params
+    tokenizer: PreTrainedTokenizerBase
+    eos_ids: tuple[int, ...]
+
+    @property
+    def decoder(self) -> Decoder:
+        """The Linen module; hashable, so it can be closed over or passed as a static argument."""
+        return Decoder(self.config)
+
+    def apply(self, variables: dict[str, Any], tokens: jax.Array, **inputs: Any) -> Any:
+        """``decoder.apply``: logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""
+        return self.decoder.apply(variables, tokens, **inputs)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights, whatever dtype they were loaded in: a hash over a sample of every maskable kernel."""
+        return fingerprint(self.params)
+
+
+def fingerprint(params: Params) -> str:
+    """SHA-256 over path, shape and a regular sample (up to 17 x 17 a layer, as bfloat16) of every maskable kernel."""
+    digest = hashlib.sha256()
+    for path, kernel in sorted(kernels(params).items()):
+        rows, columns = max(1, kernel.shape[1] // 16), max(1, kernel.shape[2] // 16)
+        sample = np.asarray(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
+        digest.update(f"{path} {kernel.shape}".encode() + sample.tobytes())
+    return digest.hexdigest()
+
+
+def load_model(name: str, dtype: Dtype = "auto", progress: Callable[[int, int], None] = lambda done, total: None) -> Model:
+    """Loads a model of the Llama family.
+
+    Args:
+      name: ``smollm2-135m-instruct``, a Hugging Face folder, a ``.gguf`` file, or a hub repository ``owner/name``.
+      dtype: of the parameters and the computation; ``auto`` is float32 on CPU and bfloat16 elsewhere.
+      progress: called with (parameters loaded, parameters in all).
+
+    Raises:
+      InputError: when the model cannot be found, is of another architecture, or its files are damaged.
+    """
+    resolved = resolve(name)
+    number = jnp.dtype(_pick_dtype(dtype))
+    if resolved.path.suffix == ".gguf":
+        source = GGUFSource(resolved.path)
+        hf, tokenizer = source.hf_config(), tokenizers.from_gguf(source)
+    else:
+        source = SafetensorsSource(resolved.path)
+        hf, tokenizer = _read_json(resolved.path / "config.json"), tokenizers.from_folder(resolved.path)
+    config = ModelConfig.from_hf(hf)
+    params = load_params(source, config, number, progress)
+    return Model(name, resolved.origin, config, params, tokenizer, _eos_ids(resolved.path, hf, tokenizer))
+
+
+def _pick_dtype(dtype: str) -> str:
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"dtype {dtype!r} is unknown; known: auto, bfloat16, float32")
+    if dtype == "auto":
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return dtype
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); download it again") from None
+
+
+def _eos_ids(path: pathlib.Path, hf: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """All ids that end a turn: chat models often list more in generation_config.json than the tokenizer names."""
+    listed = hf.get("eos_token_id")
+    if (path / "generation_config.json").is_file():
+        listed = _read_json(path / "generation_config.json").get("eos_token_id", listed)
+    listed = listed if isinstance(listed, list) else [listed]
+    return tuple(sorted({index for index in [*listed, tokenizer.eos_token_id] if index is not None}))

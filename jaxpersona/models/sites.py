@@ -1,0 +1,36 @@
+"""Which linear layers can be masked, and at which of the four sites each reads its input."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxpersona.tree import flatten
+
+SITES = {
+    "attn_in": ("q_proj", "k_proj", "v_proj"),
+    "attn_out_in": ("o_proj",),
+    "mlp_in": ("gate_proj", "up_proj"),
+    "mlp_out_in": ("down_proj",),
+}
+"""Modules that share an input are recorded once: four statistics per layer serve seven kernels."""
+
+SITE_OF = {module: site for site, modules in SITES.items() for module in modules}
+ATTENTION = SITES["attn_in"] + SITES["attn_out_in"]
+MLP = SITES["mlp_in"] + SITES["mlp_out_in"]
+MODULES = ATTENTION + MLP
+
+
+def module_of(path: str) -> str:
+    """The module a kernel belongs to.
+
+    >>> module_of("layers/self_attn/q_proj/kernel")
+    'q_proj'
+    """
+    return path.split("/")[-2]
+
+
+def kernels(params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The maskable kernels [layer, in, out] of a parameter tree, by path; no embeddings, norms, biases, or head."""
+    leaves = flatten(params)
+    return {path: leaf for path, leaf in leaves.items() if path.endswith("/kernel") and module_of(path) in SITE_OF}

@@ -1,0 +1,79 @@
+"""The record of a run, as ``run.json`` holds it: plain values, keys that say units."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import resource
+import sys
+from typing import Any
+
+import jax
+
+from jaxpersona.config import DiscoverConfig
+from jaxpersona.discovery import Run
+from jaxpersona.run_folder import SCHEMA_VERSION
+from jaxpersona.summary import overlaps
+
+PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
+
+
+def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], seconds: dict[str, float]) -> dict[str, Any]:
+    """Everything a reader needs to know about a run, JSON-ready.
+
+    Args:
+      perplexity: by mask name and ``none``; empty if not measured.
+      seconds: wall time by stage.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "config": dataclasses.asdict(config),
+        "model": {
+            "name": run.model.name,
+            "origin": run.model.origin,
+            "architecture": run.model.config.architecture,
+            "dtype": str(run.model.params["embed_tokens"]["embedding"].dtype),
+            "fingerprint": run.model.fingerprint,
+        },
+        "data": {
+            "source": run.pairs.source,
+            "sha256": run.pairs.digest,
+            "pairs": len(run.pairs) - run.dropped,
+            "pairs_dropped": run.dropped,
+            "pairs_truncated": run.truncated,
+            "tokens": dict(zip(run.masks, run.statistics.tokens, strict=True)) if run.statistics else None,
+        },
+        "method": method_record(run),
+        "masks": {persona: {"path": f"masks/{persona}", "kept": mask.kept()} for persona, mask in run.masks.items()},
+        "overlap": [dataclasses.asdict(row) for row in overlaps(*run.masks.values())],
+        "perplexity": perplexity,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+    }
+
+
+def method_record(run: Run) -> dict[str, Any]:
+    """The method's name and settings."""
+    return {"name": run.method.name, **dataclasses.asdict(run.method), "overrides": dict(run.method.overrides)}
+
+
+def bundle_metadata(run: Run, persona: str) -> dict[str, Any]:
+    """What is kept beside a persona's masks."""
+    return {
+        "persona": persona,
+        "model": run.model.name,
+        "fingerprint": run.model.fingerprint,
+        "method": method_record(run),
+        "statistics_sha256": run.statistics.digest if run.statistics else None,
+        "data": run.pairs.source,
+        "data_sha256": run.pairs.digest,
+        "pairs": len(run.pairs) - run.dropped,
+        "seed": run.seed,
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

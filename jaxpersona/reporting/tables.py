@@ -1,0 +1,46 @@
+"""The summary of a run, as tables in the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(record: dict[str, Any], output_dir: str) -> None:
+    """Prints what a run found: overlap by module, perplexity, time and memory."""
+    console = Console()
+    personas = list(record["masks"])
+    console.print(_overlap_table(record, personas))
+    if record["perplexity"]:
+        console.print(_perplexity_table(record))
+    seconds = record["seconds"]
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
+    peak = record["peak_memory_bytes"] / 1e9
+    console.print(f"{sum(seconds.values()):.1f} s ({stages}), peak memory {peak:.2f} GB, on {record['device']}")
+    console.print(f"Written: {output_dir} (masks/{personas[0]}, masks/{personas[1]}, run.json, report.html)", soft_wrap=True)
+
+
+def _overlap_table(record: dict[str, Any], personas: list[str]) -> Table:
+    method, data, model = record["method"], record["data"], record["model"]
+    title = f"{method['name']} on {model['name']}, {data['pairs']} pairs of {data['source']}"
+    table = Table(title=title, caption="Jaccard by chance: two masks drawn at random with the same shares")
+    table.add_column("module")
+    for heading in (f"kept, {personas[0]}", f"kept, {personas[1]}", "Jaccard", "by chance", "differ"):
+        table.add_column(heading, justify="right")
+    for row in record["overlap"]:
+        if row["modules"] in ("attention", "all"):
+            table.add_section()
+        kept = [f"{share:.2%}" for share in row["kept"]]
+        overlap = [f"{row['jaccard']:.4f}", f"{row['jaccard_independent']:.4f}", f"{row['difference_rate']:.2%}"]
+        table.add_row(row["modules"], *kept, *overlap)
+    return table
+
+
+def _perplexity_table(record: dict[str, Any]) -> Table:
+    text, base = record["config"]["perplexity"]["text"], record["perplexity"]["none"]
+    table = Table(title=f"Perplexity on {text}")
+    for heading in ("mask", "perplexity", "change"):
+        table.add_column(heading, justify="left" if heading == "mask" else "right")
+    for name, value in record["perplexity"].items():
+        table.add_row(name, f"{value:.2f}", f"{value / base - 1:+.1%}" if name != "none" else "")
+    return table

@@ -1,0 +1,94 @@
+"""The folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all of it or nothing."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxpersona.errors import InputError
+
+SCHEMA_VERSION = 1
+_STAGING = ".jaxpersona-"
+_ENTRIES = ("masks", "report.html", "run.json")
+"""In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""
+
+
+@contextmanager
+def staged_run(path: str, overwrite: bool) -> Iterator[pathlib.Path]:
+    """A temporary folder to write a run into; on leaving without an error its entries are moved to ``path``.
+
+    Raises:
+      InputError: at once when ``path`` already holds a run and ``overwrite`` is false, holds other files, or cannot be written.
+    """
+    folder = pathlib.Path(path).expanduser()
+    _check(folder, overwrite)
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(f"{_STAGING}*"):  # left by a run that was killed
+            shutil.rmtree(stale)
+        staging = pathlib.Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+    except OSError as error:
+        raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another") from None
+    try:
+        yield staging
+        _put_in_place(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if fresh and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _check(folder: pathlib.Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output_dir {folder} is a file; choose a folder")
+    if (folder / "run.json").exists() and not overwrite:
+        raise InputError(f"output_dir {folder} already holds a run; choose another, or --overwrite true")
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    other = sorted(name for name in names if name not in _ENTRIES and not name.startswith(_STAGING))
+    if other and "run.json" not in names:
+        raise InputError(f"output_dir {folder} holds other files ({other[0]}) and no run; choose another")
+
+
+def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
+    replaced = staging / "replaced"
+    replaced.mkdir()
+    for name in reversed(_ENTRIES):  # run.json goes first, so that an interruption leaves no run.json without its masks
+        if (folder / name).exists():
+            (folder / name).rename(replaced / name)
+    for name in _ENTRIES:
+        (staging / name).rename(folder / name)
+
+
+def read_run(path: str) -> dict[str, Any]:
+    """The contents of a run's ``run.json``.
+
+    Raises:
+      InputError: when ``path`` holds no run, or one this version cannot read.
+    """
+    file = pathlib.Path(path).expanduser() / "run.json"
+    if not file.is_file():
+        raise InputError(f"{path} holds no run (run.json is missing); give the output_dir of a discover run")
+    try:
+        contents = json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(f"{file}: damaged ({error}); run discover again") from None
+    if contents.get("schema_version") != SCHEMA_VERSION:
+        found = contents.get("schema_version")
+        raise InputError(f"{file}: schema version {found}, this jaxpersona reads {SCHEMA_VERSION}; run discover again")
+    return contents
+
+
+def persona_bundle(path: str, persona: str) -> pathlib.Path:
+    """The folder of a persona's mask bundle in a run.
+
+    Raises:
+      InputError: when the run has no such persona.
+    """
+    personas = sorted(read_run(path)["masks"])
+    if persona not in personas:
+        raise InputError(f"run {path} has no persona {persona!r}; it has {', '.join(personas)} (and none)")
+    return pathlib.Path(path).expanduser() / "masks" / persona

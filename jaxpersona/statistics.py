@@ -1,0 +1,106 @@
+"""Activation statistics: token-weighted moments of the inputs of every linear layer, for all personas in one forward pass."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxpersona.data.packing import Batch
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.model import Model
+from jaxpersona.models.sites import SITES
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Moments of the activations of each persona.
+
+    Attributes:
+      moments: by site (``attn_in``, ``attn_out_in``, ``mlp_in``, ``mlp_out_in``) and moment (``mean_abs`` E|h|, ``mean`` E h,
+        ``mean_square`` E h^2), float32 [layer, persona, channel]. The mean runs over the tokens that count.
+      tokens: number of tokens that count, by persona.
+    """
+
+    moments: dict[str, dict[str, Array]]
+    tokens: tuple[int, ...]
+
+    def of(self, site: str, persona: int) -> dict[str, Array]:
+        """The moments [layer, channel] of one persona at one site."""
+        return {name: value[:, persona] for name, value in self.moments[site].items()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the moments and token counts."""
+        digest = hashlib.sha256(repr(self.tokens).encode())
+        for site in SITES:
+            for name, value in sorted(self.moments[site].items()):
+                digest.update(f"{site} {name}".encode() + np.asarray(value, np.float32).tobytes())
+        return digest.hexdigest()
+
+
+def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
+    """Sums over tokens of |h|, h and h^2, float32 [P, C].
+
+    Args:
+      h: activations [B, T, C] of any float dtype; summed in float32, since a bfloat16 sum stops growing after 256 terms.
+      weights: float32 [P, B, T].
+    """
+    h = h.astype(jnp.float32)
+    add = functools.partial(jnp.einsum, "pbt,btc->pc", weights, precision=jax.lax.Precision.HIGHEST)
+    return {"mean_abs": add(jnp.abs(h)), "mean": add(h), "mean_square": add(h * h)}
+
+
+def collect(
+    model: Model,
+    batches: Sequence[Batch],
+    mesh: Mesh | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Statistics:
+    """Runs the batches through the model and returns the moments.
+
+    Args:
+      batches: from ``pack``; their rows are shared among the devices of ``mesh``.
+      mesh: with an axis ``data``; default one over all devices of this process that the rows divide among.
+      progress: called with (batches done, batches in all).
+    """
+    mesh = mesh or data_mesh(batches[0].tokens.shape[0])
+    step = _step(Decoder(model.config, weighted_sums), mesh)
+    sums, counts = None, np.zeros(batches[0].weights.shape[0])
+    for number, batch in enumerate(batches, start=1):
+        new = step(model.params, batch)
+        sums = new if sums is None else jax.tree.map(jnp.add, sums, new)
+        counts += batch.weights.sum(axis=(1, 2))
+        jax.block_until_ready(sums)
+        progress(number, len(batches))
+    tokens = jnp.asarray(np.maximum(counts, 1), jnp.float32)[None, :, None]
+    return Statistics(jax.tree.map(lambda total: total / tokens, sums), tuple(int(count) for count in counts))
+
+
+def data_mesh(rows: int) -> Mesh:
+    """A one-axis mesh ``data`` over as many local devices as divide ``rows`` evenly."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if rows % n == 0)
+    return Mesh(np.array(devices[:count]), ("data",))
+
+
+def _step(decoder: Decoder, mesh: Mesh) -> Callable[[Any, Batch], dict[str, dict[str, Array]]]:
+    """The compiled function from parameters and a batch to the sums of every site, reduced over devices."""
+
+    def sums(params: Any, batch: Batch) -> dict[str, dict[str, Array]]:
+        inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
+        _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
+        layers = state["stats"]["layers"]
+        by_site = {**layers["self_attn"], **layers["mlp"]}
+        return jax.lax.psum(by_site, "data")
+
+    rows = PartitionSpec("data")
+    batch_specs = Batch(rows, rows, rows, rows, PartitionSpec(None, "data"))  # type: ignore[arg-type]
+    return jax.jit(jax.shard_map(sums, mesh=mesh, in_specs=(PartitionSpec(), batch_specs), out_specs=PartitionSpec()))

@@ -1,0 +1,65 @@
+"""Exactly K weights per output, the same ones on every backend.
+
+Float32 scores are read as integers of the same order and the K-th largest of each output is found by bisection on its bits: 32
+counting passes, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
+"""
+
+import fractions
+
+import jax
+import jax.numpy as jnp
+
+
+def budget(rows: int, sparsity: float) -> int:
+    """K = floor((1 - sparsity) * rows) in exact decimal arithmetic, at least 1 (Eq. 4; floating point gives 0 for 10 and 0.9).
+
+    >>> budget(10, 0.9)
+    1
+    """
+    return max(1, int((1 - fractions.Fraction(str(sparsity))) * rows))
+
+
+def ordered_bits(scores: jax.Array) -> jax.Array:
+    """Unsigned integers in the order of float32 ``scores``; 0.0 and -0.0 are equal."""
+    scores = jnp.where(scores == 0, 0.0, scores).astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(scores, jnp.uint32)
+    top = jnp.uint32(1 << 31)
+    return jnp.where(bits & top, ~bits, bits | top)
+
+
+def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None = None) -> jax.Array:
+    """Marks the ``keep`` largest scores of every output.
+
+    Args:
+      scores: float [in, out], without NaN.
+      keep: integer scalar or [out], each 0 to in.
+      tie_break: float [in, out], decides between equal scores; what is equal in both goes to the lower input index.
+
+    Returns:
+      bool [in, out] with exactly ``keep`` True in each column.
+    """
+    keys = [ordered_bits(scores)] + ([] if tie_break is None else [ordered_bits(tie_break)])
+    index = jnp.arange(scores.shape[0], dtype=jnp.uint32)[:, None]
+    keys.append(jnp.broadcast_to(~index, scores.shape))
+    chosen = jnp.zeros(scores.shape, bool)
+    tied = jnp.ones(scores.shape, bool)
+    need = jnp.broadcast_to(jnp.asarray(keep, jnp.int32), scores.shape[1:])
+    state = _take(keys[0], chosen, tied, need)
+    for key in keys[1:]:
+        undecided = (state[2] != state[1].sum(axis=0)).any()
+        state = jax.lax.cond(undecided, lambda state, key=key: _take(key, *state), lambda state: state, state)
+    chosen, tied, need = state
+    return chosen | (tied & (need > 0))
+
+
+def _take(key: jax.Array, chosen: jax.Array, tied: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Chooses, per column, the tied entries whose key is above the ``need``-th largest; those equal to it stay tied."""
+
+    def halve(step: jax.Array, threshold: jax.Array) -> jax.Array:
+        trial = threshold | (jnp.uint32(1 << 31) >> step.astype(jnp.uint32))
+        enough = jnp.sum(tied & (key >= trial), axis=0, dtype=jnp.int32) >= need
+        return jnp.where(enough, trial, threshold)
+
+    threshold = jax.lax.fori_loop(0, 32, halve, jnp.zeros(need.shape, jnp.uint32))
+    above = tied & (key > threshold)
+    return chosen | above, tied & (key == threshold), need - above.sum(axis=0, dtype=jnp.int32)

