@@ -1,0 +1,31 @@
+"""The notebook runs top to bottom, with fewer pairs than a user would take."""
+
+import pathlib
+import re
+
+import nbclient
+import nbformat
+import pytest
+
+NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
+
+
+@pytest.mark.real_model
+@pytest.mark.filterwarnings("default")  # Jupyter's own
+def test_notebook_runs_and_answers_under_both_personas(tmp_path):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    parameters.source = "NUM_SAMPLES = 8\nMAX_NEW_TOKENS = 12"
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}})
+    client.execute()
+    (generating,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "jp.generate" in cell.source]
+    printed = "".join(output.text for output in generating.outputs if output.get("name") == "stdout")
+    answers = re.split(r"\n\n(?= *(?:seek|reject):)", printed.strip())
+    assert [line.split(":")[0].strip() for line in answers] == ["none", "seek", "reject"]
+    assert all(len(line.split(":", 1)[1].split()) >= 3 for line in answers)
+    assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+
+
+def test_notebook_is_stored_without_outputs():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)
