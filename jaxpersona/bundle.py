@@ -41,15 +41,27 @@ def save_masks(path: str | os.PathLike[str], masks: Masks, metadata: Mapping[str
     target = pathlib.Path(path)
     if target.exists() and not (target / "metadata.json").is_file():
         raise InputError(f"{target} exists and is no mask bundle; choose another place")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        staged = pathlib.Path(folder) / target.name
-        staged.mkdir()
-        _write_words(staged / "words", masks.words)
-        _write_metadata(staged, masks, metadata)
-        if target.exists():
-            target.rename(pathlib.Path(folder) / "replaced")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            staged = pathlib.Path(folder) / target.name
+            staged.mkdir()
+            _write_words(staged / "words", masks.words)
+            _write_metadata(staged, masks, metadata)
+            _put_in_place(staged, target, pathlib.Path(folder) / "replaced")
+    except OSError as error:
+        raise InputError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
+
+
+def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.Path) -> None:
+    if target.exists():
+        target.rename(replaced)
+    try:
         staged.rename(target)
+    except BaseException:
+        if replaced.exists():
+            replaced.rename(target)
+        raise
 
 
 def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks:
@@ -81,7 +93,7 @@ def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
     try:
         metadata = json.loads(path.read_text())
         checksum = metadata.pop("checksum")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise InputError(f"{path}: damaged (not the JSON that was written); discover the masks again") from None
     if metadata.get("format_version") != FORMAT_VERSION:
         found = metadata.get("format_version")
@@ -129,9 +141,10 @@ def _write_words(folder: pathlib.Path, words: Mapping[str, jax.Array]) -> None:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder.absolute(), dict(words))
     except (OSError, ValueError, RuntimeError) as error:
-        if shutil.disk_usage(folder.parent).free < sum(array.nbytes for array in words.values()):
-            raise InputError(f"no space left on the disk of {folder.parent.parent}; free some and run again") from None
-        raise InputError(f"masks could not be written to {folder.parent.parent} ({str(error).splitlines()[0]})") from None
+        place = folder.parents[2]  # beside the temporary folder
+        if shutil.disk_usage(place).free < sum(array.nbytes for array in words.values()):
+            raise InputError(f"no space left on the disk of {place}; free some and run again") from None
+        raise InputError(f"masks could not be written to {place} ({str(error).splitlines()[0]})") from None
 
 
 def _read_words(folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:

@@ -57,11 +57,17 @@ def parse(command: str, config_class: type, argv: Sequence[str] | None = None) -
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(config_class)
     try:
-        values = parser.instantiate(parser.parse_args(argv))
+        parsed = parser.parse_args(argv)
+        for field in dataclasses.fields(config_class):
+            if dataclasses.is_dataclass(field.type) and not isinstance(parsed[field.name], jsonargparse.Namespace):
+                raise InputError(_not_a_value(field.name, str(parsed[field.name]), parser))
+        values = parser.instantiate(parsed)
     except jsonargparse.ArgumentError as error:
         raise InputError(_explain(str(error), parser)) from None
     except yaml.YAMLError as error:
         raise InputError(f"the YAML does not parse ({error})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"the config file is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     return config_class(**{field.name: values[field.name] for field in dataclasses.fields(config_class)})
 
 
@@ -69,13 +75,27 @@ def _summary(config_class: type) -> str:
     return (config_class.__doc__ or "").splitlines()[0]
 
 
+def _options(parser: jsonargparse.ArgumentParser) -> list[str]:
+    return [option.removeprefix("--") for action in parser._actions for option in action.option_strings if len(option) > 2]
+
+
+def _not_a_value(key: str, value: str, parser: jsonargparse.ArgumentParser) -> str:
+    example = next(option for option in _options(parser) if option.startswith(f"{key}."))
+    return f"config key {key!r} is {value!r}, but it only groups keys such as {example}"
+
+
 def _explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
     """jsonargparse's message in one line, with the nearest option where one is unknown."""
-    known = [option.removeprefix("--") for action in parser._actions for option in action.option_strings if len(option) > 2]
-    group = re.search(r"Group '(.+?)' does not accept option '(.+?)'", message)
+    known = _options(parser)
+    group = re.search(r"(?:Group '(.+?)' does not accept option|Option) '(.+?)'", message)
     if group:
-        unknown = ".".join(group.groups())
+        unknown = ".".join(filter(None, group.groups()))
         return f"unknown config key {unknown!r}; {nearest(unknown, known)}"
+    if message.startswith("Unexpected config"):
+        return "the config file holds no keys; give a YAML mapping such as seed: 42"
+    whole_group = re.search(r"Parser key \"(.+?)\":\s+Unable to load config '(.*?)'", message)
+    if whole_group:
+        return _not_a_value(*whole_group.groups(), parser)
     argument = re.search(r"unrecognized arguments: (?:--)?([^ =]+)", message)
     if argument:
         return f"unknown option {argument[1]!r}; {nearest(argument[1], known)}"

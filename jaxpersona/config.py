@@ -6,6 +6,16 @@ from typing import Literal
 from jaxpersona.errors import InputError
 
 
+def _check_at_least(least: int, value: int, key: str) -> None:
+    if value < least:
+        raise InputError(f"{key} is {value}; give at least {least}")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; it must lie in 0 to 2**32 - 1")
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
     """Which language model.
@@ -40,10 +50,8 @@ class DataOptions:
     personas: tuple[str, str] = ("seek", "reject")
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise InputError(f"data.num_samples is {self.num_samples}; give at least 1")
-        if self.max_length < 2:
-            raise InputError(f"data.max_length is {self.max_length}; give at least 2")
+        _check_at_least(1, self.num_samples, "data.num_samples")
+        _check_at_least(2, self.max_length, "data.max_length")
         for name in self.personas:
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise InputError(f"data.personas: {name!r} cannot name a folder; use letters, digits, - and _")
@@ -84,6 +92,9 @@ class TextOptions:
     text: str = "builtin:neutral"
     max_tokens: int = 2048
 
+    def __post_init__(self) -> None:
+        _check_at_least(0, self.max_tokens, "perplexity.max_tokens")
+
 
 @dataclasses.dataclass(frozen=True)
 class DiscoverConfig:
@@ -108,6 +119,9 @@ class DiscoverConfig:
     seed: int = 42
     output_dir: str = "runs/latest"
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +156,9 @@ class GenerateConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 42
 
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
 
 @dataclasses.dataclass(frozen=True)
 class PerplexityConfig:
@@ -158,3 +175,7 @@ class PerplexityConfig:
     text: str = "builtin:neutral"
     max_tokens: int = 4096
     window: int = 512
+
+    def __post_init__(self) -> None:
+        _check_at_least(2, self.max_tokens, "max_tokens")
+        _check_at_least(2, self.window, "window")

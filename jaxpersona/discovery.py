@@ -30,8 +30,8 @@ class Run:
       method: how weights were scored.
       masks: masks by persona name; the persona of the matching answers comes first.
       statistics: the activation statistics, or None where the method needs none.
-      pairs: the calibration pairs that were used.
-      dropped: number of pairs without any usable answer token.
+      pairs: the calibration pairs that were drawn.
+      dropped: how many of them had no usable answer token and were left out.
       truncated: number of pairs with a text cut at ``max_length``.
       seed: of everything random.
       seconds: wall time by stage.
@@ -80,6 +80,8 @@ def discover(
     Raises:
       InputError: when no pair is usable, ``max_length`` exceeds the model's positions, or a selector matches nothing.
     """
+    if personas[0] == personas[1]:
+        raise InputError(f"both personas are called {personas[0]!r}; give two different names")
     method = method or Wanda()
     pairs = pairs if isinstance(pairs, Pairs) else Pairs("python", tuple(pairs))
     pairs = pairs.sample(num_samples, seed)

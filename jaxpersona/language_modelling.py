@@ -41,15 +41,19 @@ def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) 
     A window starts with BOS where the model's tokenizer starts texts so.
 
     Raises:
-      InputError: when the text is shorter than one window.
+      InputError: when the text, or ``max_tokens``, is shorter than one window, or a window predicts no token.
     """
     start = model.tokenizer.encode("")[:1]
     length = min(length, model.config.max_positions)
+    if length < 2:
+        raise InputError(f"windows of {length} tokens predict nothing; give at least 2")
+    if max_tokens < length:
+        raise InputError(f"max_tokens is {max_tokens}, perplexity needs at least one window of {length}")
     body = length - len(start)
     ids = model.tokenizer.encode(text, add_special_tokens=False)[: max_tokens // length * body]
     count = len(ids) // body
     if not count:
-        raise InputError(f"the text has {len(ids)} tokens, perplexity needs at least {length} (and max_tokens no less)")
+        raise InputError(f"the text has {len(ids)} tokens, perplexity needs at least {body}")
     rows = np.array(ids[: count * body], np.int32).reshape(count, body)
     return np.concatenate([np.full((count, len(start)), start, np.int32).reshape(count, len(start)), rows], axis=1)
 

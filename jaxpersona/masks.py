@@ -162,18 +162,19 @@ def _strongest(mask: Masks, share: float, strength: Mapping[str, jax.Array] | No
         shape = (mask.words[path].shape[0], rows, mask.words[path].shape[2])
         key = jax.random.fold_in(jax.random.key(seed), number)
         rank = jax.random.uniform(key, shape) if strength is None else strength[path]
-        words[path] = _thin(mask.words[path], rank, share)
+        keep_of = np.floor(share * np.arange(rows + 1) + 1e-9).astype(np.int32)  # float32 is off by one on wide kernels
+        words[path] = _thin(mask.words[path], rank, keep_of)
     return dataclasses.replace(mask, words=words)
 
 
 @jax.jit
-def _thin(words: jax.Array, rank: jax.Array, share: jax.Array) -> jax.Array:
-    """Keeps of every output the ``share`` of its kept weights with the highest rank."""
+def _thin(words: jax.Array, rank: jax.Array, keep_of: jax.Array) -> jax.Array:
+    """Keeps of every output with n kept weights the ``keep_of[n]`` of highest rank."""
 
     def layer(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         words, rank = args
         kept = bitpack.unpack(words, rank.shape[0])
-        keep = jnp.floor(share * kept.sum(axis=0) + 1e-4).astype(jnp.int32)
+        keep = keep_of[kept.sum(axis=0)]
         return bitpack.pack(topk.top_k_mask(jnp.where(kept, rank, -jnp.inf), keep) & kept)
 
     return jax.lax.map(layer, (words, rank))

@@ -1,5 +1,7 @@
 """From scores to masks: keeps the highest-scoring weights of every output, one layer's scores in memory at a time."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -26,10 +28,11 @@ def prune(params: Params, method: Method, statistics: Statistics | None, persona
     """
     flat = kernels(params)
     keep = budgets({path: kernel.shape for path, kernel in flat.items()}, method.sparsity, method.select, dict(method.overrides))
+    scoring = dataclasses.replace(method, sparsity=0.0, select="all", overrides=())  # one compilation whatever the budget
     words: dict[str, jax.Array] = {}
     for path, kernel in flat.items():
         moments, key = _inputs(path, method, statistics, persona, seed)
-        words[path] = _prune_kernel(method, kernel, moments, keep[path].astype(np.int32), key)
+        words[path] = _prune_kernel(scoring, kernel, moments, keep[path].astype(np.int32), key)
     return Masks.of(params, words)
 
 

@@ -48,19 +48,27 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
     if (folder / "run.json").exists() and not overwrite:
         raise InputError(f"output_dir {folder} already holds a run; choose another, or --overwrite true")
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    other = sorted(name for name in names if name not in _ENTRIES and not name.startswith(_STAGING))
+    ours = _ENTRIES if overwrite else ()
+    other = sorted(name for name in names if name not in ours and not name.startswith(_STAGING))
     if other and "run.json" not in names:
         raise InputError(f"output_dir {folder} holds other files ({other[0]}) and no run; choose another")
 
 
 def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
+    """Moves the old run away and the new one in; if a step fails, the steps before it are undone."""
     replaced = staging / "replaced"
     replaced.mkdir()
-    for name in reversed(_ENTRIES):  # run.json goes first, so that an interruption leaves no run.json without its masks
-        if (folder / name).exists():
-            (folder / name).rename(replaced / name)
-    for name in _ENTRIES:
-        (staging / name).rename(folder / name)
+    # run.json goes first, so that a kill leaves no run.json without its masks
+    moves = [(folder / name, replaced / name) for name in reversed(_ENTRIES) if (folder / name).exists()]
+    moves += [(staging / name, folder / name) for name in _ENTRIES]
+    try:
+        for source, target in moves:
+            source.rename(target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                target.rename(source)
+        raise
 
 
 def read_run(path: str) -> dict[str, Any]:
@@ -76,8 +84,8 @@ def read_run(path: str) -> dict[str, Any]:
         contents = json.loads(file.read_text())
     except ValueError as error:
         raise InputError(f"{file}: damaged ({error}); run discover again") from None
-    if contents.get("schema_version") != SCHEMA_VERSION:
-        found = contents.get("schema_version")
+    found = contents.get("schema_version") if isinstance(contents, dict) else None
+    if found != SCHEMA_VERSION:
         raise InputError(f"{file}: schema version {found}, this jaxpersona reads {SCHEMA_VERSION}; run discover again")
     return contents
 

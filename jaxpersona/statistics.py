@@ -91,6 +91,7 @@ def data_mesh(rows: int) -> Mesh:
     return Mesh(np.array(devices[:count]), ("data",))
 
 
+@functools.cache
 def _step(decoder: Decoder, mesh: Mesh) -> Callable[[Any, Batch], dict[str, dict[str, Array]]]:
     """The compiled function from parameters and a batch to the sums of every site, reduced over devices."""
 

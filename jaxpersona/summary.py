@@ -45,7 +45,7 @@ def _overlap(name: str, modules: tuple[str, ...], *counts: Mapping[str, np.ndarr
     return Overlap(
         modules=name,
         kept=(first.sum() / total, second.sum() / total),
-        jaccard=both.sum() / (first + second - both).sum(),
-        jaccard_independent=by_chance.sum() / (first + second - by_chance).sum(),
+        jaccard=both.sum() / max(1, (first + second - both).sum()),
+        jaccard_independent=by_chance.sum() / max(1, (first + second - by_chance).sum()),
         difference_rate=(first + second - 2 * both).sum() / total,
     )

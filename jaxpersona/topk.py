@@ -21,9 +21,9 @@ def budget(rows: int, sparsity: float) -> int:
 
 def ordered_bits(scores: jax.Array) -> jax.Array:
     """Unsigned integers in the order of float32 ``scores``; 0.0 and -0.0 are equal."""
-    scores = jnp.where(scores == 0, 0.0, scores).astype(jnp.float32)
-    bits = jax.lax.bitcast_convert_type(scores, jnp.uint32)
     top = jnp.uint32(1 << 31)
+    bits = jax.lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
+    bits = jnp.where(bits == top, 0, bits)  # -0.0; some backends would take a comparison of floats for subnormals as well
     return jnp.where(bits & top, ~bits, bits | top)
 
 

@@ -92,7 +92,7 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder):
     """The same, loaded."""
-    return jp.load_model(str(tiny_folder))
+    return jp.load_model(str(tiny_folder), dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def pack(
     length = max(longest, min(row_length, sum(len(pair) for pair in pairs)))
     length = -(-length // _STEP) * _STEP
     rows = _first_fit(pairs, length)
-    most = max(1, batch_tokens // (length * row_multiple))
+    most = min(-(-len(rows) // row_multiple), max(1, batch_tokens // (length * row_multiple)))
     heights = [height * row_multiple for height in range((most + 1) // 2, most + 1)]
     height = min(heights, key=lambda height: (-len(rows) % height, -height))  # fewest empty rows, then fewest batches
     starts = range(0, len(rows), height)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -34,11 +34,11 @@ class Pairs(Sequence[Pair]):
     items: tuple[Pair, ...]
 
     @overload
-    def __getitem__(self, index: int) -> Pair: ...
+    def __getitem__(self, index: SupportsIndex) -> Pair: ...
     @overload
     def __getitem__(self, index: slice) -> "Pairs": ...
-    def __getitem__(self, index: int | slice) -> "Pair | Pairs":
-        return self.items[index] if isinstance(index, int) else dataclasses.replace(self, items=self.items[index])
+    def __getitem__(self, index: SupportsIndex | slice) -> "Pair | Pairs":
+        return dataclasses.replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
 
     def __len__(self) -> int:
         return len(self.items)

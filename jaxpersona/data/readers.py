@@ -64,18 +64,21 @@ def _read_csv(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows of a CSV file with a header; fields may hold newlines. Yields ("file: row 3 (line 7)", row)."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
-        if not reader.fieldnames:
-            raise InputError(f"{path}: the file is empty; it needs a header and the columns {_WANTED}")
-        _check_columns({_ALIASES.get(name, name) for name in reader.fieldnames}, str(path))
         number = 0
         try:
+            if not reader.fieldnames:
+                raise InputError(f"{path}: the file is empty; it needs a header and the columns {_WANTED}")
+            reader.fieldnames = [name.strip() for name in reader.fieldnames]
+            _check_columns({_ALIASES.get(name, name) for name in reader.fieldnames}, str(path))
             for number, row in enumerate(reader, start=1):
                 where = f"{path}: row {number} (line {reader.line_num})"
                 if None in row:
                     raise InputError(f"{where}: more fields than the header has; quote text that holds commas")
                 yield where, row
         except csv.Error as error:
-            raise InputError(f"{path}: row {number + 1} (line {reader.line_num}): {error}") from None
+            # DictReader counts the lines of whole rows: the broken one starts on the next.
+            where = f"row {number + 1} (line {reader.line_num + 1})" if reader.line_num else "header"
+            raise InputError(f"{path}: {where}: {error}; check its quotes") from None
 
 
 def _read_jsonl(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -87,8 +90,8 @@ def _read_jsonl(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             where = f"{path}: line {number}"
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{where}: not JSON ({error})") from None
             if not isinstance(row, dict):
                 raise InputError(f"{where}: expected a JSON object with {_WANTED}")
             _check_columns({_ALIASES.get(name, name) for name in row}, where)
@@ -108,7 +111,7 @@ def _check_columns(names: set[str], where: str) -> None:
 
 def _pair(row: Mapping[str, Any], where: str) -> Pair:
     row = {_ALIASES.get(name, name): value for name, value in row.items()}
-    prompt, system = _text(row, "question", where), row.get("system") or ""
+    prompt, system = (_text(row, column, where, required=False) for column in ("question", "system"))
     if "A" not in row:
         return Pair(prompt, _text(row, "matching", where), _text(row, "not_matching", where), system)
     letter = _text(row, "matching", where).strip()
@@ -118,8 +121,13 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
     return Pair(prompt, _text(row, letter, where), _text(row, other, where), system)
 
 
-def _text(row: Mapping[str, Any], column: str, where: str) -> str:
+def _text(row: Mapping[str, Any], column: str, where: str, required: bool = True) -> str:
+    """The text in a column; ``required`` if it may not be empty (published sets have rows without a question)."""
     value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or (required and not value.strip()):
         raise InputError(f"{where}, column {column!r}: empty or not text")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(f"{where}, column {column!r}: half a surrogate pair is no character; write the text as UTF-8")
     return value

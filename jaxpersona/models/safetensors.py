@@ -33,7 +33,10 @@ class SafetensorsSource:
             if not (self.folder / SINGLE).is_file():
                 raise InputError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; convert the weights to safetensors")
             return dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
-        file_of = json.loads(index.read_text())["weight_map"]
+        try:
+            file_of = json.loads(index.read_text())["weight_map"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{index}: damaged, no weight_map can be read ({error}); download it again") from None
         missing = sorted({file for file in file_of.values() if not (self.folder / file).is_file()})
         if missing:
             raise InputError(f"{self.folder}: shard {missing[0]} is missing ({len(missing)} missing in all); download it again")
@@ -54,4 +57,8 @@ class SafetensorsSource:
             full = next((n for n in self._file_of if n.endswith(name)), full)
         if full not in self._file_of:
             raise InputError(f"{self.folder}: tensor {full} is missing; the weights do not fit config.json")
-        return self._open(self._file_of[full]).get_tensor(full)
+        file = self._file_of[full]
+        try:
+            return self._open(file).get_tensor(full)
+        except SafetensorError as error:
+            raise InputError(f"{self.folder / file}: {error}, though {INDEX} says so; download it again") from None

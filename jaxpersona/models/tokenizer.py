@@ -9,7 +9,7 @@ import tokenizers.normalizers
 import tokenizers.pre_tokenizers as pre
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from jaxpersona.errors import InputError, nearest
+from jaxpersona.errors import InputError
 from jaxpersona.models.gguf import GGUFSource
 
 _CONTROL, _USER_DEFINED = 3, 4
@@ -25,8 +25,8 @@ def from_folder(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder}: no usable tokenizer ({reason}); put tokenizer.json there") from None
     assert tokenizer is not None
     return tokenizer
@@ -41,11 +41,12 @@ def from_gguf(source: GGUFSource) -> PreTrainedTokenizerBase:
     kind = source.field("tokenizer.ggml.model")
     if kind != "gpt2":
         raise InputError(f"{source.path}: tokenizer kind {kind!r} is not supported (only gpt2, byte-level BPE); use safetensors")
-    words = source.field("tokenizer.ggml.tokens")
-    merges = [tuple(merge.split(" ")) for merge in source.field("tokenizer.ggml.merges")]
+    words = source.required("tokenizer.ggml.tokens")
+    merges = [tuple(merge.split(" ")) for merge in source.required("tokenizer.ggml.merges")]
     splitter = source.field("tokenizer.ggml.pre", "default")
     if splitter not in _SPLITTERS:
-        raise InputError(f"{source.path}: pre-tokenizer {splitter!r} is not supported; {nearest(splitter, _SPLITTERS)}")
+        known = ", ".join(_SPLITTERS)
+        raise InputError(f"{source.path}: pre-tokenizer {splitter!r} is not supported; known: {known}")
     vocabulary = {word: index for index, word in enumerate(words)}
     bpe = tokenizers.models.BPE(vocab=vocabulary, merges=merges, ignore_merges=splitter == "llama-bpe")
     tokenizer = tokenizers.Tokenizer(bpe)
@@ -53,7 +54,7 @@ def from_gguf(source: GGUFSource) -> PreTrainedTokenizerBase:
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     if splitter == "qwen2":
         tokenizer.normalizer = tokenizers.normalizers.NFC()
-    kinds = source.field("tokenizer.ggml.token_type")
+    kinds = source.required("tokenizer.ggml.token_type")
     for word, word_kind in zip(words, kinds, strict=True):
         if word_kind in (_CONTROL, _USER_DEFINED):
             tokenizer.add_tokens([tokenizers.AddedToken(word, special=word_kind == _CONTROL, normalized=False)])
@@ -66,7 +67,9 @@ def _with_specials(tokenizer: tokenizers.Tokenizer, source: GGUFSource, words: l
         return None if index is None else words[index]
 
     specials = {"bos_token": word("bos"), "eos_token": word("eos"), "pad_token": word("padding")}
-    if source.field("tokenizer.ggml.add_bos_token", False) and specials["bos_token"]:
+    # As in llama.cpp, a Llama 3 file that does not say otherwise starts texts with BOS.
+    is_llama3 = source.field("tokenizer.ggml.pre") == "llama-bpe"
+    if source.field("tokenizer.ggml.add_bos_token", is_llama3) and specials["bos_token"]:
         bos = specials["bos_token"]
         tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]

@@ -8,7 +8,7 @@ from rich.table import Table
 
 def print_summary(record: dict[str, Any], output_dir: str) -> None:
     """Prints what a run found: overlap by module, perplexity, time and memory."""
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names and paths may hold brackets
     personas = list(record["masks"])
     console.print(_overlap_table(record, personas))
     if record["perplexity"]:

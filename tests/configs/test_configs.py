@@ -61,6 +61,6 @@ def test_config_parses_and_fits_its_model(path):
     kernel_shapes = {kernel: leaf.shape for kernel, leaf in kernels(parameter_shapes(shape)).items()}
     keep = budgets(kernel_shapes, method.sparsity, method.select, dict(method.overrides))
     assert len(keep) == 7
-    assert all((0 < count).all() and (count <= kernel_shapes[kernel][1]).all() for kernel, count in keep.items())
+    assert all((count > 0).all() and (count <= kernel_shapes[kernel][1]).all() for kernel, count in keep.items())
     assert any((count < kernel_shapes[kernel][1]).any() for kernel, count in keep.items())
     assert config.data.max_length <= shape.max_positions

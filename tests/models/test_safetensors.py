@@ -1,0 +1,124 @@
+"""Safetensors folders: single file or shards, module prefixes, bfloat16, and damaged or incomplete files."""
+
+import json
+import shutil
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxpersona import InputError
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.safetensors import SafetensorsSource
+from jaxpersona.tree import flatten
+
+
+def write_shards(folder, tensors, count=3):
+    """Deals the tensors to ``count`` shards and writes the index."""
+    names = sorted(tensors)
+    files = {name: f"model-{1 + n % count:05}-of-{count:05}.safetensors" for n, name in enumerate(names)}
+    for file in set(files.values()):
+        save_file({name: tensors[name] for name in names if files[name] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return files
+
+
+def test_shards_load_as_the_single_file(golden, load, tmp_path):
+    model = golden("llama3")
+    write_shards(tmp_path, model.tensors)
+    sharded = flatten(load(SafetensorsSource(tmp_path), model.config))
+    single = flatten(model.params)
+    assert list(sharded) == list(single)
+    for path, leaf in single.items():
+        np.testing.assert_array_equal(sharded[path], leaf)
+
+
+def test_tensors_are_read_as_stored(golden):
+    model = golden("llama2")
+    source = SafetensorsSource(model.folder)
+    for name in ("model.layers.1.mlp.up_proj.weight", "model.norm.weight", "lm_head.weight"):
+        np.testing.assert_array_equal(source.read(name.removeprefix("model.")), model.tensors[name])
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model.", ""])
+def test_multimodal_gemma3_gives_the_logits_of_the_text_model(golden, load, forward, tmp_path, prefix):
+    model = golden("gemma3")
+    tensors = {name.replace("model.", prefix, 1): value for name, value in model.tensors.items()}
+    vision = {"vision_tower.vision_model.embeddings.weight": np.zeros((2, 2), np.float32)}
+    save_file({**vision, **tensors}, tmp_path / "model.safetensors")
+    config = ModelConfig.from_hf({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": model.hf})
+    params = load(SafetensorsSource(tmp_path), config)
+    np.testing.assert_allclose(forward(config, {"params": params}, model.tokens), model.logits, rtol=0, atol=5e-4)
+
+
+def test_a_nested_head_is_found(golden, tmp_path):
+    tensors = {f"language_model.{name}": value for name, value in golden("llama2").tensors.items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    head = SafetensorsSource(tmp_path).read("lm_head.weight")
+    np.testing.assert_array_equal(head, tensors["language_model.lm_head.weight"])
+
+
+def test_bfloat16_files_load_exactly(golden, load, tmp_path):
+    model = golden("llama2")
+    narrow = {name: value.astype(ml_dtypes.bfloat16) for name, value in model.tensors.items()}
+    save_file(narrow, tmp_path / "model.safetensors")
+    for dtype in (np.float32, ml_dtypes.bfloat16):
+        params = flatten(load(SafetensorsSource(tmp_path), model.config, dtype))
+        kernel = params["layers/mlp/down_proj/kernel"]
+        assert kernel.dtype == dtype
+        np.testing.assert_array_equal(kernel[1], narrow["model.layers.1.mlp.down_proj.weight"].T.astype(dtype))
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"neither model.safetensors nor model.safetensors.index.json is there; convert"):
+        SafetensorsSource(tmp_path)
+
+
+def test_missing_shards_are_named_and_counted(golden, tmp_path):
+    files = sorted(set(write_shards(tmp_path, golden("llama2").tensors).values()))
+    for file in files[1:]:
+        (tmp_path / file).unlink()
+    with pytest.raises(InputError, match=rf"shard {files[1]} is missing \(2 missing in all\); download it again"):
+        SafetensorsSource(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", ""])
+def test_a_damaged_index_is_refused(golden, tmp_path, content):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match=r"index.json: damaged, no weight_map can be read .*; download it again"):
+        SafetensorsSource(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 5, 300, -1])
+def test_truncated_files_are_refused(golden, tmp_path, size):
+    content = (golden("llama2").folder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(content[:size])
+    with pytest.raises(InputError, match=r"model.safetensors: damaged or truncated .*; download it again"):
+        SafetensorsSource(tmp_path)
+
+
+def test_a_truncated_shard_is_refused_when_it_is_read(golden, load, tmp_path):
+    model = golden("llama2")
+    file = write_shards(tmp_path, model.tensors)["model.norm.weight"]
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"{file}: damaged or truncated"):
+        load(SafetensorsSource(tmp_path), model.config)
+
+
+def test_a_tensor_its_shard_does_not_hold_is_named(golden, tmp_path):
+    files = write_shards(tmp_path, golden("llama2").tensors)
+    other = next(file for file in files.values() if file != files["model.norm.weight"])
+    shutil.copy(tmp_path / other, tmp_path / files["model.norm.weight"])
+    with pytest.raises(InputError, match=r"File does not contain tensor model.norm.weight, though .*index.json says so"):
+        SafetensorsSource(tmp_path).read("norm.weight")
+
+
+def test_a_missing_tensor_is_named_with_its_prefix(golden, load, tmp_path):
+    model = golden("llama2")
+    for name in ("model.layers.2.self_attn.q_proj.weight", "lm_head.weight"):
+        kept = {key: value for key, value in model.tensors.items() if key != name}
+        save_file(kept, tmp_path / "model.safetensors")
+        with pytest.raises(InputError, match=f"tensor {name} is missing; the weights do not fit config.json"):
+            load(SafetensorsSource(tmp_path), model.config)

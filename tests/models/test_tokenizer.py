@@ -1,0 +1,138 @@
+"""Tokenizers from folders and from GGUF vocabularies: words are cut as the original models cut them."""
+
+import functools
+import json
+import pathlib
+import unicodedata
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxpersona import InputError
+from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.tokenizer import from_folder, from_gguf
+
+MERGES = ["1 2", "12 3", "123 4", "' T", "Ã ©"]  # Ã and © are the letters that stand for the two bytes of é
+WORDS = [merge.replace(" ", "") for merge in MERGES]
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "smollm2-tokenizer.json"
+KNOWN = ["default", "gpt-2", "smollm", "llama-bpe", "qwen2"]
+
+
+@pytest.fixture
+def build(tokenizer_gguf):
+    @functools.cache
+    def build(splitter, **fields):
+        return from_gguf(GGUFSource(tokenizer_gguf(splitter, [*WORDS, "xyz"], MERGES, **fields)))
+
+    return build
+
+
+def pieces(tokenizer, text):
+    return tokenizer.convert_ids_to_tokens(tokenizer.encode(text, add_special_tokens=False))
+
+
+@pytest.mark.parametrize(
+    ("splitter", "digits", "contraction", "word"),
+    [
+        ("default", ["1234"], ["'", "T"], ["x", "y", "z"]),
+        ("gpt-2", ["1234"], ["'", "T"], ["x", "y", "z"]),
+        ("smollm", ["1", "2", "3", "4"], ["'", "T"], ["x", "y", "z"]),
+        ("llama-bpe", ["123", "4"], ["'T"], ["xyz"]),
+        ("qwen2", ["1", "2", "3", "4"], ["'T"], ["x", "y", "z"]),
+    ],
+)
+def test_numbers_contractions_and_whole_words_are_cut_as_each_kind_does(build, splitter, digits, contraction, word):
+    tokenizer = build(splitter)
+    assert pieces(tokenizer, "1234") == digits
+    assert pieces(tokenizer, "n'T") == ["n", *contraction]
+    assert pieces(tokenizer, "xyz") == word
+
+
+def test_only_qwen2_composes_accents(build):
+    for splitter in KNOWN:
+        decomposed = pieces(build(splitter), "e\u0301")
+        assert decomposed == (["Ã©"] if splitter == "qwen2" else ["e", "Ì", "ģ"])
+
+
+@pytest.mark.parametrize("splitter", KNOWN)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_characters="<", exclude_categories=["Cs", "M"]), max_size=20))
+def test_decoding_gives_the_text_back(build, splitter, text):
+    tokenizer = build(splitter)
+    expected = unicodedata.normalize("NFC", text) if splitter == "qwen2" else text
+    assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == expected
+
+
+def test_special_words_are_one_token_and_only_control_words_are_skipped(build):
+    tokenizer = build("smollm", chat_template="{{ messages[0]['content'] }}<end>")
+    ids = tokenizer.encode("a<end><tool>b<s>", add_special_tokens=False)
+    assert tokenizer.convert_ids_to_tokens(ids) == ["a", "<end>", "<tool>", "b", "<s>"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a<tool>b"
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<s>", "<end>", None)
+    chat = [{"role": "user", "content": "hi"}]
+    assert tokenizer.apply_chat_template(chat, tokenize=False) == "hi<end>"
+
+
+@pytest.mark.parametrize(
+    ("splitter", "fields", "has_bos"),
+    [
+        ("smollm", {}, False),
+        ("smollm", {"ggml_add_bos_token": True}, True),
+        ("smollm", {"ggml_add_bos_token": False}, False),
+        ("llama-bpe", {}, True),
+        ("llama-bpe", {"ggml_add_bos_token": False}, False),
+        ("llama-bpe", {"ggml_bos_token_id": None}, False),
+    ],
+)
+def test_bos_stands_first_where_the_file_says_so_and_in_llama3(build, splitter, fields, has_bos):
+    tokenizer = build(splitter, **fields)
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("ab")) == [*(["<s>"] if has_bos else []), "a", "b"]
+
+
+def test_a_file_that_names_no_pre_tokenizer_gets_the_default(build):
+    assert pieces(build("gpt-2", ggml_pre=None), "12345") == ["1234", "5"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ggml_pre": "qwen"}, r"pre-tokenizer 'qwen' is not supported; known: default, gpt-2, smollm, llama-bpe, qwen2"),
+        ({"ggml_model": "llama"}, r"tokenizer kind 'llama' is not supported \(only gpt2, byte-level BPE\); use safetensors"),
+        ({"ggml_model": None}, r"tokenizer kind None is not supported"),
+    ],
+)
+def test_other_kinds_are_refused_by_name(build, fields, message):
+    with pytest.raises(InputError, match=message):
+        build("gpt-2", **fields)
+
+
+@pytest.mark.parametrize("key", ["tokens", "merges", "token_type"])
+def test_a_vocabulary_that_is_not_whole_is_refused(build, key):
+    with pytest.raises(InputError, match=rf"metadata tokenizer.ggml.{key} is missing; download the file again"):
+        build("gpt-2", **{f"ggml_{key}": None})
+
+
+def test_a_folder_gives_its_tokenizer_and_chat_template(tiny_folder):
+    tokenizer = from_folder(tiny_folder)
+    assert tokenizer.decode(tokenizer.encode("Grüße, 42")) == "<s>Grüße, 42"
+    assert "assistant" in tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_folder_without_a_tokenizer_that_loads_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}))
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=r"no usable tokenizer \(.*\); put tokenizer.json there"):
+        from_folder(tmp_path)
+
+
+@pytest.mark.real_model
+def test_smollm_tokenizes_as_llama_cpp_does(smollm):
+    cases = json.loads(GOLDEN.read_text())["cases"]
+    assert len(cases) > 10
+    found = [smollm.tokenizer.encode(case["text"], add_special_tokens=False) for case in cases]
+    assert found == [case["ids"] for case in cases]

@@ -1,0 +1,207 @@
+"""Parsing, one-line errors, and exit statuses, shared by all commands."""
+
+import errno
+import os
+
+import jax
+import pytest
+
+from jaxpersona import cli
+from jaxpersona.config import DiscoverConfig, GenerateConfig, PerplexityConfig
+from jaxpersona.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def no_compilation_cache(monkeypatch):
+    """``run`` would turn it on for the whole test process."""
+    monkeypatch.setattr(cli, "_use_compilation_cache", lambda: None)
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(contents):
+        path = tmp_path / "config.yaml"
+        path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+        return str(path)
+
+    return write
+
+
+def finish(capsys, main=lambda config: None, argv=(), config_class=DiscoverConfig):
+    """Exit status, standard output and standard error of a command in this process."""
+    with pytest.raises(SystemExit) as left:
+        cli.run("discover", config_class, main, list(argv))
+    return (left.value.code, *capsys.readouterr())
+
+
+def assert_one_line(err, *parts):
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
+
+
+def test_file_and_options_become_the_configuration(yaml_file):
+    text = """
+        model: {name: some/where}
+        data:
+          source: a.csv
+          num_samples: 7
+          personas: [x, y]
+        method: {overrides: {mlp@0: 0.5}}
+        seed: 3
+    """
+    options = ["--data.num_samples", "9", "--method.sparsity", "0.25"]
+    config = cli.parse("discover", DiscoverConfig, ["--config", yaml_file(text), *options])
+    assert isinstance(config, DiscoverConfig)
+    assert (config.model.name, config.data.source, config.data.personas, config.seed) == ("some/where", "a.csv", ("x", "y"), 3)
+    assert (config.data.num_samples, config.method.sparsity) == (9, 0.25)
+    assert config.method.overrides == {"mlp@0": 0.5}
+    assert config.data.max_length == DiscoverConfig().data.max_length
+
+
+def test_nothing_given_is_the_defaults():
+    assert cli.parse("discover", DiscoverConfig, []) == DiscoverConfig()
+
+
+@pytest.mark.parametrize("prompt", ["1", "null", "true", "a: b", "{a", "- x", "[1, 2]", "", "two\nlines", "#5", "'quoted'"])
+def test_prompts_are_taken_as_they_are(prompt):
+    assert cli.parse("generate", GenerateConfig, ["--run", "x", "--prompt", prompt]).prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("data: {num_sample: 3}\n", ["unknown config key 'data.num_sample'", "did you mean 'data.num_samples'?"]),
+        ("seeed: 3\n", ["unknown config key 'seeed'", "did you mean 'seed'?"]),
+        ("x: {y: 1}\n", ["unknown config key 'x.y'; known: config, data"]),
+        ("seed: many\n", ["config key 'seed' is 'many'; expected int"]),
+        ("seed: 1.5\n", ["config key 'seed' is '1.5'; expected int"]),
+        ("method: {sparsity: lots}\n", ["config key 'method.sparsity' is 'lots'; expected float or null"]),
+        (
+            "data: {text: chatt}\n",
+            ["config key 'data.text' is 'chatt'; expected one of ['chat', 'prompt_response', 'response', 'raw']"],
+        ),
+        ("data: {personas: [a]}\n", ["config key 'data.personas' is", "expected tuple with 2 elements"]),
+        ("overwrite: maybe\n", ["config key 'overwrite' is 'maybe'; expected bool"]),
+        ("method: {overrides: [1]}\n", ["config key 'method.overrides' is '[1]'; expected dict or null"]),
+        ("data: {max_length: 0}\n", ["data.max_length is 0; give at least 2"]),
+        ("model: smollm2\n", ["config key 'model' is 'smollm2', but it only groups keys such as model.name"]),
+        ("seed: 1\ndata:\n", ["config key 'data' is 'None', but it only groups keys such as data.source"]),
+        ("data: [1]\n", ["config key 'data' is '[1]', but it only groups keys"]),
+        ("model: [\n", ["did not find expected node content", "line 2"]),
+        ("a: b: c\n", ["mapping values are not allowed", "line 1"]),
+        ("# nothing\n", ["the config file holds no keys; give a YAML mapping"]),
+        ("- 1\n- 2\n", ["the config file holds no keys"]),
+        (b"\xff\xfe\x00", ["the config file is not UTF-8 text (byte 0)"]),
+    ],
+)
+def test_bad_config_files_give_one_line_and_status_2(capsys, yaml_file, text, parts):
+    status, out, err = finish(capsys, argv=["--config", yaml_file(text)])
+    assert (status, out) == (2, "")
+    assert_one_line(err, *parts)
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (["--method.sparsty", "0.2"], ["unknown option 'method.sparsty'; did you mean 'method.sparsity'?"]),
+        (["--num_samples=3"], ["unknown option 'num_samples'; did you mean 'data.num_samples'?"]),
+        (["stray"], ["unknown option 'stray'; known: config"]),
+        (["--method.sparsity", "x"], ["config key 'method.sparsity' is 'x'; expected float or null"]),
+        (
+            ["--model.dtype", "float16"],
+            ["config key 'model.dtype' is 'float16'; expected one of ['auto', 'float32', 'bfloat16']"],
+        ),
+        (["--model", "smollm2"], ["config key 'model' is 'smollm2', but it only groups keys such as model.name"]),
+        (["--protocol", "loose"], ["config key 'protocol' is 'loose'; expected one of ['strict']"]),
+        (["--seed"], ["--seed: expected one argument"]),
+        (["--seed", "-1"], ["seed is -1; it must lie in 0"]),
+        (["--config", "missing.yaml"], ["File does not exist", "missing.yaml'"]),
+        (["--config", "/"], ["Path is not a file: '/'"]),
+    ],
+)
+def test_bad_options_give_one_line_and_status_2(capsys, argv, parts):
+    status, out, err = finish(capsys, argv=argv)
+    assert (status, out) == (2, "")
+    assert_one_line(err, *parts)
+
+
+def test_missing_required_options_are_named(capsys):
+    status, _, err = finish(capsys, argv=[], config_class=GenerateConfig)
+    assert status == 2
+    assert_one_line(err, "required: run, prompt")
+
+
+@pytest.mark.parametrize("config_class", [DiscoverConfig, GenerateConfig, PerplexityConfig])
+def test_help_explains_every_option(capsys, config_class):
+    status, out, err = finish(capsys, argv=["--help"], config_class=config_class)
+    assert (status, err) == (0, "")
+    assert config_class.__doc__.splitlines()[0] in " ".join(out.split())
+    assert "--config" in out
+    if config_class is DiscoverConfig:
+        for option in ("--model.name", "--data.num_samples", "--method.sparsity", "--perplexity.text", "--output_dir"):
+            assert option in out
+        assert "longer texts are cut at this many tokens" in " ".join(out.split())
+
+
+def test_success_is_status_0_and_main_gets_the_configuration(capsys):
+    got = []
+    assert finish(capsys, got.append, ["--seed", "5"]) == (0, "", "")
+    assert [config.seed for config in got] == [5]
+
+
+def raising(error):
+    def main(config):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (InputError("bad\n  thing"), 2, "error: bad thing"),
+        (KeyboardInterrupt(), 130, "interrupted: nothing was written; run the same command again"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "error: Permission denied (/x/y)"),
+        (OSError("plain"), 2, "error: plain"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 5 GB\nmore"), 2, "error: out of memory (RESOURCE_EXHAUSTED: 5 GB); use"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_the_work_become_one_line(capsys, error, status, line):
+    code, out, err = finish(capsys, raising(error))
+    assert (code, out) == (status, "")
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), KeyError("a bug")])
+def test_bugs_are_not_hidden(error):
+    with pytest.raises(type(error), match="a bug"):
+        cli.run("discover", DiscoverConfig, raising(error), [])
+
+
+def test_progress_goes_to_standard_error(capsys):
+    with cli.progress_bars() as report:
+        report("load", 1, 2)
+        report("load", 2, 2)
+        report("mask", 1, 1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "load" in err
+    assert "2/2" in err
+    assert "mask" in err
+
+
+def test_compiled_code_is_cached_in_the_users_folder(monkeypatch, tmp_path):
+    monkeypatch.undo()
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setitem(os.environ, "JAXPERSONA_CACHE", str(tmp_path))
+    try:
+        cli._use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -1,0 +1,141 @@
+"""The command ``generate``: it prints what the library gives, and refuses what does not fit."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import write_model
+
+import jaxpersona as jp
+from jaxpersona import cli
+from jaxpersona.config import DiscoverConfig, GenerateConfig
+from jaxpersona.discover import main as discover
+from jaxpersona.generate import main
+
+PROMPT = "How would you: spend it?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of its own, so that a test may change its weights, and a run for it."""
+    folder = tmp_path_factory.mktemp("generate")
+    write_model(folder / "model")
+    options = {"model.name": folder / "model", "method.name": "magnitude", "method.sparsity": 0.5, "output_dir": folder / "run"}
+    options |= {"perplexity.max_tokens": 0, "data.num_samples": 3}
+    discover(cli.parse("discover", DiscoverConfig, [f"--{key}={value}" for key, value in options.items()]))
+    return folder
+
+
+@pytest.fixture
+def finish(capsys, monkeypatch, folder):
+    """Exit status, standard output and standard error of the command in this process."""
+
+    def run(**options):
+        monkeypatch.setattr(cli, "_use_compilation_cache", lambda: None)
+        options = {"run": folder / "run", "persona": "seek", "prompt": PROMPT, "max_new_tokens": 8, **options}
+        with pytest.raises(SystemExit) as left:
+            cli.run("generate", GenerateConfig, main, [f"--{key}={value}" for key, value in options.items()])
+        return (left.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_command_prints_what_the_library_generates(folder, tmp_path):
+    command = [sys.executable, "-m", "jaxpersona.generate", "--run=run", "--persona=seek", "--prompt", PROMPT]
+    command += [
+        "--max_new_tokens=8",
+        "--gamma=0.25",
+        "--temperature=1",
+        "--top_k=50",
+        "--top_p=0.9",
+        "--seed=5",
+        "--system=Be brief.",
+    ]
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    model = jp.load_model(str(folder / "model"))
+    masks = jp.load_masks(folder / "run" / "masks" / "seek", model)
+    options = {"gamma": 0.25, "max_new_tokens": 8, "system": "Be brief.", "seed": 5}
+    expected = jp.generate(model, [PROMPT], masks, sampling=jp.Sampling(1.0, 50, 0.9), **options)
+    assert done.stdout.decode() == expected[0] + "\n"
+
+
+def test_persona_none_is_the_model_as_it_is(finish, folder):
+    status, plain, _ = finish(persona="none")
+    assert status == 0
+    assert plain == jp.generate(jp.load_model(str(folder / "model")), [PROMPT], max_new_tokens=8)[0] + "\n"
+    assert finish(persona="seek")[1] != plain
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"run": "nowhere"}, "nowhere holds no run (run.json is missing); give the output_dir of a discover run"),
+        ({"persona": "sek"}, "has no persona 'sek'; it has reject, seek (and none)"),
+        ({"persona": "../seek"}, "has no persona '../seek'"),
+        ({"prompt": ""}, "a prompt is empty; give some text"),
+        ({"gamma": 1}, "gamma is 1.0; it must lie in [0, 1)"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_new_tokens": 512}, "but the longest prompt has"),
+        ({"temperature": -1}, "temperature is -1.0"),
+        ({"temperature": ".nan"}, "temperature is nan"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"top_p": 0}, "top_p is 0.0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"dtype": "int8"}, "config key 'dtype' is 'int8'; expected one of"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_status_2(finish, options, message):
+    status, out, err = finish(**options)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    return shutil.copytree(folder / "run", tmp_path / "run")
+
+
+def test_masks_of_other_weights_are_refused(finish, folder, copied):
+    write_model(folder / "model", seed=1)
+    try:
+        status, out, err = finish(run=copied)
+    finally:
+        write_model(folder / "model")
+    assert (status, out) == (2, "")
+    assert "with other weights than" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda run: (run / "run.json").write_text("{"), "run.json: damaged"),
+        (lambda run: (run / "run.json").write_text("[]"), "schema version None"),
+        (lambda run: shutil.rmtree(run / "masks"), "is no mask bundle (metadata.json is missing)"),
+        (lambda run: shutil.rmtree(run / "masks" / "seek" / "words"), "is missing; copy the whole folder"),
+    ],
+)
+def test_damaged_runs_are_refused(finish, copied, harm, message):
+    harm(copied)
+    status, out, err = finish(run=copied)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_model_that_is_gone_is_named(finish, folder):
+    (folder / "model").rename(folder / "moved")
+    try:
+        status, _, err = finish()
+    finally:
+        (folder / "moved").rename(folder / "model")
+    assert status == 2
+    assert f"{folder / 'model'}" in err
+    assert err.count("\n") == 1
