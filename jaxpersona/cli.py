@@ -95,7 +95,7 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
         return "the config file holds no keys; give a YAML mapping such as seed: 42"
     whole_group = re.search(r"Parser key \"(.+?)\":\s+Unable to load config '(.*?)'", message)
     if whole_group:
-        return _not_a_value(*whole_group.groups(), parser)
+        return _not_a_value(whole_group[1], whole_group[2], parser)
     argument = re.search(r"unrecognized arguments: (?:--)?([^ =]+)", message)
     if argument:
         return f"unknown option {argument[1]!r}; {nearest(argument[1], known)}"

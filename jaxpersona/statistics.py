@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from jaxpersona.data.packing import Batch
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import SITES
+from jaxpersona.models.weights import Params
 
 Array = jax.Array
 
@@ -72,10 +72,10 @@ def collect(
       progress: called with (batches done, batches in all).
     """
     mesh = mesh or data_mesh(batches[0].tokens.shape[0])
-    step = _step(Decoder(model.config, weighted_sums), mesh)
+    decoder = Decoder(model.config, weighted_sums)
     sums, counts = None, np.zeros(batches[0].weights.shape[0])
     for number, batch in enumerate(batches, start=1):
-        new = step(model.params, batch)
+        new = _sums(model.params, batch, decoder, mesh)
         sums = new if sums is None else jax.tree.map(jnp.add, sums, new)
         counts += batch.weights.sum(axis=(1, 2))
         jax.block_until_ready(sums)
@@ -91,17 +91,16 @@ def data_mesh(rows: int) -> Mesh:
     return Mesh(np.array(devices[:count]), ("data",))
 
 
-@functools.cache
-def _step(decoder: Decoder, mesh: Mesh) -> Callable[[Any, Batch], dict[str, dict[str, Array]]]:
-    """The compiled function from parameters and a batch to the sums of every site, reduced over devices."""
+@functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
+def _sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh) -> dict[str, dict[str, Array]]:
+    """The sums of every site for a batch whose rows are shared among the devices of ``mesh``."""
 
-    def sums(params: Any, batch: Batch) -> dict[str, dict[str, Array]]:
+    def local(params: Params, batch: Batch) -> dict[str, dict[str, Array]]:
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
         _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
         layers = state["stats"]["layers"]
-        by_site = {**layers["self_attn"], **layers["mlp"]}
-        return jax.lax.psum(by_site, "data")
+        return jax.lax.psum({**layers["self_attn"], **layers["mlp"]}, "data")
 
     rows = PartitionSpec("data")
     batch_specs = Batch(rows, rows, rows, rows, PartitionSpec(None, "data"))  # type: ignore[arg-type]
-    return jax.jit(jax.shard_map(sums, mesh=mesh, in_specs=(PartitionSpec(), batch_specs), out_specs=PartitionSpec()))
+    return jax.shard_map(local, mesh=mesh, in_specs=(PartitionSpec(), batch_specs), out_specs=PartitionSpec())(params, batch)

@@ -44,7 +44,8 @@ def generate(
       The new text of each prompt, without special tokens.
 
     Raises:
-      InputError: for an empty prompt, a prompt that leaves no room within the model's positions, or masks that do not fit.
+      InputError: for an empty prompt, a prompt that leaves no room within the model's positions, a gamma
+        outside [0, 1) or without a persona, or masks that do not fit.
     """
     rows = [_prompt_ids(model, prompt, chat, system) for prompt in prompts]
     if not rows:
@@ -56,6 +57,8 @@ def generate(
             f"max_new_tokens is {max_new_tokens}, but the longest prompt has {longest} tokens and the model "
             f"{model.config.max_positions} positions; between 1 and {max(room, 0)} new tokens are possible"
         )
+    if persona is None and gamma:
+        raise InputError(f"gamma is {gamma}, but no persona is given for it to soften")
     params = model.params if persona is None else apply_mask(model.params, persona, gamma)
     new = generate_ids(model, params, rows, max_new_tokens, sampling or Sampling(), seed)
     return model.tokenizer.batch_decode(new, skip_special_tokens=True)
