@@ -43,6 +43,7 @@ def save_masks(path: str | os.PathLike[str], masks: Masks, metadata: Mapping[str
         raise InputError(f"{target} exists and is no mask bundle; choose another place")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(target.parent, masks)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
             staged = pathlib.Path(folder) / target.name
             staged.mkdir()
@@ -51,6 +52,13 @@ def save_masks(path: str | os.PathLike[str], masks: Masks, metadata: Mapping[str
             _put_in_place(staged, target, pathlib.Path(folder) / "replaced")
     except OSError as error:
         raise InputError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
+
+
+def _check_space(folder: pathlib.Path, masks: Masks) -> None:
+    """Orbax's writer threads print pages when a disk is full; asking first spares the user that."""
+    needed = sum(words.nbytes for words in masks.words.values()) + 2**20
+    if shutil.disk_usage(folder).free < needed:
+        raise InputError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
 
 
 def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.Path) -> None:
@@ -140,11 +148,8 @@ def _write_words(folder: pathlib.Path, words: Mapping[str, jax.Array]) -> None:
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder.absolute(), dict(words))
-    except (OSError, ValueError, RuntimeError) as error:
-        place = folder.parents[2]  # beside the temporary folder
-        if shutil.disk_usage(place).free < sum(array.nbytes for array in words.values()):
-            raise InputError(f"no space left on the disk of {place}; free some and run again") from None
-        raise InputError(f"masks could not be written to {place} ({str(error).splitlines()[0]})") from None
+    except (ValueError, RuntimeError) as error:  # what Orbax makes of a failed write
+        raise OSError(str(error).splitlines()[0]) from None
 
 
 def _read_words(folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:

@@ -246,5 +246,5 @@ def test_writer_error_on_a_disk_without_room_says_so(tmp_path, masks, monkeypatc
     with pytest.raises(InputError, match=r"could not be written to .* \(driver trouble\)$"):
         jp.save_masks(tmp_path / "seek", masks, {})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
-    with pytest.raises(InputError, match=f"no space left on the disk of {re.escape(str(tmp_path))}; free some and run again"):
+    with pytest.raises(InputError, match=f"no space left on the disk of {re.escape(str(tmp_path))}: 1 MB are needed"):
         jp.save_masks(tmp_path / "seek", masks, {})
