@@ -111,6 +111,11 @@ def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
     return metadata
 
 
+def package_versions() -> dict[str, str]:
+    """Versions of the packages a result depends on."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
 def _write_metadata(folder: pathlib.Path, masks: Masks, metadata: Mapping[str, Any]) -> None:
     contents = {
         **metadata,
@@ -119,7 +124,7 @@ def _write_metadata(folder: pathlib.Path, masks: Masks, metadata: Mapping[str, A
         "kernels": {path: {"rows": rows, "words": list(masks.words[path].shape)} for path, rows in masks.rows},
         "others": list(masks.others),
         "files": {name: files.sha256(folder / name) for name in _listing(folder)},
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": package_versions(),
     }
     contents["checksum"] = _checksum(contents)
     files.write_atomically(folder / "metadata.json", json.dumps(contents, indent=1) + "\n")

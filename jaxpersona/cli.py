@@ -12,9 +12,7 @@ import yaml
 
 from jaxpersona import files
 from jaxpersona.errors import InputError, nearest
-
-Report = Callable[[str, int, int], None]
-"""Called with (stage, steps done, steps in all)."""
+from jaxpersona.progress import Report
 
 
 def run(command: str, config_class: type, main: Callable[[Any], None], argv: Sequence[str] | None = None) -> None:

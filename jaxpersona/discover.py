@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxpersona import cli
 from jaxpersona.config import DiscoverConfig, MethodOptions
+from jaxpersona.progress import Report
 
 if TYPE_CHECKING:
     from jaxpersona.discovery import Run
@@ -60,9 +61,7 @@ def _method(options: MethodOptions) -> Method:
     return methods.by_name(settings.pop("name"), **settings)
 
 
-def _perplexity(
-    model: Model, masks: Mapping[str, Masks | None], text: str, max_tokens: int, report: cli.Report
-) -> dict[str, float]:
+def _perplexity(model: Model, masks: Mapping[str, Masks | None], text: str, max_tokens: int, report: Report) -> dict[str, float]:
     """Perplexity of the model under each mask (None: as it is), by name; empty when ``max_tokens`` is 0."""
     from jaxpersona.language_modelling import perplexity, windows
     from jaxpersona.masks import apply_mask
@@ -76,7 +75,7 @@ def _perplexity(
     return found
 
 
-def _save_masks(run: Run, folder: pathlib.Path, report: cli.Report) -> None:
+def _save_masks(run: Run, folder: pathlib.Path, report: Report) -> None:
     from jaxpersona.bundle import save_masks
     from jaxpersona.reporting.record import bundle_metadata
 

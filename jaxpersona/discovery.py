@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 
@@ -14,11 +14,9 @@ from jaxpersona.errors import InputError
 from jaxpersona.masks import Masks
 from jaxpersona.methods import Method, Wanda
 from jaxpersona.models.model import Model
+from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import Statistics
 from jaxpersona.timing import timed
-
-Report = Callable[[str, int, int], None]
-"""Called with (stage, steps done, steps in all)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +61,7 @@ def discover(
     text: TextMode = "chat",
     max_length: int = 512,
     seed: int = 42,
-    report: Report = lambda stage, done, total: None,
+    report: Report = silent,
 ) -> Run:
     """Finds the masks of the two personas of contrastive pairs.
 

@@ -4,7 +4,6 @@ import functools
 import importlib.resources
 import math
 import pathlib
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jaxpersona.errors import InputError
 from jaxpersona.masks import Params
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
+from jaxpersona.progress import Progress, silent
 
 BUILTIN_TEXT = "builtin:neutral"
 
@@ -58,9 +58,7 @@ def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) 
     return np.concatenate([np.full((count, len(start)), start, np.int32).reshape(count, len(start)), rows], axis=1)
 
 
-def perplexity(
-    model: Model, params: Params, tokens: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
-) -> float:
+def perplexity(model: Model, params: Params, tokens: np.ndarray, progress: Progress = silent) -> float:
     """exp of the mean negative log-likelihood per token, in nats, each token given those before it in its window.
 
     Args:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import SITES
 from jaxpersona.models.weights import Params
+from jaxpersona.progress import Progress, silent
 
 Array = jax.Array
 
@@ -62,7 +63,7 @@ def collect(
     model: Model,
     batches: Sequence[Batch],
     mesh: Mesh | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Statistics:
     """Runs the batches through the model and returns the moments.
 

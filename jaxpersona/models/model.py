@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -21,6 +20,7 @@ from jaxpersona.models.resolve import resolve
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
 from jaxpersona.models.weights import Params, load_params
+from jaxpersona.progress import Progress, silent
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -70,7 +70,7 @@ def fingerprint(params: Params) -> str:
     return digest.hexdigest()
 
 
-def load_model(name: str, dtype: Dtype = "auto", progress: Callable[[int, int], None] = lambda done, total: None) -> Model:
+def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent) -> Model:
     """Loads a model of the Llama family.
 
     Args:

@@ -1,6 +1,5 @@
 """Parameters from weight files: reads one tensor at a time into the decoder's stacked tree."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from jaxpersona.errors import InputError
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
+from jaxpersona.progress import Progress
 from jaxpersona.tree import flatten, unflatten
 
 Params = dict[str, Any]
@@ -24,7 +24,7 @@ class TensorSource(Protocol):
         ...
 
 
-def load_params(source: TensorSource, config: ModelConfig, dtype: Any, progress: Callable[[int, int], None]) -> Params:
+def load_params(source: TensorSource, config: ModelConfig, dtype: Any, progress: Progress) -> Params:
     """The decoder's parameters in ``dtype``.
 
     Each leaf is filled layer by layer and moved to the device before the next is read, so host memory holds one leaf at a time.

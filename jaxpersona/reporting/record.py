@@ -1,7 +1,6 @@
 """The record of a run, as ``run.json`` holds it: plain values, keys that say units."""
 
 import dataclasses
-import importlib.metadata
 import platform
 import resource
 import sys
@@ -9,12 +8,11 @@ from typing import Any
 
 import jax
 
+from jaxpersona.bundle import package_versions
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discovery import Run
 from jaxpersona.run_folder import SCHEMA_VERSION
 from jaxpersona.summary import overlaps
-
-PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
 
 
 def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], seconds: dict[str, float]) -> dict[str, Any]:
@@ -49,7 +47,7 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
         "seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **package_versions()},
     }
 
 
