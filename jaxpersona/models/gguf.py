@@ -80,7 +80,11 @@ class GGUFSource:
 
     def _dequantise(self, name: str) -> np.ndarray:
         tensor = self._tensors[name]
-        return gguf.dequantize(tensor.data, tensor.tensor_type)
+        try:
+            return gguf.dequantize(tensor.data, tensor.tensor_type)
+        except NotImplementedError:
+            kind = tensor.tensor_type.name
+            raise InputError(f"{self.path}: tensor {name} has type {kind}, which is not supported; use another file") from None
 
     def read(self, name: str) -> np.ndarray:
         """The tensor with Hugging Face name ``name`` (without the ``model.`` prefix), float32, (out, in)."""

@@ -1,6 +1,7 @@
-"""Tokenizers: from a Hugging Face folder, or built from a GGUF file's own vocabulary and merges. Neither needs PyTorch."""
+"""Tokenizers: from a Hugging Face folder, or built from a GGUF file's own vocabulary. Neither needs PyTorch."""
 
 import pathlib
+from typing import Any
 
 import tokenizers
 import tokenizers.decoders
@@ -11,8 +12,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from jaxpersona.errors import InputError
 from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.sentencepiece import sentencepiece_bpe
 
-_CONTROL, _USER_DEFINED = 3, 4
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
@@ -33,48 +35,79 @@ def from_folder(folder: pathlib.Path) -> PreTrainedTokenizerBase:
 
 
 def from_gguf(source: GGUFSource) -> PreTrainedTokenizerBase:
-    """The byte-level BPE tokenizer whose vocabulary, merges, special tokens and chat template the GGUF file holds.
+    """The tokenizer whose vocabulary, merges or scores, special tokens and chat template the GGUF file holds.
 
     Raises:
-      InputError: when the file holds another kind of tokenizer, or cuts words by rules not known here.
+      InputError: when the file holds another kind of tokenizer, cuts words by rules not known here, or is not whole.
     """
     kind = source.field("tokenizer.ggml.model")
-    if kind != "gpt2":
-        raise InputError(f"{source.path}: tokenizer kind {kind!r} is not supported (only gpt2, byte-level BPE); use safetensors")
+    if kind not in _BUILDERS:
+        raise InputError(
+            f"{source.path}: tokenizer kind {kind!r} is not supported; known: {', '.join(_BUILDERS)}; use safetensors"
+        )
     words = source.required("tokenizer.ggml.tokens")
+    kinds = _per_word(source, "token_type", words)
+    tokenizer = _BUILDERS[kind](source, words, kinds)
+    for word, word_kind in zip(words, kinds, strict=True):
+        if word_kind in (_UNKNOWN, _CONTROL, _USER_DEFINED):
+            special = word_kind != _USER_DEFINED
+            tokenizer.add_tokens([tokenizers.AddedToken(word, special=special, normalized=False)])
+    return _with_specials(tokenizer, source, words)
+
+
+def _per_word(source: GGUFSource, name: str, words: list[str]) -> list[Any]:
+    values = source.required(f"tokenizer.ggml.{name}")
+    if len(values) != len(words):
+        raise InputError(
+            f"{source.path}: tokenizer.ggml.{name} has {len(values)} entries for {len(words)} words; download it again"
+        )
+    return values
+
+
+def _byte_level(source: GGUFSource, words: list[str], kinds: list[int]) -> tokenizers.Tokenizer:
+    vocabulary = {word: index for index, word in enumerate(words)}
     merges = [tuple(merge.split(" ")) for merge in source.required("tokenizer.ggml.merges")]
+    for merge in merges:
+        if len(merge) != 2 or not {*merge, "".join(merge)} <= vocabulary.keys():
+            raise InputError(
+                f"{source.path}: merge {' '.join(merge)!r} is not of words in the vocabulary; download the file again"
+            )
     splitter = source.field("tokenizer.ggml.pre", "default")
     if splitter not in _SPLITTERS:
         known = ", ".join(_SPLITTERS)
         raise InputError(f"{source.path}: pre-tokenizer {splitter!r} is not supported; known: {known}")
-    vocabulary = {word: index for index, word in enumerate(words)}
     bpe = tokenizers.models.BPE(vocab=vocabulary, merges=merges, ignore_merges=splitter == "llama-bpe")
     tokenizer = tokenizers.Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre.Sequence(_SPLITTERS[splitter])
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     if splitter == "qwen2":
         tokenizer.normalizer = tokenizers.normalizers.NFC()
-    kinds = source.required("tokenizer.ggml.token_type")
-    for word, word_kind in zip(words, kinds, strict=True):
-        if word_kind in (_CONTROL, _USER_DEFINED):
-            tokenizer.add_tokens([tokenizers.AddedToken(word, special=word_kind == _CONTROL, normalized=False)])
-    return _with_specials(tokenizer, source, words)
+    return tokenizer
+
+
+def _sentencepiece(source: GGUFSource, words: list[str], kinds: list[int]) -> tokenizers.Tokenizer:
+    scores = _per_word(source, "scores", words)
+    unknown = next((word for word, kind in zip(words, kinds, strict=True) if kind == _UNKNOWN), None)
+    return sentencepiece_bpe(words, scores, kinds, unknown, source.field("tokenizer.ggml.add_space_prefix", True))
 
 
 def _with_specials(tokenizer: tokenizers.Tokenizer, source: GGUFSource, words: list[str]) -> PreTrainedTokenizerBase:
     def word(name: str) -> str | None:
         index = source.field(f"tokenizer.ggml.{name}_token_id")
-        return None if index is None else words[index]
+        return None if index is None or index >= len(words) else words[index]
 
-    specials = {"bos_token": word("bos"), "eos_token": word("eos"), "pad_token": word("padding")}
-    # As in llama.cpp, a Llama 3 file that does not say otherwise starts texts with BOS.
-    is_llama3 = source.field("tokenizer.ggml.pre") == "llama-bpe"
-    if source.field("tokenizer.ggml.add_bos_token", is_llama3) and specials["bos_token"]:
-        bos = specials["bos_token"]
-        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-            single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
-        )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **specials)
+    bos, eos = word("bos"), word("eos")
+    # As in llama.cpp, a SentencePiece or Llama 3 file that does not say otherwise starts texts with BOS.
+    starts = source.field("tokenizer.ggml.model") == "llama" or source.field("tokenizer.ggml.pre") == "llama-bpe"
+    first = bos if source.field("tokenizer.ggml.add_bos_token", starts) else None
+    last = eos if source.field("tokenizer.ggml.add_eos_token", False) else None
+    added = [(token, tokenizer.token_to_id(token)) for token in (first, last) if token]
+    if added:
+        template = " ".join(filter(None, [first, "$A", last]))
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single=template, special_tokens=added)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, bos_token=bos, eos_token=eos, pad_token=word("padding")
+    )
     fast.chat_template = source.field("tokenizer.chat_template")
     return fast
 
@@ -91,3 +124,4 @@ _SPLITTERS = {
     "llama-bpe": _split(_LLAMA3),
     "qwen2": _split(_QWEN2),
 }
+_BUILDERS = {"gpt2": _byte_level, "llama": _sentencepiece}

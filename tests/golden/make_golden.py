@@ -1,7 +1,8 @@
 """Writes the reference files that the JAX decoder is tested against.
 
-They come from Hugging Face Transformers on PyTorch, float32, on the CPU. The exception is
-smollm2-tokenizer.json, which this script does not write; its ``source`` field says where it is from.
+They come from Hugging Face Transformers on PyTorch, float32, on the CPU. The exceptions are
+smollm2-tokenizer.json and llama-spm-tokenizer.json, which this script does not write; their ``source`` fields say where
+they are from.
 
     pip install torch==2.13.0 transformers==5.23.0 safetensors gguf numpy accelerate
     python tests/golden/make_golden.py [--gguf SmolLM2-135M-Instruct.Q4_1.gguf]

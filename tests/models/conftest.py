@@ -119,14 +119,17 @@ def gguf_fields(model, architecture):
 
 
 def write_gguf(path, architecture, fields, tensors, quantised=()):
-    """Writes a GGUF file; tensors whose names are in ``quantised`` as Q8_0, the others as float32."""
+    """Writes a GGUF file; tensors whose names are in ``quantised`` as Q8_0, integers as they are, the others as float32."""
     writer = gguf.GGUFWriter(path, architecture)
     add = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
     for name, value in fields.items():
         add.get(type(value), writer.add_array)(name, value)
     for name, tensor in tensors.items():
         kind = gguf.GGMLQuantizationType.Q8_0 if name in quantised else gguf.GGMLQuantizationType.F32
-        writer.add_tensor(name, gguf.quantize(tensor, kind), raw_dtype=kind)
+        if np.issubdtype(tensor.dtype, np.integer):
+            writer.add_tensor(name, tensor)
+        else:
+            writer.add_tensor(name, gguf.quantize(tensor, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -117,6 +117,12 @@ def test_a_missing_tensor_is_named(golden, golden_gguf, load):
         load(source, config)
 
 
+def test_a_tensor_of_a_type_without_dequantisation_is_named(golden_gguf, load):
+    source, config = read(golden_gguf("llama2", "llama", tensors={"output_norm.weight": np.ones(32, np.int32)}))
+    with pytest.raises(InputError, match=r"tensor output_norm.weight has type I32, which is not supported; use another file"):
+        load(source, config)
+
+
 def test_files_cut_anywhere_are_refused(tokenizer_gguf, golden_gguf, tmp_path):
     whole = golden_gguf("llama2", "llama").read_bytes()
     header = tokenizer_gguf("gpt-2").read_bytes()

@@ -98,7 +98,7 @@ def test_a_file_that_names_no_pre_tokenizer_gets_the_default(build):
     ("fields", "message"),
     [
         ({"ggml_pre": "qwen"}, r"pre-tokenizer 'qwen' is not supported; known: default, gpt-2, smollm, llama-bpe, qwen2"),
-        ({"ggml_model": "llama"}, r"tokenizer kind 'llama' is not supported \(only gpt2, byte-level BPE\); use safetensors"),
+        ({"ggml_model": "t5"}, r"tokenizer kind 't5' is not supported; known: gpt2, llama; use safetensors"),
         ({"ggml_model": None}, r"tokenizer kind None is not supported"),
     ],
 )
@@ -111,6 +111,13 @@ def test_other_kinds_are_refused_by_name(build, fields, message):
 def test_a_vocabulary_that_is_not_whole_is_refused(build, key):
     with pytest.raises(InputError, match=rf"metadata tokenizer.ggml.{key} is missing; download the file again"):
         build("gpt-2", **{f"ggml_{key}": None})
+
+
+@pytest.mark.parametrize("merge", ["a zz", "zz a", "a b", "ab", "1 2 3", ""])
+def test_merges_of_words_outside_the_vocabulary_are_refused(tokenizer_gguf, merge):
+    path = tokenizer_gguf("gpt-2", WORDS, [*MERGES, merge])
+    with pytest.raises(InputError, match=rf"tokenizer.gguf: merge '{merge}' is not of words in the vocabulary; download"):
+        from_gguf(GGUFSource(path))
 
 
 def test_a_folder_gives_its_tokenizer_and_chat_template(tiny_folder):

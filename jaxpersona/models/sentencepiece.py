@@ -1,0 +1,51 @@
+"""SentencePiece BPE tokenizers (Llama 2, TinyLlama, Mistral), rebuilt from the words and scores a GGUF file holds."""
+
+from collections.abc import Sequence
+
+import tokenizers
+import tokenizers.decoders
+import tokenizers.models
+import tokenizers.normalizers
+
+_MERGEABLE = (1, 4, 5)  # normal, user-defined and unused words; unknown, control and byte words never come from a merge
+_SPACE = "▁"
+
+
+def merges(words: Sequence[str], scores: Sequence[float], kinds: Sequence[int]) -> list[tuple[str, str]]:
+    """Every way to cut a word in two words: words of higher score first, then lower ids, then longer first parts.
+
+    SentencePiece stores no merges: it joins whichever neighbours make the word of the highest score.
+    """
+    ids = {word: index for index, word in enumerate(words) if kinds[index] in _MERGEABLE}
+    order = sorted(ids, key=lambda word: (-scores[ids[word]], ids[word]))
+    cuts = ((word[:cut], word[cut:]) for word in order for cut in range(len(word) - 1, 0, -1))
+    return [(left, right) for left, right in cuts if left in ids and right in ids]
+
+
+def sentencepiece_bpe(
+    words: Sequence[str], scores: Sequence[float], kinds: Sequence[int], unknown: str | None, add_space_prefix: bool
+) -> tokenizers.Tokenizer:
+    """A tokenizer that cuts as SentencePiece does; letters outside the vocabulary become byte words such as ``<0xE2>``.
+
+    Args:
+      words: the vocabulary, by id.
+      scores: one number per word.
+      kinds: the GGUF type of each word: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
+      unknown: the word for letters that have no byte words.
+      add_space_prefix: whether texts start with a space that is not theirs.
+    """
+    bpe = tokenizers.models.BPE(
+        vocab={word: index for index, word in enumerate(words)},
+        merges=merges(words, scores, kinds),
+        unk_token=unknown,
+        fuse_unk=True,
+        byte_fallback=True,
+    )
+    tokenizer = tokenizers.Tokenizer(bpe)
+    spaces = tokenizers.normalizers.Replace(" ", _SPACE)
+    prefix = [tokenizers.normalizers.Prepend(_SPACE)] if add_space_prefix else []
+    tokenizer.normalizer = tokenizers.normalizers.Sequence([*prefix, spaces])
+    strip = [tokenizers.decoders.Strip(" ", 1, 0)] if add_space_prefix else []
+    bytes_to_text = [tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()]
+    tokenizer.decoder = tokenizers.decoders.Sequence([tokenizers.decoders.Replace(_SPACE, " "), *bytes_to_text, *strip])
+    return tokenizer
