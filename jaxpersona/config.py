@@ -161,6 +161,55 @@ class GenerateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluateData:
+    """Which held-out pairs.
+
+    Args:
+      source: builtin:NAME or a .csv or .jsonl file; null is the built-in set the masks were found on
+      split: train, validation or test; null is test for built-in sets and all rows of a file
+      num_samples: at most this many pairs, drawn with the seed
+      max_length: longer texts are cut at this many tokens
+      text: chat, prompt_response, response or raw
+    """
+
+    source: str | None = None
+    split: str | None = None
+    num_samples: int = 200
+    max_length: int = 512
+    text: Literal["chat", "prompt_response", "response", "raw"] = "chat"
+
+    def __post_init__(self) -> None:
+        _check_at_least(1, self.num_samples, "data.num_samples")
+        _check_at_least(2, self.max_length, "data.max_length")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Measures which answers a model prefers under each mask of a run, with intervals, paired tests and the damage done.
+
+    Args:
+      run: folder of a discover run; evaluation.json and evaluation.csv are written there
+      data: which held-out pairs
+      prompts: two system texts, asking for the persona and for its opposite; null is a built-in set's own, or none
+      controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length
+      perplexity: what the damage of a mask is measured on
+      dtype: of parameters and computation
+      seed: of sampling, random controls and the bootstrap
+    """
+
+    run: str
+    data: EvaluateData = dataclasses.field(default_factory=EvaluateData)
+    prompts: tuple[str, str] | None = None
+    controls: bool = False
+    perplexity: TextOptions = dataclasses.field(default_factory=TextOptions)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
 class PerplexityConfig:
     """Measures a model's perplexity, the check that it was loaded right.
 

@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 _STAGING = ".jaxpersona-"
 _ENTRIES = ("masks", "report.html", "run.json")
 """In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""
+_DERIVED = ("evaluation.csv", "evaluation.json")
+"""What later commands add; it goes with the run it was made from."""
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
     if (folder / "run.json").exists() and not overwrite:
         raise InputError(f"output_dir {folder} already holds a run; choose another, or --overwrite true")
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    ours = _ENTRIES if overwrite else ()
+    ours = (*_ENTRIES, *_DERIVED) if overwrite else ()
     other = sorted(name for name in names if name not in ours and not name.startswith(_STAGING))
     if other and "run.json" not in names:
         raise InputError(f"output_dir {folder} holds other files ({other[0]}) and no run; choose another")
@@ -59,7 +61,8 @@ def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
     replaced = staging / "replaced"
     replaced.mkdir()
     # run.json goes first, so that a kill leaves no run.json without its masks
-    moves = [(folder / name, replaced / name) for name in reversed(_ENTRIES) if (folder / name).exists()]
+    old = [name for name in (*reversed(_ENTRIES), *_DERIVED) if (folder / name).exists()]
+    moves = [(folder / name, replaced / name) for name in old]
     moves += [(staging / name, folder / name) for name in _ENTRIES]
     try:
         for source, target in moves:

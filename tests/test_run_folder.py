@@ -197,3 +197,11 @@ def test_persona_bundle_names_the_known_personas(old):
     assert persona_bundle(str(old), "introvert") == old / "masks" / "introvert"
     with pytest.raises(InputError, match=r"has no persona 'seek'; it has extravert, introvert \(and none\)"):
         persona_bundle(str(old), "seek")
+
+
+def test_overwrite_takes_an_evaluation_of_the_old_run_away(old):
+    (old / "evaluation.json").write_text("{}")
+    (old / "evaluation.csv").write_text("")
+    with staged_run(str(old), overwrite=True) as staging:
+        write_entries(staging)
+    assert {path.name for path in old.iterdir()} == {"masks", "report.html", "run.json"}

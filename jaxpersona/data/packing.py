@@ -46,6 +46,11 @@ class Batch:
         same_text = (query_pair == key_pair) & ((key_branch == PREFIX) | (key_branch == query_branch))
         return same_text & (order[:, None] >= order) & (key_pair >= 0)
 
+    def previous(self) -> jax.Array:
+        """Int [B, T]: index in the row of the token before, in the same text; 0 where a text starts."""
+        distance = self.positions[:, :, None] - self.positions[:, None, :]
+        return jnp.argmax(self.visible() & (distance == 1), axis=2)
+
 
 def pack(
     pairs: Sequence[TokenizedPair], bos_id: int | None, row_length: int = 512, batch_tokens: int = 4096, row_multiple: int = 1

@@ -25,6 +25,10 @@ class Pair:
     not_matching: str
     system: str = ""
 
+    def swapped(self) -> "Pair":
+        """The pair with its answers exchanged."""
+        return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching)
+
 
 @dataclasses.dataclass(frozen=True)
 class Pairs(Sequence[Pair]):

@@ -46,6 +46,13 @@ def load_pairs(source: str, split: str | None = None) -> Pairs:
     return _read(source, path, split)
 
 
+def builtin_prompts(source: str) -> tuple[str, str] | None:
+    """System texts that ask for the persona and for its opposite, where ``source`` is a built-in set."""
+    prompts = json.loads((importlib.resources.files("jaxpersona.data") / "builtin" / "prompts.json").read_text(encoding="utf-8"))
+    found = prompts.get(source.removeprefix("builtin:")) if source.startswith("builtin:") else None
+    return None if found is None else (found[0], found[1])
+
+
 def _read(source: str, path: pathlib.Path, split: str | None) -> Pairs:
     if split is not None and split not in SPLITS:
         raise InputError(f"data.split {split!r} is unknown; {nearest(split, SPLITS)}")

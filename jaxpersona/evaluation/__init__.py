@@ -1,0 +1,1 @@
+"""Does a mask change behaviour: multiple choice with controls, paired tests, and the damage done."""

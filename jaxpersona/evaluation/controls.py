@@ -1,0 +1,74 @@
+"""Controls: masks that cost as much as a persona's but know nothing of it, and choosers that do not read."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from jaxpersona import bitpack, scores, topk
+from jaxpersona.data.packing import MATCHING, Batch
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.evaluation.choices import Choices
+from jaxpersona.language_modelling import windows
+from jaxpersona.masks import Masks
+from jaxpersona.models.model import Model
+from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
+from jaxpersona.statistics import collect
+
+
+def random_mask(model: Model, mask: Masks, seed: int) -> Masks:
+    """Keeps as many weights of every output as ``mask`` does, drawn at random."""
+    noise: dict[str, jax.Array] = {}
+    for path, kernel in kernels(model.params).items():
+        noise[path] = scores.random(kernel, jax.random.fold_in(jax.random.key(seed), MODULES.index(module_of(path))))
+    return _same_budget(mask, noise)
+
+
+def magnitude_mask(model: Model, mask: Masks) -> Masks:
+    """Keeps as many weights of every output as ``mask`` does, the largest."""
+    return _same_budget(mask, {path: scores.magnitude(kernel) for path, kernel in kernels(model.params).items()})
+
+
+def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -> Masks:
+    """Keeps as many weights of every output as ``mask`` does, by Wanda calibrated on neutral text."""
+    tokens = windows(model, text, max_tokens)
+    weights = np.ones((1, *tokens.shape), np.float32)
+    weights[:, :, 0] = tokens[:, 0] != model.tokenizer.bos_token_id
+    zeros = np.zeros_like(tokens)
+    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+    whole = Batch(tokens, positions, zeros, zeros + MATCHING, weights)
+    rows = [jax.tree.map(lambda leaf, i=i: leaf[..., i : i + 1, :], whole) for i in range(len(tokens))]
+    found = collect(model, rows)
+    strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in mask.words}
+    flat = kernels(model.params)
+    return _same_budget(mask, {path: scores.wanda(flat[path], strength[path]) for path in mask.words})
+
+
+def _same_budget(mask: Masks, ranks: Mapping[str, jax.Array]) -> Masks:
+    """Of every output the highest-ranked weights, as many as ``mask`` keeps of it."""
+    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], ranks[path]) for path in mask.words}
+    return dataclasses.replace(mask, words=words)
+
+
+@jax.jit
+def _keep_as_many(words: jax.Array, ranks: jax.Array) -> jax.Array:
+    def layer(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        words, ranks = args
+        keep = bitpack.unpack(words, ranks.shape[0]).sum(axis=0)
+        return bitpack.pack(topk.top_k_mask(ranks, keep))
+
+    return jax.lax.map(layer, (words, ranks))
+
+
+def shuffled(pairs: Pairs, seed: int) -> Pairs:
+    """The pairs with the two answers exchanged in a random half: masks found on them know the topic but not the persona."""
+    swap = np.random.default_rng(seed).permutation(len(pairs)) < len(pairs) // 2
+    return Pairs(f"{pairs.source}, shuffled", tuple(pair.swapped() if s else pair for pair, s in zip(pairs, swap, strict=True)))
+
+
+def length_choosers(lengths: np.ndarray) -> dict[str, Choices]:
+    """What always taking the longer, or the shorter, answer would choose; lengths [pairs, 2] in bytes."""
+    margin = (lengths[:, 0] - lengths[:, 1]).astype(float)
+    longer = Choices((np.sign(margin) + 1) / 2, margin)
+    return {"longer": longer, "shorter": longer.against()}

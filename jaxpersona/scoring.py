@@ -1,0 +1,85 @@
+"""How likely a model finds each answer of a pair: log-probabilities, from packed batches with the prompt computed once."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, pack
+from jaxpersona.data.text import TokenizedPair
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.model import Model
+from jaxpersona.models.weights import Params
+from jaxpersona.progress import Progress, silent
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerScores:
+    """Log-probabilities of both answers of every pair, in nats; column 0 is the persona's answer, column 1 the opposite one.
+
+    Attributes:
+      log_prob: summed over the answer's tokens and the end of its turn, float64 [pairs, 2].
+      tokens: how many those are, int64 [pairs, 2].
+    """
+
+    log_prob: np.ndarray
+    tokens: np.ndarray
+
+    def nll(self) -> float:
+        """Mean negative log-likelihood per answer token, over both answers of all pairs."""
+        return float(-self.log_prob.sum() / self.tokens.sum())
+
+
+def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], progress: Progress = silent) -> AnswerScores:
+    """Scores both answers of every pair given its prompt.
+
+    Args:
+      params: the model's own or masked ones.
+      pairs: from ``tokenize_pair``.
+      progress: called with (batches done, batches in all).
+    """
+    starts = np.array([pair.answer_start for pair in pairs], np.int32)
+    sums, counts = np.zeros((2, len(pairs))), np.zeros((2, len(pairs)), np.int64)
+    batches = pack(pairs, model.tokenizer.bos_token_id, batch_tokens=2048)
+    for number, batch in enumerate(batches, start=1):
+        new_sums, new_counts = _answer_sums(params, batch, starts, model.decoder)
+        sums += np.asarray(new_sums)
+        counts += np.asarray(new_counts)
+        progress(number, len(batches))
+    return AnswerScores(sums.T, counts.T)
+
+
+def token_log_probs(decoder: Decoder, params: Params, batch: Batch) -> jax.Array:
+    """Log-probability of each token given those before it in its text, float32 [B, T]; meaningless where a text starts.
+
+    Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
+    """
+    inputs = {"positions": batch.positions, "visible": batch.visible()}
+    hidden = decoder.apply({"params": params}, batch.tokens, **inputs, method="hidden")
+    before = jnp.take_along_axis(jnp.asarray(hidden), batch.previous()[..., None], axis=1)
+
+    @jax.checkpoint
+    def row(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        hidden, tokens = args
+        logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
+        return jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
+
+    return jax.lax.map(row, (before, batch.tokens))
+
+
+@functools.partial(jax.jit, static_argnames="decoder")
+def _answer_sums(params: Params, batch: Batch, starts: jax.Array, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+    """Summed log-probability and number of the answer tokens, [2, pairs]; zero for pairs that are not in the batch."""
+    log_probs = token_log_probs(decoder, params, batch)
+    pair = jnp.asarray(batch.pair)
+    counted = (pair >= 0) & (batch.positions >= starts[pair]) & (batch.positions > 0)
+    mine = jnp.stack([counted & (batch.branch != other) for other in (NOT_MATCHING, MATCHING)])
+
+    def per_pair(values: jax.Array) -> jax.Array:
+        return jnp.zeros(len(starts), values.dtype).at[pair].add(values)
+
+    sums = jax.vmap(lambda mask: per_pair(jnp.where(mask, log_probs, 0)))(mine)
+    return sums, jax.vmap(lambda mask: per_pair(mask.astype(jnp.int32)))(mine)
