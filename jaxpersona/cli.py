@@ -34,7 +34,7 @@ def run(command: str, config_class: type, main: Callable[[Any], None], argv: Seq
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        _leave(f"error: out of memory ({str(error).splitlines()[0]}); use --model.dtype bfloat16 or a smaller model", 2)
+        _leave(f"error: out of memory ({str(error).splitlines()[0]}); use dtype bfloat16 or a smaller model", 2)
     sys.exit(0)
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from jaxpersona.errors import InputError
 
+_RESERVED = {"none", "magnitude", "neutral", "longer", "shorter"}  # what evaluations call their controls
+
 
 def _check_at_least(least: int, value: int, key: str) -> None:
     if value < least:
@@ -55,8 +57,10 @@ class DataOptions:
         for name in self.personas:
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise InputError(f"data.personas: {name!r} cannot name a folder; use letters, digits, - and _")
-        if self.personas[0] == self.personas[1] or "none" in self.personas:
-            raise InputError(f"data.personas {list(self.personas)}: give two different names other than none")
+        if self.personas[0] == self.personas[1] or _RESERVED & set(self.personas):
+            raise InputError(
+                f"data.personas {list(self.personas)}: give two different names other than {', '.join(sorted(_RESERVED))}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +68,12 @@ class MethodOptions:
     """How weights are scored, and how many are kept.
 
     Args:
-      name: wanda, or the controls magnitude and random
-      sparsity: share of every output's weights that is removed, in [0, 1)
+      name: wanda, first_order, or the controls magnitude and random
+      sparsity: share of every output's weights that is removed (first_order: of all weights together), in [0, 1)
       activation: activation strength in the score of wanda, abs (mean of |h|, the default) or rms
       select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
       overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
-      max_perplexity_increase: damage budget, for methods that have one; wanda, magnitude and random have none
+      max_perplexity_increase: damage budget of first_order instead of a sparsity, e.g. 0.02 for at most 2 %
     """
 
     name: str = "wanda"

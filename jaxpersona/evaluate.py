@@ -73,10 +73,10 @@ def _held_out(config: EvaluateConfig, run: dict[str, Any]) -> Pairs:
     source = config.data.source or found_on
     builtin = source.startswith("builtin:")
     split = config.data.split or ("test" if builtin else None)
-    if source == found_on and split == (run["config"]["data"]["split"] or ("train" if builtin else None)):
-        raise InputError(
-            f"the masks were found on {source} (split {split}); give held-out pairs as --data.source (or --data.split)"
-        )
+    found_split = run["config"]["data"]["split"] or ("train" if builtin else None)
+    if source == found_on and (split == found_split or None in (split, found_split)):  # None is all splits of a file
+        where = f"{source} (split {found_split})" if found_split else source
+        raise InputError(f"the masks were found on {where}; give held-out pairs as --data.source (or --data.split)")
     return load_pairs(source, split).sample(config.data.num_samples, config.seed)
 
 

@@ -4,7 +4,16 @@ import dataclasses
 
 import pytest
 
-from jaxpersona.config import DataOptions, DiscoverConfig, GenerateConfig, MethodOptions, PerplexityConfig, TextOptions
+from jaxpersona.config import (
+    DataOptions,
+    DiscoverConfig,
+    EvaluateConfig,
+    EvaluateData,
+    GenerateConfig,
+    MethodOptions,
+    PerplexityConfig,
+    TextOptions,
+)
 from jaxpersona.errors import InputError
 
 
@@ -19,12 +28,15 @@ from jaxpersona.errors import InputError
         (lambda: DataOptions(personas=("", "b")), "'' cannot name a folder"),
         (lambda: DataOptions(personas=("a", "-")), "'-' cannot name a folder"),
         (lambda: DataOptions(personas=("a", "b c")), "'b c' cannot name a folder"),
-        (lambda: DataOptions(personas=("a", "a")), r"data.personas \['a', 'a'\]: give two different names other than none"),
-        (lambda: DataOptions(personas=("none", "a")), "give two different names other than none"),
+        (lambda: DataOptions(personas=("a", "a")), r"data.personas \['a', 'a'\]: give two different names"),
+        (lambda: DataOptions(personas=("none", "a")), "give two different names"),
         (lambda: TextOptions(max_tokens=-1), "perplexity.max_tokens is -1; give at least 0"),
         (lambda: DiscoverConfig(seed=-1), r"seed is -1; it must lie in 0 to 2\*\*32 - 1"),
         (lambda: DiscoverConfig(seed=2**32), "seed is 4294967296"),
         (lambda: GenerateConfig("run", "prompt", seed=-1), "seed is -1"),
+        (lambda: EvaluateData(num_samples=0), "data.num_samples is 0; give at least 1"),
+        (lambda: EvaluateData(max_length=1), "data.max_length is 1; give at least 2"),
+        (lambda: EvaluateConfig("run", seed=-1), "seed is -1"),
         (lambda: PerplexityConfig(max_tokens=0), "max_tokens is 0; give at least 2"),
         (lambda: PerplexityConfig(window=1), "window is 1; give at least 2"),
     ],
@@ -52,6 +64,14 @@ def test_discover_has_the_keys_and_defaults_of_the_contract():
     assert config["data"]["personas"] == ("seek", "reject")
     assert {"name", "sparsity", "activation", "max_perplexity_increase"} <= set(config["method"])
     assert (config["protocol"], config["seed"], config["overwrite"]) == ("strict", 42, False)
+
+
+def test_evaluate_has_the_keys_and_defaults_of_the_contract():
+    config = dataclasses.asdict(EvaluateConfig("runs/x"))
+    data = {"source": None, "split": None, "num_samples": 200, "max_length": 512, "text": "chat"}
+    assert (config["run"], config["data"]) == ("runs/x", data)
+    assert (config["prompts"], config["controls"], config["dtype"], config["seed"]) == (None, False, "auto", 42)
+    assert config["perplexity"] == dataclasses.asdict(DiscoverConfig())["perplexity"]
 
 
 def test_options_are_frozen():

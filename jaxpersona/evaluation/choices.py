@@ -44,8 +44,9 @@ def choose(scores: AnswerScores, lengths: np.ndarray, scoring: Scoring) -> Choic
       lengths: bytes of the answers [pairs, 2].
     """
     divisor = {"sum": np.ones_like(lengths), "per_token": scores.tokens, "per_byte": lengths}[scoring]
-    values = scores.log_prob / divisor
-    margin = values[:, 0] - values[:, 1]
+    with np.errstate(invalid="ignore"):  # an answer without a token that can be predicted has no score
+        values = scores.log_prob / divisor
+        margin = values[:, 0] - values[:, 1]
     return Choices(np.where(np.isnan(margin), np.nan, (np.sign(margin) + 1) / 2), margin)
 
 

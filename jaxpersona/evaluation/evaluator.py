@@ -37,15 +37,19 @@ def hold(model: Model, pairs: Pairs, prompts: Mapping[str, str], text: TextMode 
     """Tokenizes held-out pairs without a prompt and with each of ``prompts`` (system texts by name).
 
     Raises:
-      InputError: when the two answers of a pair are the same to the model, or are cut away.
+      InputError: when the two answers of a pair are the same to the model, or are cut away, or ``max_length`` exceeds the
+        model's positions.
     """
+    if max_length > model.config.max_positions:
+        raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")
     tokenized = {}
     for name, system in {"none": None, **prompts}.items():
         asked = [pair if system is None else dataclasses.replace(pair, system=system) for pair in pairs]
         tokenized[name] = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in asked]
-    for number, pair in enumerate(tokenized["none"], start=1):
-        if not (pair.matching and pair.not_matching):
-            raise InputError(f"{pairs.source}: pair {number} cannot be scored; its answers are equal or cut by data.max_length")
+        for number, pair in enumerate(tokenized[name], start=1):
+            if not (pair.matching and pair.not_matching):
+                why = "its answers are equal or cut by data.max_length"
+                raise InputError(f"{pairs.source}: pair {number} cannot be scored; {why}")
     return Held(pairs, tokenized, answer_bytes(pairs))
 
 

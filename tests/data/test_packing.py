@@ -163,6 +163,20 @@ def test_visible_is_earlier_tokens_of_the_own_text(pairs):
         np.testing.assert_array_equal(batch.visible(), brute_force_visible(batch))
 
 
+@settings(deadline=None, max_examples=10)
+@given(pairs=st.lists(tokenized_pairs(), min_size=1, max_size=4).filter(lambda pairs: any(map(len, pairs))))
+def test_previous_is_the_token_before_in_the_same_text(pairs):
+    for batch in pack(pairs, BOS, row_length=64, batch_tokens=64):
+        expected = np.zeros_like(batch.tokens)
+        for row, column in np.argwhere((batch.pair >= 0) & (batch.positions > 0)):
+            pair, position = pairs[batch.pair[row, column]], batch.positions[row, column]
+            own_start = column - (position - len(pair.prefix))  # of the answer the token is in
+            first_of_answer = batch.branch[row, column] != PREFIX and column == own_start
+            skipped = len(pair.matching) if batch.branch[row, column] == NOT_MATCHING else 0
+            expected[row, column] = column - 1 - (skipped if first_of_answer else 0)
+        np.testing.assert_array_equal(batch.previous(), expected)
+
+
 def test_visible_tokens_read_in_order_are_the_whole_text():
     pairs = [TokenizedPair((BOS, 3), (4, 5), (6,), 2, truncated=False), TokenizedPair((), (7, 8), (9,), 0, truncated=False)]
     (batch,) = pack(pairs, BOS)

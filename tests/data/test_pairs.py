@@ -86,3 +86,9 @@ def test_digest_is_stable_between_releases():
 def test_pairs_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         numbered(1)[0].prompt = "other"  # type: ignore[read-only]
+
+
+def test_swapped_exchanges_the_answers_and_keeps_the_rest():
+    pair = Pair("q", "m", "n", "s")
+    assert pair.swapped() == Pair("q", "n", "m", "s")
+    assert pair.swapped().swapped() == pair == Pair("q", "m", "n", "s")

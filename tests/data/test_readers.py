@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpersona.data.pairs import Pair
-from jaxpersona.data.readers import BUILTIN, load_pairs
+from jaxpersona.data.readers import BUILTIN, builtin_prompts, load_pairs
 from jaxpersona.errors import InputError
 
 HEADER = "question,matching,not_matching\n"
@@ -216,3 +216,15 @@ def test_half_a_surrogate_pair_is_refused(tmp_path):
     path.write_text('{"question": "q", "matching": "\\ud800 a", "not_matching": "b"}\n')
     with pytest.raises(InputError, match="surrogate"):
         load_pairs(str(path))
+
+
+def test_every_built_in_set_has_two_prompts_of_its_own():
+    prompts = [text for name in BUILTIN for text in builtin_prompts(f"builtin:{name}")]
+    assert len(set(prompts)) == 2 * len(BUILTIN)
+    assert all(text == text.strip() and text.endswith(".") for text in prompts)
+    assert "rich" in builtin_prompts("builtin:wealth")[0]
+
+
+@pytest.mark.parametrize("source", ["wealth", "wealth.csv", "builtin:welth", "builtin:", "python"])
+def test_other_sources_have_no_prompts(source):
+    assert builtin_prompts(source) is None

@@ -1,0 +1,122 @@
+"""Control masks cost exactly what they imitate and rank as they say, in NumPy; choosers by length do not read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.evaluation.controls import length_choosers, magnitude_mask, neutral_mask, random_mask, shuffled
+from jaxpersona.language_modelling import BUILTIN_TEXT, read_text, windows
+from jaxpersona.masks import Masks
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
+from jaxpersona.tree import flatten
+
+TEXT = read_text(BUILTIN_TEXT)
+BOS = 0
+
+
+@pytest.fixture(scope="module")
+def uneven(tiny_model):
+    """A mask that keeps another number of weights of every output, all of some and none of others."""
+    rng = np.random.default_rng(0)
+    tree = {}
+    for path, kernel in kernels(tiny_model.params).items():
+        share = rng.choice([0.0, 0.2, 0.5, 0.9, 1.0], (kernel.shape[0], 1, kernel.shape[2]))
+        tree[path] = rng.random(kernel.shape) < share
+    return Masks.from_bool(jax.tree.map_with_path(lambda keys, _: tree.get("/".join(key.key for key in keys)), tiny_model.params))
+
+
+def kept(mask):
+    """By kernel path: bool [layer, in, out]."""
+    return {path: np.asarray(leaf) for path, leaf in kernels(mask.to_bool()).items()}
+
+
+def assert_keeps_highest(mask, like, scores):
+    """The mask keeps as many weights of every output as ``like``, and none that scores less than one it drops."""
+    for path, keep in kept(mask).items():
+        np.testing.assert_array_equal(keep.sum(axis=1), kept(like)[path].sum(axis=1))
+        lowest_kept = np.where(keep, scores[path], np.inf).min(axis=1)
+        highest_dropped = np.where(keep, -np.inf, scores[path]).max(axis=1)
+        assert (lowest_kept >= highest_dropped * (1 - 1e-5)).all(), path
+
+
+def test_random_mask_keeps_as_many_of_every_output(tiny_model, uneven):
+    control = random_mask(tiny_model, uneven, seed=1)
+    for path, keep in kept(control).items():
+        counts = kept(uneven)[path].sum(axis=1)
+        np.testing.assert_array_equal(keep.sum(axis=1), counts)
+        assert len(np.unique(counts)) > 3
+    assert flatten(control.to_bool()).keys() == flatten(tiny_model.params).keys()
+
+
+def test_random_mask_is_seeded_and_differs_by_seed_layer_and_module(tiny_model, uneven):
+    one, again, other = (kept(random_mask(tiny_model, uneven, seed)) for seed in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, again)
+    assert all((one[path] != other[path]).any() for path in one)
+    half = Masks.of(tiny_model.params, {path: jnp.ones_like(words) for path, words in uneven.words.items()})
+    even = {module_of(path): keep for path, keep in kept(random_mask(tiny_model, half, 1)).items()}
+    assert (even["k_proj"] != even["v_proj"]).any()
+    assert (even["k_proj"][0] != even["k_proj"][1]).any()
+
+
+def test_magnitude_mask_keeps_the_largest_weights(tiny_model, uneven):
+    sizes = {path: np.abs(np.asarray(kernel)) for path, kernel in kernels(tiny_model.params).items()}
+    found = kept(magnitude_mask(tiny_model, uneven))
+    for path, size in sizes.items():
+        counts = kept(uneven)[path].sum(axis=1, keepdims=True)
+        rank = np.argsort(np.argsort(-size, axis=1, kind="stable"), axis=1)
+        np.testing.assert_array_equal(found[path], rank < counts)
+
+
+def _keep(h, weights):
+    return h
+
+
+def test_neutral_mask_is_wanda_on_the_text_without_bos(tiny_model, uneven):
+    tokens = windows(tiny_model, TEXT, max_tokens=1024)
+    assert tokens.shape == (2, 512) and (tokens[:, 0] == BOS).all()
+    decoder, options = Decoder(tiny_model.config, _keep), {"mutable": ["stats"], "method": "hidden"}
+    _, state = decoder.apply({"params": tiny_model.params}, tokens, weights=jnp.ones((1, *tokens.shape)), **options)
+    layers = state["stats"]["layers"]
+    strength = {
+        site: np.abs(np.asarray(h, np.float64))[:, :, 1:].mean(axis=(1, 2))
+        for site, h in (layers["self_attn"] | layers["mlp"]).items()
+    }
+    scores = {
+        path: np.abs(np.asarray(kernel, np.float64)) * strength[SITE_OF[module_of(path)]][..., None]
+        for path, kernel in kernels(tiny_model.params).items()
+    }
+    found = neutral_mask(tiny_model, uneven, TEXT, max_tokens=1024)
+    assert_keeps_highest(found, uneven, scores)
+    assert any((kept(found)[path] != keep).any() for path, keep in kept(magnitude_mask(tiny_model, uneven)).items())
+
+
+def numbered(count):
+    return Pairs("here.csv", tuple(jp.Pair(f"q{n}", f"a{n}", f"b{n}", f"s{n}") for n in range(count)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 20])
+def test_shuffled_swaps_exactly_half_and_nothing_else(count):
+    pairs = numbered(count)
+    found = shuffled(pairs, seed=3)
+    swapped = [pair != original for pair, original in zip(found, pairs, strict=True)]
+    assert sum(swapped) == count // 2
+    assert list(found) == [pair.swapped() if s else pair for pair, s in zip(pairs, swapped, strict=True)]
+    assert found == shuffled(pairs, seed=3)
+    assert found.source == "here.csv, shuffled"
+
+
+def test_shuffled_draws_other_halves_with_other_seeds():
+    assert len({shuffled(numbered(20), seed).digest for seed in range(10)}) == 10
+
+
+def test_length_choosers_take_the_longer_or_the_shorter_answer():
+    found = length_choosers(np.array([[5, 3], [2, 9], [4, 4]]))
+    assert list(found) == ["longer", "shorter"]
+    np.testing.assert_array_equal(found["longer"].correct, [1, 0, 0.5])
+    np.testing.assert_array_equal(found["longer"].margin, [2, -7, 0])
+    np.testing.assert_array_equal(found["shorter"].correct, [0, 1, 0.5])
+    np.testing.assert_array_equal(found["shorter"].margin, [-2, 7, 0])

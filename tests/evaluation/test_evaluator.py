@@ -1,0 +1,134 @@
+"""The evaluator's rows: one for every mask, prompt, scoring and persona, of what the scores of that model say."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.text import tokenize_pair
+from jaxpersona.errors import InputError
+from jaxpersona.evaluation.choices import SCORINGS, Choices, answer_bytes, choice_row, choose, separation_row
+from jaxpersona.evaluation.evaluator import Evaluator, hold
+from jaxpersona.language_modelling import windows
+from jaxpersona.masks import apply_mask
+from jaxpersona.scoring import score_answers
+
+KEYS = {"mask", "prompt", "scoring", "persona", "n", "accuracy", "ci95", "margin", "perplexity", "answer_nll", "ties", "missing"}
+PROMPTS = {"gain": "Take.", "loss": "Give."}
+ITEMS = [jp.Pair(f"What is {n}?", f"{word} for me.", f"I give {word} away.") for n, word in enumerate(["Gold", "Iron", "Rent"])]
+ITEMS += [jp.Pair("Land?", "I take it.", "I give it."), jp.Pair("Which?", "Ja, ja.", "Nein.", "Be brief.")]
+PAIRS = Pairs("items", tuple(ITEMS))
+
+
+@pytest.fixture(scope="module")
+def masks(tiny_model):
+    return jp.discover(tiny_model, PAIRS, jp.methods.Random(sparsity=0.5), personas=("gain", "loss")).masks
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_model, masks):
+    tokens = windows(tiny_model, "The river froze early that year. " * 4, max_tokens=64, length=32)
+    stages = []
+    held = hold(tiny_model, PAIRS, PROMPTS, max_length=128)
+    evaluator = Evaluator(tiny_model, held, ("gain", "loss"), tokens, lambda *stage: stages.append(stage))
+    evaluator.add("none", None)
+    for name, mask in masks.items():
+        evaluator.add(name, mask)
+    return evaluator, tokens, stages
+
+
+def rows_of(evaluator, **wanted):
+    return [row for row in evaluator.rows if wanted.items() <= row.items()]
+
+
+def test_there_is_one_row_for_every_mask_prompt_scoring_and_persona(evaluated):
+    rows = evaluated[0].rows
+    assert all(row.keys() == KEYS for row in rows)
+    places = [(row["mask"], row["prompt"], row["scoring"], row["persona"]) for row in rows]
+    expected = itertools.product(["none", "gain", "loss"], ["none", "gain", "loss"], SCORINGS, ["gain", "loss"])
+    assert sorted(places) == sorted(expected)
+
+
+def test_opposite_persona_has_the_other_share_and_margin(evaluated):
+    rows = evaluated[0].rows
+    for seen, opposite in zip(rows[::2], rows[1::2], strict=True):
+        assert (seen["persona"], opposite["persona"]) == ("gain", "loss")
+        assert opposite["accuracy"] == pytest.approx(1 - seen["accuracy"])
+        assert opposite["margin"] == pytest.approx(-seen["margin"])
+        assert opposite["ci95"] == pytest.approx((1 - seen["ci95"][1], 1 - seen["ci95"][0]))
+
+
+@pytest.mark.parametrize("prompt", ["none", "gain"])
+@pytest.mark.parametrize("name", ["none", "loss"])
+def test_rows_are_of_the_masked_model_under_the_prompt(evaluated, tiny_model, masks, name, prompt):
+    params = tiny_model.params if name == "none" else apply_mask(tiny_model.params, masks[name])
+    system = PROMPTS.get(prompt)
+    asked = [pair if system is None else jp.Pair(pair.prompt, pair.matching, pair.not_matching, system) for pair in PAIRS]
+    scores = score_answers(tiny_model, params, [tokenize_pair(tiny_model.tokenizer, pair) for pair in asked])
+    evaluator, tokens, _ = evaluated
+    for scoring in SCORINGS:
+        (row,) = rows_of(evaluator, mask=name, prompt=prompt, scoring=scoring, persona="gain")
+        expected = choice_row(choose(scores, answer_bytes(PAIRS), scoring))
+        assert {key: row[key] for key in expected} == expected
+        assert row["answer_nll"] == scores.nll()
+        assert row["perplexity"] == jp.perplexity(tiny_model, params, tokens)
+
+
+def test_masks_and_prompts_change_what_is_chosen(evaluated):
+    margins = {row["margin"] for row in rows_of(evaluated[0], scoring="sum", persona="gain")}
+    assert len(margins) == 9
+
+
+def test_separation_is_by_prompt_and_scoring_on_the_first_persona(evaluated):
+    evaluator = evaluated[0]
+    rows = evaluator.separation("gain", "loss", seed=5)
+    assert [(row["prompt"], row["scoring"]) for row in rows] == list(itertools.product(["none", "gain", "loss"], SCORINGS))
+    for row in rows:
+        place = {"prompt": row["prompt"], "scoring": row["scoring"], "persona": "gain"}
+        accuracies = [rows_of(evaluator, mask=name, **place)[0]["accuracy"] for name in ("gain", "loss")]
+        assert row["separation"] == pytest.approx(accuracies[0] - accuracies[1])
+        under = [evaluator.choices[name, row["prompt"], row["scoring"]] for name in ("gain", "loss")]
+        place = {"masks": ["gain", "loss"], "prompt": row["prompt"], "scoring": row["scoring"]}
+        assert row == {**place, **separation_row(*under, 5)}
+
+
+def test_progress_names_mask_and_prompt(evaluated):
+    stages = [stage for stage, done, total in evaluated[2] if done == total]
+    names = ["none", "gain", "loss"]
+    assert stages == [f"{mask}, prompt {prompt}" for mask, prompt in itertools.product(names, names)]
+
+
+def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
+    evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, PROMPTS, max_length=128), ("gain", "loss"), None)
+    evaluator.add("control", None, prompts=False)
+    evaluator.add_choices("longer", Choices(np.array([1, 0, 0.5, 1, 1]), np.array([3.0, -1, 0, 1, 1])))
+    assert {row["prompt"] for row in evaluator.rows} == {"none"}
+    assert all(row["perplexity"] is None and row.keys() == KEYS for row in evaluator.rows)
+    row, opposite = rows_of(evaluator, mask="longer")
+    assert (row["scoring"], row["accuracy"], row["margin"], row["ties"], row["answer_nll"]) == ("sum", 0.7, 0.8, 1, None)
+    assert opposite["accuracy"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("pair", "prompts"),
+    [
+        (jp.Pair("Q?", "Same.", "Same."), {}),
+        (jp.Pair("Q?", "Same.", " Same. "), {}),
+        (jp.Pair("Long " * 30, "A", "B"), {}),
+        (jp.Pair("Long " * 12, "A", "B"), {"gain": "Wide. " * 7}),
+    ],
+    ids=["equal", "equal but for space", "cut", "cut behind a prompt"],
+)
+def test_pairs_that_cannot_be_scored_are_refused(tiny_model, pair, prompts):
+    message = r"some.csv: pair 2 cannot be scored; its answers are equal or cut by data.max_length"
+    with pytest.raises(InputError, match=message):
+        hold(tiny_model, Pairs("some.csv", (ITEMS[0], pair)), prompts, max_length=128)
+    with pytest.raises(InputError, match=r"some.csv: pair 1 cannot"):
+        hold(tiny_model, Pairs("some.csv", (pair, ITEMS[0])), prompts, max_length=128)
+
+
+def test_texts_longer_than_the_models_positions_are_refused(tiny_model):
+    with pytest.raises(InputError, match=r"data.max_length is 513, the model has 512 positions; lower it"):
+        hold(tiny_model, PAIRS, {}, max_length=513)
