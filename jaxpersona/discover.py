@@ -18,7 +18,7 @@ from jaxpersona.progress import Report
 if TYPE_CHECKING:
     from jaxpersona.discovery import Run
     from jaxpersona.masks import Masks
-    from jaxpersona.methods import Method
+    from jaxpersona.methods import AnyMethod
     from jaxpersona.models.model import Model
 
 
@@ -43,7 +43,7 @@ def main(config: DiscoverConfig) -> None:
         for value in perplexity.values():
             print(f"Perplexity of the dense model on {config.perplexity.text}: {value:.2f}")
         options = {"personas": data.personas, "num_samples": data.num_samples, "text": data.text, "max_length": data.max_length}
-        run = discover(model, pairs, method, **options, seed=config.seed, report=report)
+        run = discover(model, pairs, method, **options, neutral=text, seed=config.seed, report=report)
         seconds |= run.seconds
         with timed(seconds, "perplexity"):
             perplexity |= _perplexity(model, run.masks, text, config.perplexity.max_tokens, report)
@@ -54,7 +54,7 @@ def main(config: DiscoverConfig) -> None:
     print_summary(record, config.output_dir)
 
 
-def _method(options: MethodOptions) -> Method:
+def _method(options: MethodOptions) -> AnyMethod:
     from jaxpersona import methods
 
     settings = dict(vars(options))

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 import jax
 
-from jaxpersona import pruning, statistics
+from jaxpersona import first_order, pruning, statistics
 from jaxpersona.data.packing import pack
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.errors import InputError
+from jaxpersona.first_order import Evidence
 from jaxpersona.masks import Masks
-from jaxpersona.methods import Method, Wanda
+from jaxpersona.methods import AnyMethod, FirstOrder, Wanda
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import Statistics
@@ -28,6 +29,7 @@ class Run:
       method: how weights were scored.
       masks: masks by persona name; the persona of the matching answers comes first.
       statistics: the activation statistics, or None where the method needs none.
+      evidence: gradients and curvature, for the first-order method.
       pairs: the calibration pairs that were drawn.
       dropped: how many of them had no usable answer token and were left out.
       truncated: number of pairs with a text cut at ``max_length``.
@@ -36,9 +38,10 @@ class Run:
     """
 
     model: Model
-    method: Method
+    method: AnyMethod
     masks: dict[str, Masks]
     statistics: Statistics | None
+    evidence: Evidence | None
     pairs: Pairs
     dropped: int
     truncated: int
@@ -48,18 +51,23 @@ class Run:
     def scores(self, persona: str) -> dict[str, jax.Array]:
         """The scores behind a persona's masks, float32 [layer, in, out] by kernel path; computed anew on each call."""
         index = list(self.masks).index(persona)
+        if isinstance(self.method, FirstOrder):
+            assert self.evidence is not None
+            values = first_order.removal_values(self.model.params, self.evidence, index, self.method.select)
+            return {path: -value for path, value in values.items()}
         return pruning.score(self.model.params, self.method, self.statistics, index, self.seed)
 
 
 def discover(
     model: Model,
     pairs: Iterable[Pair],
-    method: Method | None = None,
+    method: AnyMethod | None = None,
     *,
     personas: tuple[str, str] = ("seek", "reject"),
     num_samples: int = 128,
     text: TextMode = "chat",
     max_length: int = 512,
+    neutral: str | None = None,
     seed: int = 42,
     report: Report = silent,
 ) -> Run:
@@ -73,6 +81,7 @@ def discover(
       num_samples: how many pairs to draw, with ``seed``; all if there are fewer.
       text: what the model reads (see ``data/text.py``).
       max_length: texts are cut at this many tokens.
+      neutral: text on which a damage budget is measured; default ``builtin:neutral``.
       report: called with (stage, steps done, steps in all).
 
     Raises:
@@ -86,18 +95,26 @@ def discover(
     seconds = {}
     with timed(seconds, "tokenize"):
         tokenized, dropped = _usable(model, pairs, text, max_length)
-    found = None
-    if method.needs_statistics:
+    found = evidence = None
+    if method.needs_calibration:
         with timed(seconds, "calibrate"):
-            batches = pack(tokenized, model.tokenizer.bos_token_id, row_multiple=len(jax.local_devices()))
-            found = statistics.collect(model, batches, progress=functools.partial(report, "calibrate"))
+            if isinstance(method, FirstOrder):
+                evidence = first_order.collect_evidence(model, tokenized, report)
+            else:
+                batches = pack(tokenized, model.tokenizer.bos_token_id, row_multiple=len(jax.local_devices()))
+                found = statistics.collect(model, batches, progress=functools.partial(report, "calibrate"))
     masks = {}
     with timed(seconds, "mask"):
         for index, persona in enumerate(personas):
-            masks[persona] = jax.block_until_ready(pruning.prune(model.params, method, found, index, seed))
+            if isinstance(method, FirstOrder):
+                assert evidence is not None
+                mask = first_order.prune(model, method, evidence, index, neutral, functools.partial(report, f"budget, {persona}"))
+            else:
+                mask = pruning.prune(model.params, method, found, index, seed)
+            masks[persona] = jax.block_until_ready(mask)
             report("mask", index + 1, len(personas))
     truncated = sum(pair.truncated for pair in tokenized)
-    return Run(model, method, masks, found, pairs, dropped, truncated, seed, seconds)
+    return Run(model, method, masks, found, evidence, pairs, dropped, truncated, seed, seconds)
 
 
 def _usable(model: Model, pairs: Pairs, text: TextMode, max_length: int) -> tuple[list[TokenizedPair], int]:

@@ -1,4 +1,4 @@
-"""The methods: each a small value that says which statistics it needs and how it scores a weight."""
+"""The methods: each a small value that says how it chooses weights, and whether it needs calibration data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Method:
     overrides: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
 
     name: ClassVar[str]
-    needs_statistics: ClassVar[bool]
+    needs_calibration: ClassVar[bool]
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity, "sparsity")
@@ -48,7 +48,7 @@ class Wanda(Method):
 
     activation: Literal["abs", "rms"] = "abs"
     name: ClassVar[str] = "wanda"
-    needs_statistics: ClassVar[bool] = True
+    needs_calibration: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +67,7 @@ class Magnitude(Method):
     """Absolute weight, a control that knows no persona: all personas get one and the same mask."""
 
     name: ClassVar[str] = "magnitude"
-    needs_statistics: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
         """Absolute weight."""
@@ -79,17 +79,47 @@ class Random(Method):
     """Seeded noise, a control that knows neither weights nor data: each persona gets its own draw."""
 
     name: ClassVar[str] = "random"
-    needs_statistics: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
         """Uniform noise."""
         return scores.random(kernel, key)
 
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Wanda, Magnitude, Random)}
+@dataclasses.dataclass(frozen=True)
+class FirstOrder:
+    """First-order (Taylor) saliency of removing a weight, against the damage it does to neutral text (``first_order.py``).
+
+    Attributes:
+      sparsity: share of all maskable weights that is removed, over all layers together, in [0, 1).
+      max_perplexity_increase: instead of a share, the damage budget: the largest share whose perplexity on neutral text rises by
+        no more than this (0.02: 2 %). Where neither is given, 0.02.
+      select: which modules and layers are masked (see ``selector.py``).
+    """
+
+    sparsity: float | None = None
+    max_perplexity_increase: float | None = None
+    select: str = "all"
+    name: ClassVar[str] = "first_order"
+    needs_calibration: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        Selector(self.select)
+        if self.sparsity is not None and self.max_perplexity_increase is not None:
+            raise InputError("method first_order takes sparsity or max_perplexity_increase, not both")
+        if self.sparsity is not None:
+            check_sparsity(self.sparsity, "sparsity")
+        elif self.max_perplexity_increase is None:
+            object.__setattr__(self, "max_perplexity_increase", 0.02)
+        elif not self.max_perplexity_increase > 0:
+            raise InputError(f"max_perplexity_increase is {self.max_perplexity_increase}; it must be above 0, e.g. 0.02 for 2 %")
 
 
-def by_name(name: str, **settings: object) -> Method:
+AnyMethod = Method | FirstOrder
+METHODS: dict[str, type[AnyMethod]] = {method.name: method for method in (Wanda, Magnitude, Random, FirstOrder)}
+
+
+def by_name(name: str, **settings: object) -> AnyMethod:
     """The method called ``name`` with ``settings``; those that are None keep the method's default.
 
     Raises:

@@ -20,7 +20,7 @@ MOMENTS = {
 
 
 def test_every_method_is_found_by_its_name():
-    assert set(METHODS) == {"wanda", "magnitude", "random"}
+    assert set(METHODS) == {"wanda", "magnitude", "random", "first_order"}
     assert all(by_name(name).name == name for name in METHODS)
 
 
@@ -65,9 +65,9 @@ def test_wanda_scores_by_the_strength_it_was_told(activation, strength):
 
 
 def test_controls_need_no_statistics():
-    assert jp.methods.Wanda.needs_statistics
-    assert not jp.methods.Magnitude.needs_statistics
-    assert not jp.methods.Random.needs_statistics
+    assert jp.methods.Wanda.needs_calibration
+    assert not jp.methods.Magnitude.needs_calibration
+    assert not jp.methods.Random.needs_calibration
     np.testing.assert_array_equal(jp.methods.Magnitude().score(jnp.asarray(KERNEL), None, jax.random.key(0)), np.abs(KERNEL))
     draws = [jp.methods.Random().score(jnp.asarray(KERNEL), None, jax.random.key(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(draws[0], draws[1])

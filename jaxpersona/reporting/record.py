@@ -53,7 +53,10 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
 
 def method_record(run: Run) -> dict[str, Any]:
     """The method's name and settings."""
-    return {"name": run.method.name, **dataclasses.asdict(run.method), "overrides": dict(run.method.overrides)}
+    settings = dataclasses.asdict(run.method)
+    if "overrides" in settings:
+        settings["overrides"] = dict(settings["overrides"])
+    return {"name": run.method.name, **settings}
 
 
 def bundle_metadata(run: Run, persona: str) -> dict[str, Any]:
