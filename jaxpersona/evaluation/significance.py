@@ -1,4 +1,4 @@
-"""Uncertainty of accuracies and of paired differences, by scipy."""
+"""Uncertainty of accuracies and of paired differences."""
 
 import numpy as np
 import scipy.stats
