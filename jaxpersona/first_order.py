@@ -11,9 +11,9 @@ weight ij
 where x is the layer's input, y its output, and the curvature is the diagonal of the Kronecker-factored Fisher information on
 neutral text (Martens and Grosse, 2015; in pruning: Molchanov et al., 2019; Kurtic et al., 2022). Weights go in the order of
 (g - h) / d, over all layers together, until the share or the damage budget is used up. Only the half of each output's weights
-with the smaller w_ij^2 E[x_i^2] (Wanda's importance, squared) may go: without that limit perplexity rose by half in one trial (why
-was not established; weights that feed massive activations are a suspect). No weight is updated. The opposite persona has the
-gains -g.
+with the smaller w_ij^2 E[x_i^2] (Wanda's importance, squared) may go: without that limit perplexity rose by half in one trial
+(why was not established; weights that feed massive activations are a suspect). No weight is updated. The opposite persona has
+the gains -g.
 """
 
 import dataclasses
