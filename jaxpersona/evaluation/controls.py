@@ -1,7 +1,7 @@
 """Controls: masks that cost as much as a persona's but know nothing of it, and choosers that do not read."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -9,12 +9,64 @@ import numpy as np
 from jaxpersona import bitpack, scores, topk
 from jaxpersona.data.packing import MATCHING, Batch
 from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.text import TextMode
+from jaxpersona.discovery import discover
 from jaxpersona.evaluation.choices import Choices
 from jaxpersona.language_modelling import windows
 from jaxpersona.masks import Masks
+from jaxpersona.methods import AnyMethod
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
+from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import collect
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How masks were found, for what is to be found in the same way.
+
+    Attributes:
+      pairs: the calibration pairs that were drawn.
+      method: how weights were scored.
+      text: what the model read (see ``data/text.py``).
+      max_length: texts were cut at this many tokens.
+      neutral: text for Wanda without a persona, and for a damage budget.
+    """
+
+    pairs: Pairs
+    method: AnyMethod
+    text: TextMode
+    max_length: int
+    neutral: str
+
+
+def control_masks(
+    model: Model, masks: Mapping[str, Masks], calibration: Calibration, seed: int, report: Report = silent
+) -> Iterator[tuple[str, Masks]]:
+    """The controls of two personas' masks by name, one at a time: ``random``, ``magnitude``, ``neutral`` and ``shuffled``.
+
+    A control that comes out the same for both personas has the bare name; otherwise the persona whose budget it has follows it.
+    """
+    for number, (persona, mask) in enumerate(masks.items()):
+        yield f"random {persona}", random_mask(model, mask, seed + number)
+    yield from _of_both("magnitude", {persona: magnitude_mask(model, mask) for persona, mask in masks.items()})
+    yield from _of_both("neutral", {persona: neutral_mask(model, mask, calibration.neutral) for persona, mask in masks.items()})
+    first, second = masks
+    names = (f"shuffled {first}", f"shuffled {second}")
+    options = {"text": calibration.text, "max_length": calibration.max_length, "num_samples": len(calibration.pairs)}
+    blind = shuffled(calibration.pairs, seed)
+    found = discover(
+        model, blind, calibration.method, personas=names, **options, neutral=calibration.neutral, seed=seed, report=report
+    )
+    yield from found.masks.items()
+
+
+def _of_both(name: str, masks: Mapping[str, Masks]) -> Iterator[tuple[str, Masks]]:
+    first, second = masks.values()
+    if all(bool((first.words[path] == second.words[path]).all()) for path in first.words):
+        yield name, first
+    else:
+        yield from ((f"{name} {persona}", mask) for persona, mask in masks.items())
 
 
 def random_mask(model: Model, mask: Masks, seed: int) -> Masks:

@@ -1,4 +1,4 @@
-"""Evaluates masks on held-out pairs: a row for every mask, prompt, scoring and persona, and the separation of mask pairs."""
+"""Evaluates parameters on held-out pairs: a row for every case, prompt, scoring and persona, and the separation of two cases."""
 
 import dataclasses
 import functools
@@ -12,8 +12,8 @@ from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.errors import InputError
 from jaxpersona.evaluation.choices import SCORINGS, Choices, Scoring, answer_bytes, choice_row, choose, separation_row
 from jaxpersona.language_modelling import perplexity
-from jaxpersona.masks import Masks, apply_mask
 from jaxpersona.models.model import Model
+from jaxpersona.models.weights import Params
 from jaxpersona.progress import Report, silent
 from jaxpersona.scoring import score_answers
 
@@ -54,7 +54,10 @@ def hold(model: Model, pairs: Pairs, prompts: Mapping[str, str], text: TextMode 
 
 
 class Evaluator:
-    """Scores one mask after another on the same items, and keeps what was chosen for the paired tests."""
+    """Scores one set of parameters after another on the same items, and keeps what was chosen for the paired tests.
+
+    Whatever makes parameters is evaluated alike: a mask folded in, a fine-tuned model, a steering vector in biases.
+    """
 
     def __init__(self, model: Model, held: Held, personas: tuple[str, str], tokens: np.ndarray | None, report: Report = silent):
         """Evaluates ``model`` on ``held``; ``tokens`` (from ``windows``) measure perplexity, None skips it."""
@@ -62,9 +65,8 @@ class Evaluator:
         self.rows: list[dict[str, Any]] = []
         self.choices: dict[tuple[str, str, Scoring], Choices] = {}
 
-    def add(self, name: str, mask: Masks | None, prompts: bool = True) -> None:
-        """Adds the rows of a mask (None: the model as it is), under every prompt or without one only."""
-        params = self.model.params if mask is None else apply_mask(self.model.params, mask)
+    def add(self, name: str, params: Params, prompts: bool = True) -> None:
+        """Adds the rows of the model with these parameters, under every prompt or without one only."""
         damage = None if self.tokens is None else perplexity(self.model, params, self.tokens)
         names = list(self.held.tokenized) if prompts else ["none"]
         for prompt in names:
@@ -92,3 +94,10 @@ class Evaluator:
                 pair = self.choices[first, prompt, scoring], self.choices[second, prompt, scoring]
                 rows.append({"masks": [first, second], "prompt": prompt, "scoring": scoring, **separation_row(*pair, seed)})
         return rows
+
+    def separations(self, seed: int = 42) -> list[dict[str, Any]]:
+        """All separations: of the two personas' masks, and of every other pair of cases called "NAME PERSONA"."""
+        cases = dict.fromkeys(mask for mask, _, _ in self.choices)
+        first, second = self.personas
+        kinds = ["", *(case.removesuffix(first) for case in cases if case.endswith(f" {first}"))]
+        return [row for kind in kinds if kind + second in cases for row in self.separation(kind + first, kind + second, seed)]

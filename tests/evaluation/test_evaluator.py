@@ -33,9 +33,9 @@ def evaluated(tiny_model, masks):
     stages = []
     held = hold(tiny_model, PAIRS, PROMPTS, max_length=128)
     evaluator = Evaluator(tiny_model, held, ("gain", "loss"), tokens, lambda *stage: stages.append(stage))
-    evaluator.add("none", None)
+    evaluator.add("none", tiny_model.params)
     for name, mask in masks.items():
-        evaluator.add(name, mask)
+        evaluator.add(name, apply_mask(tiny_model.params, mask))
     return evaluator, tokens, stages
 
 
@@ -102,7 +102,7 @@ def test_progress_names_mask_and_prompt(evaluated):
 
 def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
     evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, PROMPTS, max_length=128), ("gain", "loss"), None)
-    evaluator.add("control", None, prompts=False)
+    evaluator.add("control", tiny_model.params, prompts=False)
     evaluator.add_choices("longer", Choices(np.array([1, 0, 0.5, 1, 1]), np.array([3.0, -1, 0, 1, 1])))
     assert {row["prompt"] for row in evaluator.rows} == {"none"}
     assert all(row["perplexity"] is None and row.keys() == KEYS for row in evaluator.rows)
