@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from jaxpersona import methods as methods
     from jaxpersona.bundle import load_masks as load_masks
     from jaxpersona.bundle import save_masks as save_masks
+    from jaxpersona.calibration import Calibration as Calibration
+    from jaxpersona.calibration import calibrate as calibrate
     from jaxpersona.data.pairs import Pair as Pair
     from jaxpersona.data.pairs import Pairs as Pairs
     from jaxpersona.data.readers import load_pairs as load_pairs
     from jaxpersona.discovery import Run as Run
     from jaxpersona.discovery import discover as discover
+    from jaxpersona.discovery import find_masks as find_masks
     from jaxpersona.errors import InputError as InputError
     from jaxpersona.inference.decoding import generate as generate
     from jaxpersona.inference.sampling import Sampling as Sampling
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from jaxpersona.models.model import load_model as load_model
 
 _HOME = {
+    "Calibration": "calibration",
     "InputError": "errors",
     "Masks": "masks",
     "Model": "models.model",
@@ -46,7 +50,9 @@ _HOME = {
     "Run": "discovery",
     "Sampling": "inference.sampling",
     "apply_mask": "masks",
+    "calibrate": "calibration",
     "discover": "discovery",
+    "find_masks": "discovery",
     "generate": "inference.decoding",
     "jaccard": "masks",
     "load_masks": "bundle",

@@ -1,4 +1,4 @@
-"""The methods: each a small value that says how it chooses weights, and whether it needs calibration data."""
+"""The methods: each a small value that says how it chooses weights, and what it needs to know of the calibration data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ from jaxpersona import scores
 from jaxpersona.errors import InputError, nearest
 from jaxpersona.selector import Selector, check_sparsity
 
+Need = Literal["statistics", "evidence"]
+"""What a ``Calibration`` collects."""
 Moments = Mapping[str, jax.Array]
 """Statistics [in] of one persona at one layer's site: ``mean_abs``, ``mean``, ``mean_square``."""
 
@@ -29,7 +31,7 @@ class Method:
     overrides: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
 
     name: ClassVar[str]
-    needs_calibration: ClassVar[bool]
+    needs: ClassVar[tuple[Need, ...]]
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity, "sparsity")
@@ -48,7 +50,7 @@ class Wanda(Method):
 
     activation: Literal["abs", "rms"] = "abs"
     name: ClassVar[str] = "wanda"
-    needs_calibration: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("statistics",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +69,7 @@ class Magnitude(Method):
     """Absolute weight, a control that knows no persona: all personas get one and the same mask."""
 
     name: ClassVar[str] = "magnitude"
-    needs_calibration: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
         """Absolute weight."""
@@ -79,7 +81,7 @@ class Random(Method):
     """Seeded noise, a control that knows neither weights nor data: each persona gets its own draw."""
 
     name: ClassVar[str] = "random"
-    needs_calibration: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
         """Uniform noise."""
@@ -101,7 +103,7 @@ class FirstOrder:
     max_perplexity_increase: float | None = None
     select: str = "all"
     name: ClassVar[str] = "first_order"
-    needs_calibration: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("evidence",)
 
     def __post_init__(self) -> None:
         Selector(self.select)

@@ -19,7 +19,7 @@ def prune(params: Params, method: Method, statistics: Statistics | None, persona
     Args:
       params: the model's parameters.
       method: what to keep, and how much.
-      statistics: needed by methods whose ``needs_calibration`` is true.
+      statistics: for methods that need them.
       persona: index into the statistics' persona axis.
       seed: of methods that draw; personas draw independently.
 
@@ -50,7 +50,7 @@ def _inputs(
 ) -> tuple[Moments | None, jax.Array]:
     """The statistics [layer, in] that belong to a kernel, and its own random key."""
     moments = None
-    if method.needs_calibration:
+    if "statistics" in method.needs:
         if statistics is None:
             raise ValueError(f"method {method.name} needs statistics")
         moments = statistics.of(SITE_OF[module_of(path)], persona)

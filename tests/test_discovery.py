@@ -42,8 +42,8 @@ def test_run_tells_what_was_done(run, tiny_model, eight):
     assert run.model is tiny_model
     assert run.method == jp.methods.Wanda(sparsity=0.3)
     assert list(run.masks) == ["seek", "reject"]
-    assert list(run.pairs) == eight
-    assert (run.dropped, run.truncated, run.seed) == (0, 0, 42)
+    assert list(run.calibration.pairs) == eight
+    assert (run.calibration.dropped, run.calibration.truncated, run.seed) == (0, 0, 42)
     assert set(run.seconds) == {"tokenize", "calibrate", "mask"}
     assert all(seconds > 0 for seconds in run.seconds.values())
     assert run.statistics.tokens[0] > 8 * 30
@@ -114,7 +114,7 @@ def test_swapped_pairs_swap_the_personas(run, tiny_model, eight):
 
 def test_num_samples_pairs_are_drawn_with_the_seed(tiny_model, eight):
     options = {"method": jp.methods.Magnitude()}
-    drawn = [jp.discover(tiny_model, eight, **options, num_samples=5, seed=seed).pairs for seed in (1, 1, 2)]
+    drawn = [jp.discover(tiny_model, eight, **options, num_samples=5, seed=seed).calibration.pairs for seed in (1, 1, 2)]
     assert [len(pairs) for pairs in drawn] == [5, 5, 5]
     assert drawn[0] == drawn[1] != drawn[2]
     assert drawn[0] == jp.Pairs("python", tuple(eight)).sample(5, 1)
@@ -134,13 +134,13 @@ def test_methods_without_statistics_do_not_run_the_model(tiny_model, eight):
 def test_unusable_pairs_are_dropped_and_counted(run, tiny_model, eight):
     useless = [jp.Pair("Q", "same", "same"), jp.Pair("x" * 600, "a", "b")]
     mixed = jp.discover(tiny_model, [*useless, *eight])
-    assert mixed.dropped == 2
+    assert mixed.calibration.dropped == 2
     assert digest(mixed) == digest(run)
 
 
 def test_truncated_pairs_are_counted(tiny_model, eight):
     longer = jp.Pair("Q", "a" * 100, "b")
-    assert jp.discover(tiny_model, [longer, *eight], jp.methods.Magnitude(), max_length=100).truncated == 1
+    assert jp.discover(tiny_model, [longer, *eight], jp.methods.Magnitude(), max_length=100).calibration.truncated == 1
 
 
 def test_no_usable_pair_is_refused(tiny_model, eight):
@@ -193,7 +193,7 @@ def test_public_functions_stay_functions_after_their_command_modules_are_importe
 def test_real_model_takes_on_two_personas(smollm):
     run = jp.discover(smollm, jp.load_pairs("builtin:wealth"), jp.methods.Wanda(sparsity=0.3), num_samples=16)
     seek, reject = run.masks["seek"], run.masks["reject"]
-    assert len(run.pairs) == 16 and run.dropped == 0
+    assert len(run.calibration.pairs) == 16 and run.calibration.dropped == 0
     assert 0.5 < jp.jaccard(seek, reject) < 0.999
     for mask in (seek, reject):
         for kept in bools(mask).values():

@@ -65,9 +65,8 @@ def test_wanda_scores_by_the_strength_it_was_told(activation, strength):
 
 
 def test_controls_need_no_statistics():
-    assert jp.methods.Wanda.needs_calibration
-    assert not jp.methods.Magnitude.needs_calibration
-    assert not jp.methods.Random.needs_calibration
+    assert jp.methods.Wanda.needs == ("statistics",)
+    assert jp.methods.Magnitude.needs == jp.methods.Random.needs == ()
     np.testing.assert_array_equal(jp.methods.Magnitude().score(jnp.asarray(KERNEL), None, jax.random.key(0)), np.abs(KERNEL))
     draws = [jp.methods.Random().score(jnp.asarray(KERNEL), None, jax.random.key(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(draws[0], draws[1])

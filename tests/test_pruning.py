@@ -124,7 +124,7 @@ def test_equal_scores_go_by_the_wanda_score_before_the_index(params, statistics)
     @dataclasses.dataclass(frozen=True)
     class Flat(jp.methods.Method):
         name = "flat"
-        needs_calibration = True
+        needs = ("statistics",)
 
         def score(self, kernel, moments, key):
             return jnp.ones(kernel.shape)

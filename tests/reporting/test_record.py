@@ -37,7 +37,7 @@ def test_record_says_model_data_and_method(record, tiny_model, tiny_run):
     }
     data = record["data"]
     assert (data["source"], data["pairs"], data["pairs_dropped"], data["pairs_truncated"]) == ("python", 3, 1, 0)
-    assert data["sha256"] == tiny_run.pairs.digest
+    assert data["sha256"] == tiny_run.calibration.pairs.digest
     assert data["tokens"] == dict(zip(("gain", "loss"), tiny_run.statistics.tokens, strict=True))
     assert record["method"]["name"] == "wanda"
     assert record["method"]["sparsity"] == 0.5
@@ -60,7 +60,7 @@ def test_record_counts_the_masks(record, tiny_run):
 
 
 def test_methods_without_statistics_have_no_token_counts(tiny_run, config):
-    run = dataclasses.replace(tiny_run, method=jp.methods.Magnitude(), statistics=None)
+    run = dataclasses.replace(tiny_run, method=jp.methods.Magnitude())
     record = make_record(run, config, {}, {})
     assert record["data"]["tokens"] is None
     assert bundle_metadata(run, "gain")["statistics_sha256"] is None
@@ -73,7 +73,7 @@ def test_bundle_metadata_ties_masks_to_model_data_and_statistics(tiny_run, tiny_
     assert metadata["persona"] == "loss"
     assert metadata["fingerprint"] == tiny_model.fingerprint
     assert metadata["statistics_sha256"] == tiny_run.statistics.digest
-    assert metadata["data_sha256"] == tiny_run.pairs.digest
+    assert metadata["data_sha256"] == tiny_run.calibration.pairs.digest
     assert (metadata["model"], metadata["data"], metadata["pairs"], metadata["seed"]) == (tiny_model.name, "python", 3, 42)
 
 

@@ -1,0 +1,100 @@
+"""Calibration: the drawn pairs as tokens, and what is collected from them, once, for all methods that ask for it."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+
+import jax
+
+from jaxpersona import first_order, statistics
+from jaxpersona.data.packing import pack
+from jaxpersona.data.pairs import Pair, Pairs
+from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
+from jaxpersona.errors import InputError
+from jaxpersona.first_order import Evidence
+from jaxpersona.methods import Need
+from jaxpersona.models.model import Model
+from jaxpersona.progress import Report, silent
+from jaxpersona.statistics import Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Calibration data of one model. ``statistics`` and ``evidence`` are collected when first asked for, and kept.
+
+    Attributes:
+      model: the model that reads the pairs.
+      pairs: the pairs that were drawn.
+      tokenized: those of them that can be used, as tokens.
+      seed: of the draw.
+      report: called with (stage, steps done, steps in all) while something is collected.
+    """
+
+    model: Model
+    pairs: Pairs
+    tokenized: tuple[TokenizedPair, ...]
+    seed: int
+    report: Report = silent
+
+    @property
+    def dropped(self) -> int:
+        """How many of the pairs had no usable answer token and were left out."""
+        return len(self.pairs) - len(self.tokenized)
+
+    @property
+    def truncated(self) -> int:
+        """Number of pairs with a text cut at the greatest length."""
+        return sum(pair.truncated for pair in self.tokenized)
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """Moments of the activations."""
+        batches = pack(self.tokenized, self.model.tokenizer.bos_token_id, row_multiple=len(jax.local_devices()))
+        return statistics.collect(self.model, batches, progress=functools.partial(self.report, "calibrate"))
+
+    @functools.cached_property
+    def evidence(self) -> Evidence:
+        """Gradients and curvature, for the first-order method."""
+        return first_order.collect_evidence(self.model, self.tokenized, self.report)
+
+    def collect(self, needs: Iterable[Need]) -> None:
+        """Collects what a method ``needs`` now rather than when it is first used."""
+        for need in needs:
+            getattr(self, need)
+
+
+def calibrate(
+    model: Model,
+    pairs: Iterable[Pair],
+    *,
+    num_samples: int = 128,
+    text: TextMode = "chat",
+    max_length: int = 512,
+    seed: int = 42,
+    report: Report = silent,
+) -> Calibration:
+    """Draws pairs and tokenizes them.
+
+    Args:
+      model: from ``load_model``.
+      pairs: from ``load_pairs``, or any pairs.
+      num_samples: how many pairs to draw, with ``seed``; all if there are fewer.
+      text: what the model reads (see ``data/text.py``).
+      max_length: texts are cut at this many tokens.
+      report: called with (stage, steps done, steps in all) when something is collected.
+
+    Raises:
+      InputError: when no pair is usable, or ``max_length`` exceeds the model's positions.
+    """
+    if max_length > model.config.max_positions:
+        raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")
+    pairs = pairs if isinstance(pairs, Pairs) else Pairs("python", tuple(pairs))
+    pairs = pairs.sample(num_samples, seed)
+    tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
+    usable = tuple(pair for pair in tokenized if pair.matching and pair.not_matching)
+    if not usable:
+        raise InputError(
+            f"{pairs.source}: none of {len(tokenized)} pairs is usable; "
+            f"their answers are equal, or cut off by data.max_length {max_length}"
+        )
+    return Calibration(model, pairs, usable, seed, report)
