@@ -18,16 +18,25 @@ class Pair:
       matching: the persona's answer.
       not_matching: the opposite answer.
       system: system text before the prompt, or empty.
+      letter: A or B, where the file lists the answers as options and this is the persona's; or empty. Not part of the contents.
     """
 
     prompt: str
     matching: str
     not_matching: str
     system: str = ""
+    letter: str = dataclasses.field(default="", compare=False)
 
     def swapped(self) -> "Pair":
         """The pair with its answers exchanged."""
-        return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching)
+        letter = {"A": "B", "B": "A"}.get(self.letter, "")
+        return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching, letter=letter)
+
+    @property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of question and answers, whichever of them is the persona's."""
+        texts = [self.prompt.strip(), *sorted((self.matching.strip(), self.not_matching.strip()))]
+        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,5 +69,5 @@ class Pairs(Sequence[Pair]):
     @property
     def digest(self) -> str:
         """SHA-256 of the contents, whatever file they came from."""
-        rows = [dataclasses.astuple(pair) for pair in self]
+        rows = [(pair.prompt, pair.matching, pair.not_matching, pair.system) for pair in self]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -125,7 +125,7 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
     if letter not in ("A", "B"):
         raise InputError(f"{where}, column 'matching': {letter!r} is neither A nor B")
     other = "B" if letter == "A" else "A"
-    return Pair(prompt, _text(row, letter, where), _text(row, other, where), system)
+    return Pair(prompt, _text(row, letter, where), _text(row, other, where), system, letter)
 
 
 def _text(row: Mapping[str, Any], column: str, where: str, required: bool = True) -> str:

@@ -54,6 +54,11 @@ def tokenize_pair(
     return TokenizedPair(tuple(first[:shared]), tuple(first[shared:]), tuple(second[shared:]), answer_start, truncated)
 
 
+def opening_ids(tokenizer: PreTrainedTokenizerBase, pair: Pair, mode: TextMode = "chat") -> list[int]:
+    """Token ids of all that stands before the answers of a pair."""
+    return _encode(tokenizer, pair, None, mode)
+
+
 def _common(a: list[int], b: list[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 

@@ -38,6 +38,7 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
             "pairs": len(run.calibration.pairs) - run.calibration.dropped,
             "pairs_dropped": run.calibration.dropped,
             "pairs_truncated": run.calibration.truncated,
+            "pair_digests": [pair.digest for pair in run.calibration.pairs],
             "tokens": dict(zip(run.masks, run.statistics.tokens, strict=True)) if run.statistics else None,
         },
         "method": method_record(run),
@@ -63,6 +64,7 @@ def bundle_metadata(run: Run, persona: str) -> dict[str, Any]:
     """What is kept beside a persona's masks."""
     return {
         "persona": persona,
+        "personas": list(run.masks),
         "model": run.model.name,
         "fingerprint": run.model.fingerprint,
         "method": method_record(run),
@@ -70,6 +72,7 @@ def bundle_metadata(run: Run, persona: str) -> dict[str, Any]:
         "data": run.calibration.pairs.source,
         "data_sha256": run.calibration.pairs.digest,
         "pairs": len(run.calibration.pairs) - run.calibration.dropped,
+        "pair_digests": [pair.digest for pair in run.calibration.pairs],
         "seed": run.seed,
     }
 

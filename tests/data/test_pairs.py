@@ -92,3 +92,18 @@ def test_swapped_exchanges_the_answers_and_keeps_the_rest():
     pair = Pair("q", "m", "n", "s")
     assert pair.swapped() == Pair("q", "n", "m", "s")
     assert pair.swapped().swapped() == pair == Pair("q", "m", "n", "s")
+
+
+def test_letter_is_no_part_of_the_contents_and_turns_with_the_answers():
+    pair = Pair("q", "a", "b", letter="A")
+    assert pair == Pair("q", "a", "b") and Pairs("x", (pair,)).digest == Pairs("x", (Pair("q", "a", "b"),)).digest
+    assert pair.swapped().letter == "B" and pair.swapped().swapped().letter == "A"
+    assert Pair("q", "a", "b").swapped().letter == ""
+
+
+def test_digest_of_a_pair_is_of_question_and_answers_whichever_is_the_personas():
+    pair = Pair("q", "a", "b")
+    assert pair.digest == pair.swapped().digest == Pair(" q", "a ", "b", "system").digest
+    others = [Pair("p", "a", "b"), Pair("q", "a", "c"), Pair("q", "ab", ""), Pair("qa", "", "b")]
+    assert len({pair.digest, *(other.digest for other in others)}) == 5
+    assert len(pair.digest) == 16

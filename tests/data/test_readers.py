@@ -73,7 +73,9 @@ def test_two_option_form_puts_the_matching_letter_first(tmp_path, name):
     rows = [{"question": "q", "A": "one", "B": "two", "matching": letter} for letter in ("A", " B ")]
     text = "question,A,B,matching\n" + "".join(",".join(row.values()) + "\n" for row in rows)
     text = text if name.endswith("csv") else "\n".join(map(json.dumps, rows))
-    assert list(load_pairs(written(tmp_path, text, name))) == [Pair("q", "one", "two"), Pair("q", "two", "one")]
+    pairs = load_pairs(written(tmp_path, text, name))
+    assert list(pairs) == [Pair("q", "one", "two"), Pair("q", "two", "one")]
+    assert [pair.letter for pair in pairs] == ["A", "B"]
 
 
 @pytest.mark.parametrize(
