@@ -1,6 +1,7 @@
-"""Command: evaluates the masks of a run on held-out pairs.
+"""Command: evaluates masks on held-out pairs.
 
 python -m jaxpersona.evaluate --run runs/quickstart --controls true
+python -m jaxpersona.evaluate --masks runs/quickstart/masks/seek --output_dir runs/seek_alone
 """
 
 from __future__ import annotations
@@ -16,82 +17,99 @@ from jaxpersona.config import EvaluateConfig
 
 if TYPE_CHECKING:
     from jaxpersona.data.pairs import Pairs
-    from jaxpersona.evaluation.controls import Calibration
+    from jaxpersona.evaluation.comparison import Evaluation
+    from jaxpersona.evaluation.subject import Subject
 
 SCHEMA_VERSION = 1
 
 
 def main(config: EvaluateConfig) -> None:
-    """Writes ``evaluation.json`` and ``evaluation.csv`` into the run's folder, and prints a table."""
-    from jaxpersona.bundle import load_masks, package_versions
+    """Writes ``evaluation.json``, ``evaluation.csv`` and, of open answers, ``answers.jsonl``, and prints tables."""
+    from jaxpersona.bundle import load_masks
     from jaxpersona.data.readers import builtin_prompts
+    from jaxpersona.evaluation.baselines import check_baselines
     from jaxpersona.evaluation.comparison import evaluate
-    from jaxpersona.language_modelling import read_text
     from jaxpersona.models.model import load_model
-    from jaxpersona.reporting.tables import print_evaluation
-    from jaxpersona.run_folder import persona_bundle, read_run
+    from jaxpersona.reporting.evaluation_tables import print_evaluation
 
-    run = read_run(config.run)
-    pairs = _held_out(config, run)
-    text = read_text(config.perplexity.text)
-    options: dict[str, Any] = {"text": config.data.text, "max_length": config.data.max_length, "seed": config.seed}
-    options |= {"neutral": text, "neutral_tokens": config.perplexity.max_tokens}
-    options |= {"calibration": _calibration(run, text) if config.controls else None}
+    subject, baselines = _subject(config), _listed(config.baselines)
+    check_baselines(baselines)
+    pairs, calibrated_on = subject.held_out(config.data.source, config.data.split, config.data.num_samples, config.seed)
     prompts = config.prompts or builtin_prompts(pairs.source)
-    asked = dict(zip(run["masks"], prompts, strict=True)) if prompts else {}
+    asked = dict(zip(subject.personas, prompts, strict=True)) if prompts else {}
+    options = _options(config, subject)
+    folder = pathlib.Path(config.output_dir or config.run or "").expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
     with cli.progress_bars() as report:
-        model = load_model(run["model"]["name"], config.dtype)
-        masks = {persona: load_masks(persona_bundle(config.run, persona), model) for persona in run["masks"]}
-        found = evaluate(model, masks, pairs, prompts=asked, **options, report=report)
-    evaluation = {
+        model = load_model(subject.model, config.dtype)
+        masks = {persona: load_masks(bundle, model) for persona, bundle in subject.bundles.items()}
+        found = evaluate(model, masks, pairs, prompts=asked, baselines=baselines, **options, report=report)
+    record = _record(config, found, pairs, calibrated_on, asked)
+    _save(folder, record, found.answers)
+    print_evaluation(record, subject.personas, str(folder))
+
+
+def _subject(config: EvaluateConfig) -> Subject:
+    from jaxpersona.evaluation.subject import of_bundles, of_run
+
+    return of_bundles(_listed(config.masks or []), config.model) if config.run is None else of_run(config.run)
+
+
+def _listed(names: list[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _options(config: EvaluateConfig, subject: Subject) -> dict[str, Any]:
+    from jaxpersona.language_modelling import read_text
+    from jaxpersona.protocol import PROTOCOLS
+
+    neutral = read_text(config.perplexity.text)
+    needs_recipe = config.controls or config.baselines or config.open_ended
+    same = {name: getattr(config, name) for name in ("controls", "rag_k", "letters", "open_ended", "max_new_tokens", "seed")}
+    return same | {
+        "personas": subject.personas,
+        "recipe": subject.recipe(neutral) if needs_recipe else None,
+        "text": config.data.text,
+        "max_length": config.data.max_length,
+        "neutral": neutral,
+        "neutral_tokens": config.perplexity.max_tokens,
+        "protocol": PROTOCOLS[config.protocol],
+    }
+
+
+def _record(
+    config: EvaluateConfig, found: Evaluation, pairs: Pairs, calibrated_on: int | None, prompts: dict[str, str]
+) -> dict[str, Any]:
+    """The contents of ``evaluation.json``."""
+    from jaxpersona.bundle import package_versions
+
+    record = {
         "schema_version": SCHEMA_VERSION,
-        "data": {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs)},
-        "prompts": asked,
+        "data": {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs), "calibration_pairs": calibrated_on},
+        "prompts": prompts,
         "perplexity_text": config.perplexity.text,
+        "protocol": config.protocol,
         "results": found.rows,
         "separation": found.separation,
-        "versions": package_versions(),
     }
-    _save(pathlib.Path(config.run).expanduser(), evaluation)
-    print_evaluation(evaluation, next(iter(masks)), config.run)
+    if found.open_ended is not None:
+        record["open_ended"] = found.open_ended
+    return record | {"versions": package_versions()}
 
 
-def _held_out(config: EvaluateConfig, run: dict[str, Any]) -> Pairs:
-    """The pairs to evaluate on; those the masks were found on are refused."""
-    from jaxpersona.data.readers import load_pairs
-    from jaxpersona.errors import InputError
-
-    found_on = run["data"]["source"]
-    source = config.data.source or found_on
-    builtin = source.startswith("builtin:")
-    split = config.data.split or ("test" if builtin else None)
-    found_split = run["config"]["data"]["split"] or ("train" if builtin else None)
-    if source == found_on and (split == found_split or None in (split, found_split)):  # None is all splits of a file
-        where = f"{source} (split {found_split})" if found_split else source
-        raise InputError(f"the masks were found on {where}; give held-out pairs as --data.source (or --data.split)")
-    return load_pairs(source, split).sample(config.data.num_samples, config.seed)
-
-
-def _calibration(run: dict[str, Any], neutral: str) -> Calibration:
-    """How the masks were found."""
-    from jaxpersona import methods
-    from jaxpersona.data.readers import load_pairs
-    from jaxpersona.evaluation.controls import Calibration
-
-    data, settings = run["config"]["data"], dict(run["method"])
-    pairs = load_pairs(data["source"], data["split"]).sample(data["num_samples"], run["config"]["seed"])
-    return Calibration(pairs, methods.by_name(settings.pop("name"), **settings), data["text"], data["max_length"], neutral)
-
-
-def _save(folder: pathlib.Path, evaluation: dict[str, Any]) -> None:
+def _save(folder: pathlib.Path, record: dict[str, Any], answers: list[dict[str, Any]]) -> None:
     from jaxpersona.files import write_atomically
 
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(evaluation["results"][0]), lineterminator="\n")
+    writer = csv.DictWriter(table, list(record["results"][0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(evaluation["results"])
+    writer.writerows(record["results"])
     write_atomically(folder / "evaluation.csv", table.getvalue())
-    write_atomically(folder / "evaluation.json", json.dumps(evaluation, indent=1) + "\n")
+    if answers:
+        write_atomically(folder / "answers.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in answers))
+    else:
+        (folder / "answers.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
+    write_atomically(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

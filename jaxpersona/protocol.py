@@ -53,7 +53,7 @@ class Protocol:
     count_bos: bool = False
     exact_budget: bool = True
     persona_prompt_in_evaluation: bool = False
-    choice_scoring: tuple[str, ...] = ("sum", "per_token", "per_byte")
+    choice_scoring: tuple[Literal["sum", "per_token", "per_byte", "prompt_mean"], ...] = ("sum", "per_token", "per_byte")
     split_choice_ties: bool = True
     bool_files: bool = False
 

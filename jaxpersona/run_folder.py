@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 _STAGING = ".jaxpersona-"
 _ENTRIES = ("masks", "report.html", "run.json")
 """In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""
-_DERIVED = ("evaluation.csv", "evaluation.json")
+_DERIVED = ("answers.jsonl", "evaluation.csv", "evaluation.json")
 """What later commands add; it goes with the run it was made from."""
 
 

@@ -23,10 +23,18 @@ class AnswerScores:
     Attributes:
       log_prob: summed over the answer's tokens and the end of its turn, float64 [pairs, 2].
       tokens: how many those are, int64 [pairs, 2].
+      prompt_log_prob: summed over the tokens before the answers but the first, float64 [pairs].
+      prompt_tokens: how many those are, int64 [pairs].
     """
 
     log_prob: np.ndarray
     tokens: np.ndarray
+    prompt_log_prob: np.ndarray
+    prompt_tokens: np.ndarray
+
+    def __getitem__(self, some: slice) -> "AnswerScores":
+        """The scores of some of the pairs."""
+        return AnswerScores(*(getattr(self, field.name)[some] for field in dataclasses.fields(self)))
 
     def nll(self) -> float:
         """Mean negative log-likelihood per answer token, over both answers of all pairs."""
@@ -42,14 +50,14 @@ def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], 
       progress: called with (batches done, batches in all).
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
-    sums, counts = np.zeros((2, len(pairs))), np.zeros((2, len(pairs)), np.int64)
+    sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
     batches = pack(pairs, model.tokenizer.bos_token_id, batch_tokens=2048)
     for number, batch in enumerate(batches, start=1):
         new_sums, new_counts = _answer_sums(params, batch, starts, model.decoder)
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
         progress(number, len(batches))
-    return AnswerScores(sums.T, counts.T)
+    return AnswerScores(sums[:2].T, counts[:2].T, sums[2], counts[2])
 
 
 def token_log_probs(decoder: Decoder, params: Params, batch: Batch) -> jax.Array:
@@ -72,11 +80,11 @@ def token_log_probs(decoder: Decoder, params: Params, batch: Batch) -> jax.Array
 
 @functools.partial(jax.jit, static_argnames="decoder")
 def _answer_sums(params: Params, batch: Batch, starts: jax.Array, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
-    """Summed log-probability and number of the answer tokens, [2, pairs]; zero for pairs that are not in the batch."""
+    """Summed log-probability and number of both answers' tokens and the prompt's, [3, pairs]; zero for pairs not in the batch."""
     log_probs = token_log_probs(decoder, params, batch)
     pair = jnp.asarray(batch.pair)
-    counted = (pair >= 0) & (batch.positions >= starts[pair]) & (batch.positions > 0)
-    mine = jnp.stack([counted & (batch.branch != other) for other in (NOT_MATCHING, MATCHING)])
+    counted, answer = (pair >= 0) & (batch.positions > 0), batch.positions >= starts[pair]
+    mine = jnp.stack([*(counted & answer & (batch.branch != other) for other in (NOT_MATCHING, MATCHING)), counted & ~answer])
 
     def per_pair(values: jax.Array) -> jax.Array:
         return jnp.zeros(len(starts), values.dtype).at[pair].add(values)

@@ -3,23 +3,46 @@
 import ast
 import csv
 import json
-import re
 import subprocess
 import sys
 
 import pytest
 
 import jaxpersona as jp
-from jaxpersona import cli, evaluate
-from jaxpersona.config import DataOptions, DiscoverConfig, EvaluateConfig, EvaluateData, MethodOptions, ModelOptions, TextOptions
+from jaxpersona import cli
+from jaxpersona.config import DataOptions, DiscoverConfig, EvaluateConfig, MethodOptions, ModelOptions, TextOptions
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.discover import main as discover
-from jaxpersona.errors import InputError
+from jaxpersona.evaluate import main as evaluate
 from jaxpersona.evaluation.choices import answer_bytes, choice_row, choose
 from jaxpersona.scoring import score_answers
 
-KEYS = ["mask", "prompt", "scoring", "persona", "n", "accuracy", "ci95", "margin", "ties", "missing", "perplexity", "answer_nll"]
-CONTROLS = ["random gain", "random loss", "magnitude", "neutral", "shuffled gain", "shuffled loss", "longer", "shorter"]
+KEYS = [
+    "mask",
+    "prompt",
+    "scoring",
+    "persona",
+    "n",
+    "accuracy",
+    "ci95",
+    "margin",
+    "ties",
+    "missing",
+    "share_a",
+    "perplexity",
+    "answer_nll",
+]
+CONTROLS = [
+    "random gain",
+    "random loss",
+    "magnitude",
+    "neutral",
+    "shuffled gain",
+    "shuffled loss",
+    "longer",
+    "shorter",
+    "always A",
+]
 NO_PERPLEXITY = "--perplexity.max_tokens=0"
 
 
@@ -51,12 +74,12 @@ def finish(capsys, monkeypatch, work):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(work)
 
-    def run(*options, data="held.csv"):
+    def run(*options, data="held.csv", subject=("--run=run",), folder="run"):
         capsys.readouterr()
         source = [f"--data.source={data}"] if data else []
         with pytest.raises(SystemExit) as left:
-            cli.run("evaluate", EvaluateConfig, evaluate.main, ["--run=run", *source, *options])
-        file = work / "run" / "evaluation.json"
+            cli.run("evaluate", EvaluateConfig, evaluate, [*subject, *source, *options])
+        file = work / folder / "evaluation.json"
         return left.value.code, *capsys.readouterr(), json.loads(file.read_text()) if file.exists() else None
 
     return run
@@ -86,15 +109,15 @@ def test_evaluation_with_controls_and_prompts(finish, work, tiny_model):
     assert {path.name for path in (work / "run").iterdir()} == before | {"evaluation.json", "evaluation.csv"}
     assert (found["schema_version"], found["prompts"]) == (1, {"gain": "Take.", "loss": "Give."})
     pairs = jp.load_pairs(str(work / "held.csv"))
-    assert found["data"] == {"source": "held.csv", "sha256": pairs.digest, "pairs": 6}
+    assert found["data"] == {"source": "held.csv", "sha256": pairs.digest, "pairs": 6, "calibration_pairs": 0}
     rows = found["results"]
     assert all(list(row) == KEYS for row in rows)
     assert list(dict.fromkeys(row["mask"] for row in rows)) == ["none", "gain", "loss", *CONTROLS]
     prompted = {row["mask"] for row in rows if row["prompt"] != "none"}
     assert prompted == {"none", "gain", "loss"}
-    models = [row for row in rows if row["mask"] not in ("longer", "shorter")]
+    models = [row for row in rows if row["mask"] not in ("longer", "shorter", "always A")]
     assert all(row["perplexity"] > 1 and row["answer_nll"] > 0 for row in models)
-    assert len(models) == 2 * 3 * (3 * 3 + 6) and len(rows) - len(models) == 4
+    assert len(models) == 2 * 4 * (3 * 3 + 6) and len(rows) - len(models) == 6
 
     scores = score_answers(tiny_model, tiny_model.params, [tokenize_pair(tiny_model.tokenizer, pair) for pair in pairs])
     for scoring in ("sum", "per_token", "per_byte"):
@@ -108,7 +131,7 @@ def test_evaluation_with_controls_and_prompts(finish, work, tiny_model):
         share = accuracies[row["mask"], row["prompt"], row["scoring"]]
         assert row["accuracy"] == pytest.approx(share if row["persona"] == "gain" else 1 - share)
     assert (accuracies["longer", "none", "sum"], accuracies["shorter", "none", "sum"]) == (0, 1)
-    named = [["gain", "loss"]] * 9 + [["random gain", "random loss"]] * 3 + [["shuffled gain", "shuffled loss"]] * 3
+    named = [["gain", "loss"]] * 12 + [["random gain", "random loss"]] * 4 + [["shuffled gain", "shuffled loss"]] * 4
     assert [row["masks"] for row in found["separation"]] == named
     for row in found["separation"]:
         first, second = (accuracies[mask, row["prompt"], row["scoring"]] for mask in row["masks"])
@@ -146,47 +169,61 @@ def test_built_in_sets_bring_prompts_and_their_test_split(finish):
     assert found["data"]["sha256"] == jp.load_pairs("builtin:wealth", "test").sample(2, 42).digest
 
 
-@pytest.mark.parametrize("data", [None, "found"])
-@pytest.mark.parametrize("options", [[], ["--data.split=test"]])
-def test_pairs_that_the_masks_were_found_on_are_refused(refused, work, data, options):
-    source = data and str(work / "found.csv")
-    message = f"error: the masks were found on {work / 'found.csv'}; give held-out pairs as --data.source (or --data.split)"
-    assert refused(*options, data=source) == message
+@pytest.mark.parametrize("data", [None, "found", "copy"])
+def test_pairs_that_the_masks_were_found_on_are_refused_whatever_file_they_are_in(refused, work, data, tmp_path):
+    rows = (work / "found.csv").read_text().splitlines()
+    (tmp_path / "copy.csv").write_text("\n".join([rows[0], *rows[:0:-1]]))
+    source = {None: str(work / "found.csv"), "found": str(work / "found.csv"), "copy": str(tmp_path / "copy.csv")}[data]
+    message = f"the masks were found on 4 of the 6 pairs of {source}; give held-out pairs as --data.source (or --data.split)"
+    assert refused(data=data and source) == f"error: {message}"
 
 
-def held_out(source, found_split, split):
-    run = {"data": {"source": source}, "config": {"data": {"split": found_split}}}
-    return evaluate._held_out(EvaluateConfig("run", EvaluateData(split=split)), run)
+def test_open_answers_are_written_for_people_and_go_with_the_next_evaluation(finish, work):
+    status, out, err, found = finish(NO_PERPLEXITY, "--open_ended=3", "--max_new_tokens=4", "--letters=false")
+    assert status == 0, err
+    answers = [json.loads(line) for line in (work / "run" / "answers.jsonl").read_text().splitlines()]
+    assert [row["mask"] for row in answers] == ["none"] * 3 + ["gain"] * 3 + ["loss"] * 3
+    assert found["open_ended"]["judge"]["n"] == 12 and len(found["open_ended"]["results"]) == 6
+    assert "answers.jsonl" in out and "Open answers that talk like gain, to 3 questions" in out
+    assert finish(NO_PERPLEXITY, "--letters=false")[0] == 0
+    assert not (work / "run" / "answers.jsonl").exists()
 
 
-@pytest.mark.parametrize(
-    ("source", "found_split", "split"),
-    [
-        ("builtin:wealth", None, "train"),
-        ("builtin:wealth", "train", "train"),
-        ("builtin:wealth", "test", None),
-        ("split.csv", "train", "train"),
-        ("split.csv", "train", None),
-        ("split.csv", None, "test"),
-    ],
-)
-def test_splits_that_overlap_those_of_the_run_are_refused(source, found_split, split):
-    where = f"{source} (split {found_split or 'train'})" if source == "builtin:wealth" or found_split else source
-    with pytest.raises(InputError, match=re.escape(f"the masks were found on {where}; give held-out pairs")):
-        held_out(source, found_split, split)
+@pytest.mark.parametrize("names", [["gain", "loss"], ["loss"]])
+def test_bundles_by_themselves_are_evaluated_like_those_of_the_run(finish, work, tmp_path, names):
+    expected = finish(NO_PERPLEXITY)[3]
+    bundles = [str(work / "run" / "masks" / name) for name in names]
+    subject = [
+        f"--masks=[{','.join(bundles)}]" if len(bundles) > 1 else f"--masks={bundles[0]}",
+        f"--output_dir={tmp_path / 'out'}",
+    ]
+    status, _, err, found = finish(NO_PERPLEXITY, subject=subject, folder=tmp_path / "out")
+    assert status == 0, err
+    assert found["results"] == [row for row in expected["results"] if row["mask"] in ("none", *names)]
+    assert found["separation"] == (expected["separation"] if len(names) == 2 else [])
 
 
-def test_other_splits_of_the_same_data_are_held_out(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    write_pairs(tmp_path / "split.csv", range(3), split="test")
-    assert len(held_out("split.csv", "train", "test")) == 3
-    for found_split, split, expected in ((None, None, "test"), ("test", "validation", "validation")):
-        assert held_out("builtin:wealth", found_split, split) == jp.load_pairs("builtin:wealth", expected)
+def test_baselines_can_be_named_alone_or_in_a_list(finish):
+    for option in ("--baselines=rag", "--baselines=[rag]"):
+        found = finish(NO_PERPLEXITY, option, "--letters=false")[3]
+        assert {"rag gain", "rag loss"} <= {row["prompt"] for row in found["results"]}
+
+
+def test_official_protocol_has_the_scripts_scorings(finish):
+    found = finish(NO_PERPLEXITY, "--protocol=official", "--prompts=[Take.,Give.]", "--letters=false")[3]
+    assert {row["scoring"] for row in found["results"]} == {"prompt_mean", "sum"}
+    assert ("gain", "none") not in {(row["mask"], row["prompt"]) for row in found["results"]}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--masks=run/masks/gain"], "give what to evaluate, either --run DIR or --masks BUNDLE"),
+        (["--model=x"], "a run says which model it is for; leave out --model"),
+        (["--baselines=rga"], "baseline 'rga' is unknown; did you mean 'rag'"),
+        (["--open_ended=-1"], "open_ended is -1; give at least 0"),
+        (["--rag_k=0"], "rag_k is 0; give at least 1"),
+        (["--protocol=official"], "protocol official evaluates masks behind a persona prompt; give two as prompts"),
         (["--run=nowhere"], "nowhere holds no run (run.json is missing); give the output_dir of a discover run"),
         (["--data.source=missing.csv"], "data file missing.csv does not exist"),
         (["--data.split=dev"], "data.split 'dev' is unknown"),

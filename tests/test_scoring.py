@@ -78,6 +78,21 @@ def test_scores_are_those_of_each_text_alone(tiny_model, mode):
     assert scores.nll() == pytest.approx(-sums.sum() / counts.sum(), rel=1e-4)
 
 
+def test_prompts_are_scored_from_their_second_token_to_the_answers(tiny_model):
+    scores = score_answers(tiny_model, tiny_model.params, tokenized(tiny_model))
+    for index, pair in enumerate(PAIRS):
+        ids, start = whole_text(tiny_model, pair, pair.matching, "chat")
+        logits = np.asarray(
+            _logits(tiny_model.decoder, tiny_model.params, np.array([ids + [0] * (LENGTH - len(ids))]))[0], np.float64
+        )
+        log_probs = [logits[at - 1][ids[at]] - np.log(np.exp(logits[at - 1]).sum()) for at in range(1, start)]
+        assert scores.prompt_tokens[index] == start - 1
+        assert scores.prompt_log_prob[index] == pytest.approx(sum(log_probs), rel=1e-4)
+    last = scores[len(PAIRS) - 1 :]
+    np.testing.assert_array_equal(last.log_prob, scores.log_prob[-1:])
+    assert (last.prompt_log_prob[0], last.prompt_tokens[0]) == (scores.prompt_log_prob[-1], scores.prompt_tokens[-1])
+
+
 def test_chat_answers_count_their_letters_and_the_end_of_the_turn(tiny_model):
     scores = score_answers(tiny_model, tiny_model.params, tokenized(tiny_model))
     expected = [[len(answer.encode()) + 2 for answer in (pair.matching, pair.not_matching)] for pair in PAIRS]
@@ -115,7 +130,7 @@ def test_first_token_of_a_text_has_no_score(tiny_model):
 
 
 def test_mean_negative_log_likelihood_is_over_tokens_not_answers():
-    scores = AnswerScores(np.array([[-1.0, -9.0], [-2.0, -4.0]]), np.array([[1, 5], [1, 1]]))
+    scores = AnswerScores(np.array([[-1.0, -9.0], [-2.0, -4.0]]), np.array([[1, 5], [1, 1]]), np.zeros(2), np.ones(2, int))
     assert scores.nll() == 16 / 8
 
 

@@ -9,8 +9,8 @@ from jaxpersona.data.pairs import Pairs
 from jaxpersona.evaluation.significance import accuracy_interval, difference_interval, mcnemar
 from jaxpersona.scoring import AnswerScores
 
-Scoring = Literal["sum", "per_token", "per_byte"]
-SCORINGS: tuple[Scoring, ...] = ("sum", "per_token", "per_byte")
+Scoring = Literal["sum", "per_token", "per_byte", "prompt_mean", "letter"]
+"""``letter`` asks another question than the others (``letters.py``); ``prompt_mean`` is that of a published script."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,16 +19,23 @@ class Choices:
 
     Attributes:
       correct: float [items], 1 where the persona's answer scored higher, 0 where the opposite one did, 0.5 for a tie; NaN where a
-        score is missing.
-      margin: score of the persona's answer minus that of the opposite one, float [items].
+        score is missing. By letter, the mean over both orders of the options.
+      margin: score of the persona's answer minus that of the opposite one, float [items]; by letter likewise.
+      share_a: by letter, how often A was named over both orders (0.5: no position bias); None where there are no letters.
     """
 
     correct: np.ndarray
     margin: np.ndarray
+    share_a: float | None = None
 
     def against(self) -> "Choices":
         """The same choices seen from the opposite persona."""
-        return Choices(1 - self.correct, -self.margin)
+        return Choices(1 - self.correct, -self.margin, self.share_a)
+
+
+def preferred(margin: np.ndarray) -> np.ndarray:
+    """1 where a margin is above 0, 0 where below, 0.5 for a tie, NaN where it is missing."""
+    return np.where(np.isnan(margin), np.nan, (np.sign(margin) + 1) / 2)
 
 
 def answer_bytes(pairs: Pairs) -> np.ndarray:
@@ -37,21 +44,32 @@ def answer_bytes(pairs: Pairs) -> np.ndarray:
 
 
 def choose(scores: AnswerScores, lengths: np.ndarray, scoring: Scoring) -> Choices:
-    """Compares the answers by summed log-probability, or by its mean per token or per byte.
+    """Compares the answers by summed log-probability, its mean per token or byte, or its mean over prompt and answer.
 
     Args:
       scores: from ``score_answers``.
       lengths: bytes of the answers [pairs, 2].
     """
-    divisor = {"sum": np.ones_like(lengths), "per_token": scores.tokens, "per_byte": lengths}[scoring]
+    divisor = {"sum": np.ones_like(lengths), "per_token": scores.tokens, "per_byte": lengths}
+    divisor["prompt_mean"] = scores.tokens + scores.prompt_tokens[:, None]
+    log_prob = scores.log_prob + (scores.prompt_log_prob[:, None] if scoring == "prompt_mean" else 0)
     with np.errstate(invalid="ignore"):  # an answer without a token that can be predicted has no score
-        values = scores.log_prob / divisor
+        values = log_prob / divisor[scoring]
         margin = values[:, 0] - values[:, 1]
-    return Choices(np.where(np.isnan(margin), np.nan, (np.sign(margin) + 1) / 2), margin)
+    return Choices(preferred(margin), margin)
+
+
+def settle_ties(choices: Choices, pairs: Pairs, option: Literal["A", "B"]) -> Choices:
+    """Gives ties to one of the two options; in files that list none, A is the persona's answer."""
+    is_option = np.array([(pair.letter or "A") == option for pair in pairs], float)
+    return dataclasses.replace(choices, correct=np.where(choices.correct == 0.5, is_option, choices.correct))
 
 
 def choice_row(choices: Choices) -> dict[str, Any]:
-    """Number of items, accuracy with its interval, mean margin, and how many tied or had no score (which counts as wrong)."""
+    """Number of items, accuracy with its interval, mean margin, how many tied or had no score (which counts as wrong).
+
+    By letter, a tie is an item on which the two orders disagree; ``share_a`` is None otherwise.
+    """
     missing = np.isnan(choices.correct)
     correct = np.where(missing, 0.0, choices.correct)
     return {
@@ -61,6 +79,7 @@ def choice_row(choices: Choices) -> dict[str, Any]:
         "margin": float(np.mean(choices.margin[~missing])) if not missing.all() else None,
         "ties": int((correct == 0.5).sum()),
         "missing": int(missing.sum()),
+        "share_a": choices.share_a,
     }
 
 

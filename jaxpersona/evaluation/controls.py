@@ -9,61 +9,42 @@ import numpy as np
 from jaxpersona import bitpack, scores, topk
 from jaxpersona.data.packing import MATCHING, Batch
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.data.text import TextMode
 from jaxpersona.discovery import discover
 from jaxpersona.evaluation.choices import Choices
+from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.language_modelling import windows
 from jaxpersona.masks import Masks
-from jaxpersona.methods import AnyMethod
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
 from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import collect
 
 
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """How masks were found, for what is to be found in the same way.
-
-    Attributes:
-      pairs: the calibration pairs that were drawn.
-      method: how weights were scored.
-      text: what the model read (see ``data/text.py``).
-      max_length: texts were cut at this many tokens.
-      neutral: text for Wanda without a persona, and for a damage budget.
-    """
-
-    pairs: Pairs
-    method: AnyMethod
-    text: TextMode
-    max_length: int
-    neutral: str
-
-
 def control_masks(
-    model: Model, masks: Mapping[str, Masks], calibration: Calibration, seed: int, report: Report = silent
+    model: Model, masks: Mapping[str, Masks], neutral: str, seed: int, recipe: Recipe | None = None, report: Report = silent
 ) -> Iterator[tuple[str, Masks]]:
-    """The controls of two personas' masks by name, one at a time: ``random``, ``magnitude``, ``neutral`` and ``shuffled``.
+    """The controls of personas' masks by name, one at a time: ``random``, ``magnitude``, ``neutral`` and ``shuffled``.
 
-    A control that comes out the same for both personas has the bare name; otherwise the persona whose budget it has follows it.
+    A control that comes out the same for all personas has the bare name; otherwise the persona whose budget it has follows it.
+
+    Args:
+      neutral: text for Wanda without a persona.
+      recipe: how the masks were found; None leaves out ``shuffled``.
     """
     for number, (persona, mask) in enumerate(masks.items()):
         yield f"random {persona}", random_mask(model, mask, seed + number)
     yield from _of_both("magnitude", {persona: magnitude_mask(model, mask) for persona, mask in masks.items()})
-    yield from _of_both("neutral", {persona: neutral_mask(model, mask, calibration.neutral) for persona, mask in masks.items()})
-    first, second = masks
-    names = (f"shuffled {first}", f"shuffled {second}")
-    options = {"text": calibration.text, "max_length": calibration.max_length, "num_samples": len(calibration.pairs)}
-    blind = shuffled(calibration.pairs, seed)
-    found = discover(
-        model, blind, calibration.method, personas=names, **options, neutral=calibration.neutral, seed=seed, report=report
-    )
-    yield from found.masks.items()
+    yield from _of_both("neutral", {persona: neutral_mask(model, mask, neutral) for persona, mask in masks.items()})
+    if recipe is not None:
+        blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
+        options = {"num_samples": count, "text": recipe.text, "max_length": recipe.max_length, "personas": recipe.personas}
+        found = discover(model, blind, recipe.method, **options, neutral=recipe.neutral, seed=seed, report=report)
+        yield from ((f"shuffled {persona}", found.masks[persona]) for persona in masks)
 
 
 def _of_both(name: str, masks: Mapping[str, Masks]) -> Iterator[tuple[str, Masks]]:
-    first, second = masks.values()
-    if all(bool((first.words[path] == second.words[path]).all()) for path in first.words):
+    first, *others = masks.values()
+    if not any((first.words[path] != other.words[path]).any() for other in others for path in first.words):
         yield name, first
     else:
         yield from ((f"{name} {persona}", mask) for persona, mask in masks.items())
@@ -124,3 +105,12 @@ def length_choosers(lengths: np.ndarray) -> dict[str, Choices]:
     margin = (lengths[:, 0] - lengths[:, 1]).astype(float)
     longer = Choices((np.sign(margin) + 1) / 2, margin)
     return {"longer": longer, "shorter": longer.against()}
+
+
+def always_a(pairs: Pairs) -> tuple[Choices, Choices | None]:
+    """What always naming A would choose: over both orders of the options, and in a file's own, where it lists options."""
+    half = Choices(np.full(len(pairs), 0.5), np.zeros(len(pairs)), 1.0)
+    if not all(pair.letter for pair in pairs):
+        return half, None
+    correct = np.array([float(pair.letter == "A") for pair in pairs])
+    return half, Choices(correct, 2 * correct - 1, 1.0)

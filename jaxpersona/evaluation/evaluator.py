@@ -2,20 +2,30 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.errors import InputError
-from jaxpersona.evaluation.choices import SCORINGS, Choices, Scoring, answer_bytes, choice_row, choose, separation_row
+from jaxpersona.evaluation.choices import Choices, Scoring, answer_bytes, choice_row, choose, separation_row, settle_ties
+from jaxpersona.evaluation.letters import choose_letters, letter_only, lettered
 from jaxpersona.language_modelling import perplexity
 from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Report, silent
-from jaxpersona.scoring import score_answers
+from jaxpersona.protocol import STRICT, Protocol
+from jaxpersona.scoring import AnswerScores, score_answers
+
+Ask = Callable[[Pair], Pair]
+"""A way to ask: the pair with something put before its question."""
+
+
+def with_system(text: str) -> Ask:
+    """Asks behind a system text."""
+    return functools.partial(dataclasses.replace, system=text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,32 +35,52 @@ class Held:
     Attributes:
       pairs: the pairs.
       tokenized: their tokens by prompt name; ``none`` is without any.
+      letters: likewise, asked for a letter, with the persona's answer as A and then as B; empty if letters are not asked for.
       lengths: bytes of the answers, int [pairs, 2].
     """
 
     pairs: Pairs
     tokenized: dict[str, list[TokenizedPair]]
+    letters: dict[str, tuple[list[TokenizedPair], list[TokenizedPair]]]
     lengths: np.ndarray
 
 
-def hold(model: Model, pairs: Pairs, prompts: Mapping[str, str], text: TextMode = "chat", max_length: int = 512) -> Held:
-    """Tokenizes held-out pairs without a prompt and with each of ``prompts`` (system texts by name).
+def hold(
+    model: Model, pairs: Pairs, prompts: Mapping[str, Ask], text: TextMode = "chat", max_length: int = 512, letters: bool = True
+) -> Held:
+    """Tokenizes held-out pairs without a prompt and with each of ``prompts``, and for ``letters`` as lettered questions.
+
+    ``max_length`` holds for the bare pairs; prompts and options have the rest of the model's positions.
 
     Raises:
       InputError: when the two answers of a pair are the same to the model, or are cut away, or ``max_length`` exceeds the
         model's positions.
     """
-    if max_length > model.config.max_positions:
-        raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")
-    tokenized = {}
-    for name, system in {"none": None, **prompts}.items():
-        asked = [pair if system is None else dataclasses.replace(pair, system=system) for pair in pairs]
-        tokenized[name] = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in asked]
-        for number, pair in enumerate(tokenized[name], start=1):
-            if not (pair.matching and pair.not_matching):
-                why = "its answers are equal or cut by data.max_length"
-                raise InputError(f"{pairs.source}: pair {number} cannot be scored; {why}")
-    return Held(pairs, tokenized, answer_bytes(pairs))
+    room = model.config.max_positions
+    if max_length > room:
+        raise InputError(f"data.max_length is {max_length}, the model has {room} positions; lower it")
+    asked = {name: dataclasses.replace(pairs, items=tuple(map(ask, pairs))) for name, ask in prompts.items()}
+    tokenized = {"none": _tokenize(model, pairs, text, max_length, "data.max_length")}
+    tokenized |= {name: _tokenize(model, some, text, room, "the model's positions") for name, some in asked.items()}
+    orders = {}
+    for name, some in ({"none": pairs, **asked} if letters else {}).items():
+        orders[name] = (_letters(model, some, text, True), _letters(model, some, text, False))
+    return Held(pairs, tokenized, orders, answer_bytes(pairs))
+
+
+def _letters(model: Model, pairs: Pairs, text: TextMode, matching_is_a: bool) -> list[TokenizedPair]:
+    """Without the question there would be no options: ``response`` is read as ``prompt_response``."""
+    listed = dataclasses.replace(pairs, items=tuple(lettered(pair, matching_is_a) for pair in pairs))
+    mode = "prompt_response" if text == "response" else text
+    return [letter_only(pair) for pair in _tokenize(model, listed, mode, model.config.max_positions, "the model's positions")]
+
+
+def _tokenize(model: Model, pairs: Pairs, text: TextMode, max_length: int, limit: str) -> list[TokenizedPair]:
+    tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
+    for number, pair in enumerate(tokenized, start=1):
+        if not (pair.matching and pair.not_matching):
+            raise InputError(f"{pairs.source}: pair {number} cannot be scored; its answers are equal or cut by {limit}")
+    return tokenized
 
 
 class Evaluator:
@@ -59,26 +89,48 @@ class Evaluator:
     Whatever makes parameters is evaluated alike: a mask folded in, a fine-tuned model, a steering vector in biases.
     """
 
-    def __init__(self, model: Model, held: Held, personas: tuple[str, str], tokens: np.ndarray | None, report: Report = silent):
+    def __init__(
+        self,
+        model: Model,
+        held: Held,
+        personas: tuple[str, str],
+        tokens: np.ndarray | None,
+        report: Report = silent,
+        protocol: Protocol = STRICT,
+    ):
         """Evaluates ``model`` on ``held``; ``tokens`` (from ``windows``) measure perplexity, None skips it."""
         self.model, self.held, self.personas, self.tokens, self.report = model, held, personas, tokens, report
+        self.protocol = protocol
         self.rows: list[dict[str, Any]] = []
         self.choices: dict[tuple[str, str, Scoring], Choices] = {}
 
-    def add(self, name: str, params: Params, prompts: bool = True) -> None:
-        """Adds the rows of the model with these parameters, under every prompt or without one only."""
+    def add(self, name: str, params: Params, prompts: Sequence[str] | None = None) -> None:
+        """Adds the rows of the model with these parameters, under the named prompts, or all of them."""
         damage = None if self.tokens is None else perplexity(self.model, params, self.tokens)
-        names = list(self.held.tokenized) if prompts else ["none"]
-        for prompt in names:
+        for prompt in self.held.tokenized if prompts is None else prompts:
             progress = functools.partial(self.report, f"{name}, prompt {prompt}")
             scores = score_answers(self.model, params, self.held.tokenized[prompt], progress)
-            for scoring in SCORINGS:
-                found = choose(scores, self.held.lengths, scoring)
-                self._add_rows(name, prompt, scoring, found, {"perplexity": damage, "answer_nll": scores.nll()})
+            found: dict[Scoring, Choices] = {scoring: self._choose(scores, scoring) for scoring in self.protocol.choice_scoring}
+            if prompt in self.held.letters:
+                found["letter"] = self._letters(name, params, prompt)
+            for scoring, choices in found.items():
+                self._add_rows(name, prompt, scoring, choices, {"perplexity": damage, "answer_nll": scores.nll()})
 
-    def add_choices(self, name: str, choices: Choices) -> None:
+    def _choose(self, scores: AnswerScores, scoring: Scoring) -> Choices:
+        choices = choose(scores, self.held.lengths, scoring)
+        if self.protocol.split_choice_ties:
+            return choices
+        return settle_ties(choices, self.held.pairs, "B" if scoring == "prompt_mean" else "A")
+
+    def _letters(self, name: str, params: Params, prompt: str) -> Choices:
+        progress = functools.partial(self.report, f"{name}, prompt {prompt}, letters")
+        as_a, as_b = self.held.letters[prompt]
+        scores = score_answers(self.model, params, as_a + as_b, progress)
+        return choose_letters((scores[: len(as_a)], scores[len(as_a) :]))
+
+    def add_choices(self, name: str, choices: Choices, scoring: Scoring = "sum") -> None:
         """Adds the rows of a chooser that is no model."""
-        self._add_rows(name, "none", "sum", choices, {"perplexity": None, "answer_nll": None})
+        self._add_rows(name, "none", scoring, choices, {"perplexity": None, "answer_nll": None})
 
     def _add_rows(self, mask: str, prompt: str, scoring: Scoring, choices: Choices, damage: dict[str, Any]) -> None:
         self.choices[mask, prompt, scoring] = choices
@@ -96,8 +148,17 @@ class Evaluator:
         return rows
 
     def separations(self, seed: int = 42) -> list[dict[str, Any]]:
-        """All separations: of the two personas' masks, and of every other pair of cases called "NAME PERSONA"."""
+        """Separations of all cases that have an opposite."""
         cases = dict.fromkeys(mask for mask, _, _ in self.choices)
-        first, second = self.personas
-        kinds = ["", *(case.removesuffix(first) for case in cases if case.endswith(f" {first}"))]
-        return [row for kind in kinds if kind + second in cases for row in self.separation(kind + first, kind + second, seed)]
+        return [row for pair in opposites(cases, self.personas) for row in self.separation(*pair, seed)]
+
+
+def opposites(cases: Iterable[str], personas: tuple[str, str]) -> list[tuple[str, str]]:
+    """The pairs of cases that differ in the persona: the personas' own, and those called "NAME PERSONA".
+
+    >>> opposites(["none", "seek", "reject", "random seek", "sft seek", "sft reject"], ("seek", "reject"))
+    [('seek', 'reject'), ('sft seek', 'sft reject')]
+    """
+    cases, (first, second) = list(cases), personas
+    kinds = [case.removesuffix(first) for case in cases if case == first or case.endswith(f" {first}")]
+    return [(kind + first, kind + second) for kind in kinds if kind + second in cases]

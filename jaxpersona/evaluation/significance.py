@@ -5,7 +5,7 @@ import scipy.stats
 
 
 def accuracy_interval(correct: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of an accuracy; half a point for a tie counts as such.
+    """Wilson score interval of an accuracy; half a point for a tie counts as such (SciPy's takes whole counts only).
 
     Args:
       correct: [items], 1 right, 0 wrong, 0.5 tie.
@@ -22,15 +22,17 @@ def difference_interval(
 ) -> tuple[float, float]:
     """Bootstrap percentile interval of the mean paired difference of two vectors over the same items."""
     difference = first - second
-    rng = np.random.default_rng(seed)
-    means = difference[rng.integers(0, len(difference), (resamples, len(difference)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    if len(difference) < 2:  # SciPy wants two items to draw from
+        return float(difference.mean()), float(difference.mean())
+    options = {"n_resamples": resamples, "confidence_level": confidence, "method": "percentile"}
+    found = scipy.stats.bootstrap((difference,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Exact two-sided McNemar p-value: whether two scorers err on the same items equally often; ties of either are left out."""
-    decided = (first != 0.5) & (second != 0.5)
-    gained = int(((first > second) & decided).sum())
-    lost = int(((first < second) & decided).sum())
+    """Exact two-sided p-value of McNemar's test: whether two scorers do better than each other on equally many of the same items.
+
+    Where items can be half right (a tie, or letters whose orders disagree), this is the sign test that McNemar's is a case of.
+    """
+    gained, lost = int((first > second).sum()), int((first < second).sum())
     return 1.0 if gained + lost == 0 else float(scipy.stats.binomtest(gained, gained + lost, 0.5).pvalue)

@@ -5,11 +5,16 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.data.pairs import Pairs
+from jaxpersona.errors import InputError
+from jaxpersona.evaluation.baselines import BASELINES
 from jaxpersona.evaluation.comparison import evaluate
-from jaxpersona.evaluation.controls import Calibration, random_mask
+from jaxpersona.evaluation.controls import random_mask
 from jaxpersona.evaluation.evaluator import Evaluator, hold
+from jaxpersona.evaluation.recipe import Recipe
+from jaxpersona.evaluation.retrieval import retriever
 from jaxpersona.language_modelling import BUILTIN_TEXT, read_text
 from jaxpersona.masks import apply_mask
+from jaxpersona.protocol import OFFICIAL, STRICT
 
 PERSONAS = ("gain", "loss")
 FOUND = Pairs("found", tuple(jp.Pair(f"What of {n}?", f"Gold, {n}.", f"No, I give {n} away.") for n in range(6)))
@@ -23,8 +28,8 @@ def masks(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def calibration():
-    return Calibration(FOUND, METHOD, "chat", 64, read_text(BUILTIN_TEXT))
+def recipe():
+    return Recipe(FOUND, PERSONAS, METHOD, "chat", 64, read_text(BUILTIN_TEXT))
 
 
 def accuracy(rows, mask, prompt="none", scoring="sum"):
@@ -37,13 +42,23 @@ def test_masks_are_evaluated_beside_the_bare_model_and_nothing_else_by_default(t
     found = evaluate(tiny_model, masks, HELD, prompts={"rich": "Take."}, max_length=64, neutral_tokens=0)
     assert {(row["mask"], row["prompt"]) for row in found.rows} == {(m, p) for m in ("none", *PERSONAS) for p in ("none", "rich")}
     assert all(row["perplexity"] is None for row in found.rows)
-    assert [row["masks"] for row in found.separation] == [list(PERSONAS)] * 6
+    assert [row["masks"] for row in found.separation] == [list(PERSONAS)] * 8
 
 
-def test_calibration_adds_the_controls_and_their_separations(tiny_model, masks, calibration):
-    found = evaluate(tiny_model, masks, HELD, calibration=calibration, max_length=64, neutral_tokens=512, seed=3)
+def test_controls_are_added_with_their_separations(tiny_model, masks, recipe):
+    found = evaluate(tiny_model, masks, HELD, recipe=recipe, controls=True, max_length=64, neutral_tokens=512, seed=3)
     names = list(dict.fromkeys(row["mask"] for row in found.rows))
-    expected = ["random gain", "random loss", "magnitude", "neutral", "shuffled gain", "shuffled loss", "longer", "shorter"]
+    expected = [
+        "random gain",
+        "random loss",
+        "magnitude",
+        "neutral",
+        "shuffled gain",
+        "shuffled loss",
+        "longer",
+        "shorter",
+        "always A",
+    ]
     assert names == ["none", *PERSONAS, *expected]
     pairs = dict.fromkeys(tuple(row["masks"]) for row in found.separation)
     assert list(pairs) == [PERSONAS, ("random gain", "random loss"), ("shuffled gain", "shuffled loss")]
@@ -52,11 +67,82 @@ def test_calibration_adds_the_controls_and_their_separations(tiny_model, masks, 
     assert accuracy(found.rows, "random loss")["margin"] == pytest.approx(accuracy(alone.rows, "x")["margin"])
 
 
-def test_controls_that_differ_in_their_budget_are_of_both_personas(tiny_model, masks, calibration):
+def test_controls_that_differ_in_their_budget_are_of_both_personas(tiny_model, masks, recipe):
     other = jp.discover(tiny_model, FOUND, jp.methods.Wanda(sparsity=0.25), personas=PERSONAS, max_length=64).masks
     uneven = {"gain": masks["gain"], "loss": other["loss"]}
-    found = evaluate(tiny_model, uneven, HELD, calibration=calibration, max_length=64, neutral_tokens=0)
+    found = evaluate(tiny_model, uneven, HELD, recipe=recipe, controls=True, max_length=64, neutral_tokens=0)
     names = {row["mask"] for row in found.rows}
     assert {"magnitude gain", "magnitude loss", "neutral gain", "neutral loss"} <= names and "magnitude" not in names
     margins = [accuracy(found.rows, f"magnitude {persona}")["margin"] for persona in PERSONAS]
     assert not np.isclose(*margins)
+
+
+def test_a_single_mask_is_evaluated_without_its_opposite(tiny_model, masks):
+    found = evaluate(tiny_model, {"loss": masks["loss"]}, HELD, personas=PERSONAS, controls=True, letters=False, neutral_tokens=0)
+    names = {row["mask"] for row in found.rows}
+    assert names == {"none", "loss", "random loss", "magnitude", "neutral", "longer", "shorter", "always A"}
+    assert found.separation == []
+
+
+def test_rag_is_a_prompt_of_the_bare_model_alone(tiny_model, masks, recipe):
+    options = {"prompts": {"rich": "Take."}, "baselines": ["rag"], "rag_k": 2, "max_length": 64, "letters": False}
+    found = evaluate(tiny_model, masks, HELD, recipe=recipe, **options, neutral_tokens=0)
+    asked = {(row["mask"], row["prompt"]) for row in found.rows}
+    assert {prompt for mask, prompt in asked if mask == "none"} == {"none", "rich", "rag gain", "rag loss"}
+    assert {prompt for mask, prompt in asked if mask == "gain"} == {"none", "rich"}
+    alone = Evaluator(
+        tiny_model, hold(tiny_model, HELD, {"x": retriever([p.swapped() for p in FOUND], 2)}, letters=False), PERSONAS, None
+    )
+    alone.add("none", tiny_model.params)
+    assert accuracy(found.rows, "none", "rag loss")["margin"] == accuracy(alone.rows, "none", "x")["margin"]
+
+
+def test_baselines_are_evaluated_as_the_parameters_they_make(tiny_model, masks, recipe, monkeypatch):
+    calls = []
+
+    def shrink(model, recipe, index, seed, report):
+        calls.append((recipe, index, seed))
+        return apply_mask(model.params, masks[PERSONAS[1 - index]])
+
+    monkeypatch.setitem(BASELINES, "shrink", shrink)
+    found = evaluate(tiny_model, masks, HELD, recipe=recipe, baselines=["shrink"], letters=False, neutral_tokens=0, seed=3)
+    assert calls == [(recipe, 0, 3), (recipe, 1, 3)]
+    assert accuracy(found.rows, "shrink gain")["margin"] == accuracy(found.rows, "loss")["margin"]
+    assert [row["masks"] for row in found.separation] == [list(PERSONAS)] * 3 + [["shrink gain", "shrink loss"]] * 3
+
+
+def test_open_answers_are_of_the_bare_model_the_masks_and_the_baselines(tiny_model, masks, recipe, monkeypatch):
+    monkeypatch.setitem(BASELINES, "same", lambda model, recipe, index, seed, report: model.params)
+    options = {"open_ended": 2, "max_new_tokens": 4, "baselines": ["same"], "letters": False, "neutral_tokens": 0}
+    found = evaluate(tiny_model, masks, HELD, recipe=recipe, **options)
+    assert [row["mask"] for row in found.answers[::2]] == ["none", *PERSONAS, "same gain", "same loss"]
+    assert {row["question"] for row in found.answers} == {pair.prompt for pair in HELD.sample(2, 42)}
+    assert [row["masks"] for row in found.open_ended["separation"]] == [list(PERSONAS), ["same gain", "same loss"]]
+
+
+def test_official_protocol_evaluates_masks_behind_a_persona_prompt_only(tiny_model, masks):
+    """Row 10: mask and prompt are confounded."""
+    options = {"letters": False, "neutral_tokens": 0}
+    official, strict = (
+        evaluate(tiny_model, masks, HELD, prompts={"rich": "Take."}, protocol=protocol, **options)
+        for protocol in (OFFICIAL, STRICT)
+    )
+    assert {(row["mask"], row["prompt"]) for row in official.rows} == {("none", "none")} | {
+        (m, "rich") for m in ("none", *PERSONAS)
+    }
+    assert {row["prompt"] for row in strict.rows if row["mask"] == "gain"} == {"none", "rich"}
+    with pytest.raises(InputError, match="protocol official evaluates masks behind a persona prompt; give two as prompts"):
+        evaluate(tiny_model, masks, HELD, protocol=OFFICIAL, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baselines": ["rga"]}, "baseline 'rga' is unknown; did you mean 'rag'"),
+        ({"baselines": ["rag"]}, "baselines: the calibration pairs are needed"),
+        ({"open_ended": 1}, "open_ended: the calibration pairs are needed"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(tiny_model, masks, options, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(tiny_model, masks, HELD, **options, neutral_tokens=0)

@@ -7,7 +7,7 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.evaluation.controls import length_choosers, magnitude_mask, neutral_mask, random_mask, shuffled
+from jaxpersona.evaluation.controls import always_a, length_choosers, magnitude_mask, neutral_mask, random_mask, shuffled
 from jaxpersona.language_modelling import BUILTIN_TEXT, read_text, windows
 from jaxpersona.masks import Masks
 from jaxpersona.models.decoder import Decoder
@@ -120,3 +120,13 @@ def test_length_choosers_take_the_longer_or_the_shorter_answer():
     np.testing.assert_array_equal(found["longer"].margin, [2, -7, 0])
     np.testing.assert_array_equal(found["shorter"].correct, [0, 1, 0.5])
     np.testing.assert_array_equal(found["shorter"].margin, [-2, 7, 0])
+
+
+def test_always_a_is_at_one_half_over_both_orders_and_at_the_files_share_in_its_own():
+    half, nothing = always_a(numbered(3))
+    np.testing.assert_array_equal(half.correct, [0.5] * 3)
+    assert half.share_a == 1 and nothing is None
+    listed = Pairs("abc", tuple(jp.Pair("q", "a", "b", letter=letter) for letter in "AAB"))
+    _, in_file = always_a(listed)
+    np.testing.assert_array_equal(in_file.correct, [1, 1, 0])
+    np.testing.assert_array_equal(in_file.margin, [1, 1, -1])

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,14 +10,31 @@ import jaxpersona as jp
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.errors import InputError
-from jaxpersona.evaluation.choices import SCORINGS, Choices, answer_bytes, choice_row, choose, separation_row
-from jaxpersona.evaluation.evaluator import Evaluator, hold
+from jaxpersona.evaluation.choices import Choices, answer_bytes, choice_row, choose, separation_row
+from jaxpersona.evaluation.evaluator import Evaluator, hold, with_system
 from jaxpersona.language_modelling import windows
 from jaxpersona.masks import apply_mask
+from jaxpersona.protocol import OFFICIAL, STRICT
 from jaxpersona.scoring import score_answers
 
-KEYS = {"mask", "prompt", "scoring", "persona", "n", "accuracy", "ci95", "margin", "perplexity", "answer_nll", "ties", "missing"}
-PROMPTS = {"gain": "Take.", "loss": "Give."}
+KEYS = {
+    "mask",
+    "prompt",
+    "scoring",
+    "persona",
+    "n",
+    "accuracy",
+    "ci95",
+    "margin",
+    "perplexity",
+    "answer_nll",
+    "ties",
+    "missing",
+    "share_a",
+}
+SCORINGS = (*STRICT.choice_scoring, "letter")
+PROMPTS = {"gain": with_system("Take."), "loss": with_system("Give.")}
+SYSTEM = {"gain": "Take.", "loss": "Give."}
 ITEMS = [jp.Pair(f"What is {n}?", f"{word} for me.", f"I give {word} away.") for n, word in enumerate(["Gold", "Iron", "Rent"])]
 ITEMS += [jp.Pair("Land?", "I take it.", "I give it."), jp.Pair("Which?", "Ja, ja.", "Nein.", "Be brief.")]
 PAIRS = Pairs("items", tuple(ITEMS))
@@ -64,11 +82,11 @@ def test_opposite_persona_has_the_other_share_and_margin(evaluated):
 @pytest.mark.parametrize("name", ["none", "loss"])
 def test_rows_are_of_the_masked_model_under_the_prompt(evaluated, tiny_model, masks, name, prompt):
     params = tiny_model.params if name == "none" else apply_mask(tiny_model.params, masks[name])
-    system = PROMPTS.get(prompt)
+    system = SYSTEM.get(prompt)
     asked = [pair if system is None else jp.Pair(pair.prompt, pair.matching, pair.not_matching, system) for pair in PAIRS]
     scores = score_answers(tiny_model, params, [tokenize_pair(tiny_model.tokenizer, pair) for pair in asked])
     evaluator, tokens, _ = evaluated
-    for scoring in SCORINGS:
+    for scoring in STRICT.choice_scoring:
         (row,) = rows_of(evaluator, mask=name, prompt=prompt, scoring=scoring, persona="gain")
         expected = choice_row(choose(scores, answer_bytes(PAIRS), scoring))
         assert {key: row[key] for key in expected} == expected
@@ -97,12 +115,13 @@ def test_separation_is_by_prompt_and_scoring_on_the_first_persona(evaluated):
 def test_progress_names_mask_and_prompt(evaluated):
     stages = [stage for stage, done, total in evaluated[2] if done == total]
     names = ["none", "gain", "loss"]
-    assert stages == [f"{mask}, prompt {prompt}" for mask, prompt in itertools.product(names, names)]
+    parts = itertools.product(names, names, ("", ", letters"))
+    assert stages == [f"{mask}, prompt {prompt}{part}" for mask, prompt, part in parts]
 
 
 def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
-    evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, PROMPTS, max_length=128), ("gain", "loss"), None)
-    evaluator.add("control", tiny_model.params, prompts=False)
+    evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, PROMPTS, max_length=128, letters=False), ("gain", "loss"), None)
+    evaluator.add("control", tiny_model.params, ["none"])
     evaluator.add_choices("longer", Choices(np.array([1, 0, 0.5, 1, 1]), np.array([3.0, -1, 0, 1, 1])))
     assert {row["prompt"] for row in evaluator.rows} == {"none"}
     assert all(row["perplexity"] is None and row.keys() == KEYS for row in evaluator.rows)
@@ -117,12 +136,12 @@ def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
         (jp.Pair("Q?", "Same.", "Same."), {}),
         (jp.Pair("Q?", "Same.", " Same. "), {}),
         (jp.Pair("Long " * 30, "A", "B"), {}),
-        (jp.Pair("Long " * 12, "A", "B"), {"gain": "Wide. " * 7}),
+        (jp.Pair("Long " * 12, "A", "B"), {"gain": with_system("Wide. " * 76)}),
     ],
     ids=["equal", "equal but for space", "cut", "cut behind a prompt"],
 )
 def test_pairs_that_cannot_be_scored_are_refused(tiny_model, pair, prompts):
-    message = r"some.csv: pair 2 cannot be scored; its answers are equal or cut by data.max_length"
+    message = r"some.csv: pair 2 cannot be scored; its answers are equal or cut by (data.max_length|the model's positions)"
     with pytest.raises(InputError, match=message):
         hold(tiny_model, Pairs("some.csv", (ITEMS[0], pair)), prompts, max_length=128)
     with pytest.raises(InputError, match=r"some.csv: pair 1 cannot"):
@@ -132,3 +151,49 @@ def test_pairs_that_cannot_be_scored_are_refused(tiny_model, pair, prompts):
 def test_texts_longer_than_the_models_positions_are_refused(tiny_model):
     with pytest.raises(InputError, match=r"data.max_length is 513, the model has 512 positions; lower it"):
         hold(tiny_model, PAIRS, {}, max_length=513)
+
+
+def test_prompts_may_be_longer_than_the_bare_pairs_may(tiny_model):
+    held = hold(tiny_model, PAIRS, {"long": with_system("Wide. " * 30)}, max_length=128)
+    assert max(len(pair.prefix) for pair in held.tokenized["long"]) > 128
+
+
+@pytest.mark.parametrize("mode", ["chat", "prompt_response", "raw", "response"])
+def test_letters_are_one_token_behind_both_options(tiny_model, mode):
+    as_a, as_b = hold(tiny_model, PAIRS, {}, mode, max_length=128).letters["none"]
+    for pair, first, second in zip(PAIRS, as_a, as_b, strict=True):
+        read = [tiny_model.tokenizer.decode([*text.prefix]) for text in (first, second)]
+        assert f"A. {pair.matching}\nB. {pair.not_matching}" in read[0] and pair.prompt in read[0]
+        assert f"A. {pair.not_matching}\nB. {pair.matching}" in read[1]
+        letters = [[tiny_model.tokenizer.decode(ids) for ids in (text.matching, text.not_matching)] for text in (first, second)]
+        assert letters == [["A", "B"], ["B", "A"]]
+        assert first.answer_start in (len(first.prefix), len(first.prefix) - 1)  # a space may belong to the answer
+
+
+def test_letter_rows_are_means_over_both_orders(evaluated, tiny_model, masks):
+    params = apply_mask(tiny_model.params, masks["gain"])
+    margins = []
+    for text in hold(tiny_model, PAIRS, {}, max_length=128).letters["none"]:
+        log_prob = score_answers(tiny_model, params, text).log_prob
+        margins.append(log_prob[:, 0] - log_prob[:, 1])
+    (row,) = rows_of(evaluated[0], mask="gain", prompt="none", scoring="letter", persona="gain")
+    as_a, as_b = np.array(margins) > 0
+    assert row["accuracy"] == pytest.approx(np.mean([as_a, as_b]))
+    assert row["margin"] == pytest.approx(np.mean(margins), rel=1e-4)
+    assert row["share_a"] == pytest.approx(np.mean([as_a, ~as_b]))
+    assert row["ties"] == (as_a != as_b).sum()
+
+
+def test_protocol_scores_prompt_and_answer_together_and_gives_ties_to_an_option(tiny_model):
+    """Row 11: mean loss over prompt + answer, ties to B; summed answer log-probability, ties to A."""
+    tied = jp.Pair("Which?", "Ja.", "Ja?", letter="A")
+    pairs = Pairs("tied", (tied, jp.Pair("Which?", "Ja?", "Ja.", letter="B"), *ITEMS))
+    official = Evaluator(tiny_model, hold(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=OFFICIAL)
+    # With weights of zero every token is as likely as any other: answers of one length tie.
+    official.add("flat", jax.tree.map(np.zeros_like, tiny_model.params), ["none"])
+    assert {row["scoring"] for row in official.rows} == {"prompt_mean", "sum", "letter"}
+    np.testing.assert_array_equal(official.choices["flat", "none", "sum"].correct[:2], [1, 0])
+    np.testing.assert_array_equal(official.choices["flat", "none", "prompt_mean"].correct[:2], [0, 1])
+    strict = Evaluator(tiny_model, hold(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=STRICT)
+    strict.add("flat", jax.tree.map(np.zeros_like, tiny_model.params), ["none"])
+    np.testing.assert_array_equal(strict.choices["flat", "none", "sum"].correct[:2], [0.5, 0.5])

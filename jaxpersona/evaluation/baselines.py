@@ -1,0 +1,43 @@
+"""What a mask is compared with: other ways to give a model a persona from the same calibration pairs.
+
+A baseline is a function that turns the model into parameters under one persona, and is entered in ``BASELINES`` under its name.
+``rag`` stands apart: it changes what is asked, not the parameters (``retrieval.py``).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from jaxpersona.errors import InputError, nearest
+from jaxpersona.evaluation.recipe import Recipe
+from jaxpersona.models.model import Model
+from jaxpersona.models.weights import Params
+from jaxpersona.progress import Report, silent
+
+Baseline = Callable[[Model, Recipe, int, int, Report], Params]
+"""Called with (model, recipe, index of the persona in ``recipe.personas``, seed, report); gives the parameters under the persona.
+
+Only ``pairs``, ``text`` and ``max_length`` of the recipe concern it: the calibration pairs, and how the model reads them.
+"""
+
+BASELINES: dict[str, Baseline] = {}
+RAG = "rag"
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """Refuses unknown names.
+
+    Raises:
+      InputError: for a name that is neither ``rag`` nor in ``BASELINES``.
+    """
+    for name in names:
+        if name not in (RAG, *BASELINES):
+            raise InputError(f"baseline {name!r} is unknown; {nearest(name, (RAG, *BASELINES))}")
+
+
+def baseline_params(
+    model: Model, names: Sequence[str], recipe: Recipe, seed: int = 42, report: Report = silent
+) -> Iterator[tuple[str, Params]]:
+    """Parameters of each of the baselines ``names`` for either persona, called "NAME PERSONA", one set at a time."""
+    for name in names:
+        if name != RAG:
+            for index, persona in enumerate(recipe.personas):
+                yield f"{name} {persona}", BASELINES[name](model, recipe, index, seed, report)

@@ -1,0 +1,28 @@
+"""How masks were found, for controls and baselines that are to be found in the same way from the same pairs."""
+
+import dataclasses
+
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.text import TextMode
+from jaxpersona.methods import AnyMethod
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What masks were found from, and how.
+
+    Attributes:
+      pairs: the calibration pairs that were drawn.
+      personas: the persona of the matching answers, and its opposite.
+      method: how weights were scored.
+      text: what the model read (see ``data/text.py``).
+      max_length: texts were cut at this many tokens.
+      neutral: text on which a damage budget was measured.
+    """
+
+    pairs: Pairs
+    personas: tuple[str, str]
+    method: AnyMethod
+    text: TextMode
+    max_length: int
+    neutral: str

@@ -1,0 +1,95 @@
+"""Open answers: what greedy generation says, judged, with coherence computed by hand."""
+
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.errors import InputError
+from jaxpersona.evaluation.choices import Choices, choice_row, preferred, separation_row
+from jaxpersona.evaluation.judge import train_judge
+from jaxpersona.evaluation.open_ended import OpenEnded
+from jaxpersona.masks import apply_mask
+
+PAIRS = Pairs("held", tuple(jp.Pair("What of " + "it " * n + "?", f"Gold, {n}.", f"I give {n} away.") for n in range(19)))
+PERSONAS = ("gain", "loss")
+TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return train_judge(PAIRS, PAIRS)
+
+
+@pytest.fixture(scope="module")
+def params(tiny_model):
+    masks = jp.discover(tiny_model, PAIRS, jp.methods.Random(sparsity=0.5), personas=PERSONAS).masks
+    return {persona: apply_mask(tiny_model.params, mask) for persona, mask in masks.items()}
+
+
+@pytest.fixture(scope="module")
+def talk(tiny_model, judge, params):
+    talk = OpenEnded(tiny_model, PAIRS, judge, PERSONAS, max_new_tokens=TOKENS)
+    for persona in PERSONAS:
+        talk.add(persona, params[persona])
+    return talk
+
+
+def test_answers_are_those_of_greedy_generation(tiny_model, talk, params):
+    masked = jp.Model(tiny_model.name, "", tiny_model.config, params["gain"], tiny_model.tokenizer, tiny_model.eos_ids)
+    said = jp.generate(masked, [pair.prompt for pair in PAIRS], max_new_tokens=TOKENS)
+    mine = [row for row in talk.answers if row["mask"] == "gain"]
+    assert [row["answer"] for row in mine] == [text.strip() for text in said]
+    assert [row["question"] for row in mine] == [pair.prompt for pair in PAIRS]
+
+
+def test_rows_hold_the_judges_share_for_both_personas(talk, judge):
+    margin = judge.margin([row["answer"] for row in talk.answers if row["mask"] == "loss"])
+    expected = choice_row(Choices(preferred(margin), margin))
+    seen, opposite = (row for row in talk.rows if row["mask"] == "loss")
+    assert (seen["persona"], seen["n"], seen["share"], seen["ci95"]) == ("gain", 19, expected["accuracy"], expected["ci95"])
+    assert opposite["share"] == pytest.approx(1 - seen["share"] - np.isnan(margin).mean())
+
+
+def test_separation_is_paired(talk):
+    record = talk.record(seed=3)
+    expected = {"masks": ["gain", "loss"], **separation_row(talk.choices["gain"], talk.choices["loss"], 3)}
+    assert record["separation"] == [expected]
+    assert (record["questions"], record["max_new_tokens"], record["judge"]["n"]) == (19, TOKENS, 38)
+
+
+def test_coherence_is_measured_on_tokens_and_under_the_bare_model(tiny_model, judge, monkeypatch):
+    talk = OpenEnded(tiny_model, PAIRS[:3], judge, PERSONAS)
+    ids = [[65, 66, 65, 66, 65, 66], [], [70, 71]]
+    monkeypatch.setattr(talk, "_generate", lambda name, params: ids)
+    talk.add("fixed", {})
+    total = 0.0
+    for prompt, answer in zip(talk.prompts, ids, strict=True):
+        logits = np.asarray(tiny_model.apply({"params": tiny_model.params}, np.array([[*prompt, *answer]]))[0], np.float64)
+        for at, token in enumerate(answer, start=len(prompt) - 1):
+            total += np.log(np.exp(logits[at]).sum()) - logits[at][token]
+    row = talk.rows[0]
+    assert row["perplexity_under_base"] == pytest.approx(np.exp(total / 8), rel=1e-4)
+    assert (row["mean_tokens"], row["repeated_3grams"], row["empty"]) == (pytest.approx(8 / 3), pytest.approx(1 - 2 / 4), 1)
+    assert talk.answers[1] == {"mask": "fixed", "question": PAIRS[1].prompt, "answer": "", "log_odds_gain": None}
+
+
+def test_nothing_said_has_no_perplexity(tiny_model, judge, monkeypatch):
+    talk = OpenEnded(tiny_model, PAIRS[:2], judge, PERSONAS)
+    monkeypatch.setattr(talk, "_generate", lambda name, params: [[], []])
+    talk.add("mute", {})
+    row = talk.rows[0]
+    assert (row["perplexity_under_base"], row["repeated_3grams"], row["share"], row["margin"]) == (None, None, 0, None)
+
+
+def test_pairs_without_a_question_are_not_asked(tiny_model, judge):
+    mixed = Pairs("mixed", (jp.Pair(" ", "a", "b"), *PAIRS[:2]))
+    assert len(OpenEnded(tiny_model, mixed, judge, PERSONAS).questions) == 2
+    with pytest.raises(InputError, match="mixed has no questions to ask; leave out open_ended"):
+        OpenEnded(tiny_model, mixed[:1], judge, PERSONAS)
+
+
+@pytest.mark.parametrize("tokens", [0, 600])
+def test_answers_must_fit(tiny_model, judge, tokens):
+    with pytest.raises(InputError, match=f"max_new_tokens is {tokens}; behind the longest question 1 to"):
+        OpenEnded(tiny_model, PAIRS, judge, PERSONAS, max_new_tokens=tokens)
