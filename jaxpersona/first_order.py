@@ -33,14 +33,14 @@ from jaxpersona.masks import Masks, apply_mask
 from jaxpersona.methods import FirstOrder
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import SITE_OF, kernels, module_of
+from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, Report, silent
 from jaxpersona.scoring import token_log_probs
 from jaxpersona.selector import Selector
 from jaxpersona.statistics import weighted_sums
 from jaxpersona.topk import ordered_bits, top_k_mask
-from jaxpersona.tree import flatten, unflatten
+from jaxpersona.tree import unflatten
 
 Gradient = dict[str, jax.Array]
 """Float32 [layer, in, out] by kernel path."""
@@ -119,7 +119,7 @@ def _token_shares(batch: Batch, pairs: Sequence[TokenizedPair]) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames="decoder")
 def _margin_gradient(flat: Gradient, params: Params, batch: Batch, shares: jax.Array, decoder: Decoder) -> Gradient:
     def margin(flat: Gradient) -> jax.Array:
-        return jnp.sum(token_log_probs(decoder, _with_kernels(params, flat), batch) * shares)
+        return jnp.sum(token_log_probs(decoder, with_kernels(params, flat), batch) * shares)
 
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), jax.grad(margin)(flat))
 
@@ -151,7 +151,7 @@ def _neutral_sums(flat: Gradient, params: Params, tokens: jax.Array, decoder: De
 
     def loss(flat: Gradient, shifts: Gradient) -> tuple[jax.Array, Any]:
         outputs = unflatten({path.replace("/kernel", "/output"): shift for path, shift in shifts.items()})
-        variables = {"params": _with_kernels(params, flat), "perturbations": outputs}
+        variables = {"params": with_kernels(params, flat), "perturbations": outputs}
         logits, state = decoder.apply(variables, tokens[:, :-1], weights=jnp.ones((1, 1, length)), mutable=["stats"])
         log_probs = jax.nn.log_softmax(jnp.asarray(logits), axis=-1)
         layers = state["stats"]["layers"]
@@ -161,10 +161,6 @@ def _neutral_sums(flat: Gradient, params: Params, tokens: jax.Array, decoder: De
     (gradient, at_outputs), inputs = jax.grad(loss, argnums=(0, 1), has_aux=True)(flat, shifts)
     squares = {path: jnp.sum(jnp.square(shift.astype(jnp.float32)), axis=(1, 2)) for path, shift in at_outputs.items()}
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), gradient), inputs, squares
-
-
-def _with_kernels(params: Params, flat: Gradient) -> Params:
-    return unflatten({**flatten(params), **flat})
 
 
 def removal_values(params: Params, evidence: Evidence, persona: int, select: str = "all") -> dict[str, jax.Array]:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], 
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
     batches = pack(pairs, model.tokenizer.bos_token_id, batch_tokens=2048)
     for number, batch in enumerate(batches, start=1):
-        new_sums, new_counts = _answer_sums(params, batch, starts, model.decoder)
+        new_sums, new_counts = answer_sums(params, batch, starts, model.decoder)
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
         progress(number, len(batches))
@@ -79,8 +80,12 @@ def token_log_probs(decoder: Decoder, params: Params, batch: Batch) -> jax.Array
 
 
 @functools.partial(jax.jit, static_argnames="decoder")
-def _answer_sums(params: Params, batch: Batch, starts: jax.Array, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
-    """Summed log-probability and number of both answers' tokens and the prompt's, [3, pairs]; zero for pairs not in the batch."""
+def answer_sums(params: Params, batch: Batch, starts: Any, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+    """Summed log-probability and number of both answers' tokens and the prompt's, [3, pairs]; zero for pairs not in the batch.
+
+    Args:
+      starts: int [pairs], the ``answer_start`` of every pair.
+    """
     log_probs = token_log_probs(decoder, params, batch)
     pair = jnp.asarray(batch.pair)
     counted, answer = (pair >= 0) & (batch.positions > 0), batch.positions >= starts[pair]

@@ -53,7 +53,12 @@ class Batch:
 
 
 def pack(
-    pairs: Sequence[TokenizedPair], bos_id: int | None, row_length: int = 512, batch_tokens: int = 4096, row_multiple: int = 1
+    pairs: Sequence[TokenizedPair],
+    bos_id: int | None,
+    row_length: int = 512,
+    batch_tokens: int = 4096,
+    row_multiple: int = 1,
+    shrink: bool = True,
 ) -> list[Batch]:
     """Packs pairs into batches that all have the same shape.
 
@@ -62,9 +67,10 @@ def pack(
       row_length: tokens a row; longer if a pair needs it, shorter if all pairs fit into less. Always a multiple of 64.
       batch_tokens: upper bound of tokens a batch (at least ``row_multiple`` rows).
       row_multiple: batches have a multiple of this many rows (the number of devices that share them).
+      shrink: False keeps rows long even if all pairs fit into less, for one shape over several calls.
     """
     longest = max(len(pair) for pair in pairs)
-    length = max(longest, min(row_length, sum(len(pair) for pair in pairs)))
+    length = max(longest, min(row_length, sum(len(pair) for pair in pairs)) if shrink else row_length)
     length = -(-length // _STEP) * _STEP
     rows = _first_fit(pairs, length)
     most = min(-(-len(rows) // row_multiple), max(1, batch_tokens // (length * row_multiple)))

@@ -30,6 +30,10 @@ class TokenizedPair:
     def __len__(self) -> int:
         return len(self.prefix) + len(self.matching) + len(self.not_matching)
 
+    def swapped(self) -> "TokenizedPair":
+        """The pair with its answers exchanged."""
+        return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching)
+
 
 def tokenize_pair(
     tokenizer: PreTrainedTokenizerBase, pair: Pair, mode: TextMode = "chat", max_length: int = 512

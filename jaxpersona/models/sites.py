@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxpersona.tree import flatten
+from jaxpersona.tree import flatten, unflatten
 
 SITES = {
     "attn_in": ("q_proj", "k_proj", "v_proj"),
@@ -34,3 +34,8 @@ def kernels(params: Mapping[str, Any]) -> dict[str, jax.Array]:
     """The maskable kernels [layer, in, out] of a parameter tree, by path; no embeddings, norms, biases, or head."""
     leaves = flatten(params)
     return {path: leaf for path, leaf in leaves.items() if path.endswith("/kernel") and module_of(path) in SITE_OF}
+
+
+def with_kernels(params: Mapping[str, Any], replaced: Mapping[str, jax.Array]) -> dict[str, Any]:
+    """The parameter tree with other kernels at the paths of ``replaced``."""
+    return unflatten({**flatten(params), **replaced})

@@ -192,3 +192,9 @@ def test_batch_is_a_pytree():
     assert isinstance(doubled, Batch)
     assert len(jax.tree.leaves(batch)) == len(dataclasses.fields(Batch))
     np.testing.assert_array_equal(doubled.tokens, batch.tokens * 2)
+
+
+def test_rows_stay_long_where_they_may_not_shrink():
+    for lengths in ((5,), (100, 90, 3), (70,) * 9):
+        assert {batch.tokens.shape for batch in pack(simple(*lengths), BOS, 256, 256, shrink=False)} == {(1, 256)}
+    assert pack(simple(300), BOS, 256, 256, shrink=False)[0].tokens.shape == (1, 320)
