@@ -198,7 +198,7 @@ class EvaluateConfig:
       data: which held-out pairs
       prompts: two system texts, asking for the persona and for its opposite; null is a built-in set's own, or none
       controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length or letter
-      baselines: other ways to a persona from the same calibration pairs, e.g. [rag]
+      baselines: other ways to a persona from the same calibration pairs: rag, sft, sft_lora, dpo, dpo_lora
       rag_k: how many calibration samples rag puts before a question
       letters: also ask for a letter, in both orders of the options
       open_ended: how many held-out questions to answer in the model's own words, for a classifier to judge; 0 is none

@@ -3,9 +3,10 @@
     SFT    - mean over the tokens of the persona's answers of log p(token | prompt, tokens before)
     DPO    - mean over pairs of log sigmoid(beta (m - m_0))
 
-where m = log p(persona's answer | prompt) - log p(opposite answer | prompt), and m_0 is m of the model as it is (Rafailov et al., 2023, Eq. 7). What is trained are the kernels a mask chooses among, either
-whole or by low-rank updates W + alpha / rank A B (LoRA, Hu et al., 2022); embeddings, norms and head stay. Training weights are
-float32 whatever the model's dtype, in which AdamW's small steps would be lost. The result is parameters of the same decoder.
+where m = log p(persona's answer | prompt) - log p(opposite answer | prompt), and m_0 is m of the model as it is (Rafailov et al.,
+2023, Eq. 7). Trained are the kernels a mask chooses among, whole or by low-rank updates W + alpha / rank A B (LoRA, Hu et al.,
+2022); embeddings, norms and head stay. Training weights are float32 whatever the model's dtype, which loses small
+steps. The result is parameters of the same decoder.
 """
 
 import dataclasses
@@ -157,7 +158,7 @@ class _Loss:
         return cls(options.objective, options.beta, scale)
 
 
-def dpo_loss(margin: jax.Array, reference: jax.Array, beta: float) -> jax.Array:
+def dpo_loss(margin: jax.Array, reference: jax.Array | np.ndarray, beta: float) -> jax.Array:
     """-log sigmoid(beta (margin - reference)) of each pair, from log-probability margins in nats."""
     return jax.nn.softplus(-beta * (margin - reference))
 
@@ -261,7 +262,7 @@ def _update(weights: Any, state: Any, gradient: Any, optimizer: optax.GradientTr
 
 
 def _start(params: Params, options: FineTuning) -> dict[str, Any]:
-    """What is trained, float32 by kernel path: kernels, or LoRA's A [layer, in, rank] (random) and B [layer, rank, out] (zero)."""
+    """What is trained, float32 by path: kernels, or LoRA's A [layer, in, rank] (random) and B [layer, rank, out] (zero)."""
     found: dict[str, Any] = {}
     for number, (path, kernel) in enumerate(kernels(params).items()):
         if options.lora_rank is None:
