@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jaxpersona.discovery import discover as discover
     from jaxpersona.discovery import find_masks as find_masks
     from jaxpersona.errors import InputError as InputError
+    from jaxpersona.evaluation.comparison import evaluate as evaluate
     from jaxpersona.inference.decoding import generate as generate
     from jaxpersona.inference.sampling import Sampling as Sampling
     from jaxpersona.language_modelling import perplexity as perplexity
@@ -53,6 +54,7 @@ _HOME = {
     "calibrate": "calibration",
     "discover": "discovery",
     "find_masks": "discovery",
+    "evaluate": "evaluation.comparison",
     "generate": "inference.decoding",
     "jaccard": "masks",
     "load_masks": "bundle",

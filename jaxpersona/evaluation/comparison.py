@@ -45,6 +45,7 @@ def evaluate(
     pairs: Pairs,
     *,
     personas: tuple[str, str] | None = None,
+    bare: bool = True,
     prompts: Mapping[str, str] | None = None,
     recipe: Recipe | None = None,
     controls: bool = False,
@@ -68,6 +69,7 @@ def evaluate(
       masks: by persona.
       pairs: held-out pairs, from ``load_pairs``.
       personas: of the matching answers, and its opposite; default the names of the two masks, in their order.
+      bare: also the model without a mask, as ``none``; one who evaluates many masks on the same pairs needs it once.
       prompts: system texts by name, under each of which the model and its masks are evaluated as well.
       recipe: how the masks were found; shuffled labels, baselines and open answers need it.
       controls: also masks of the same budget that know nothing of the persona, and choosing by length or letter.
@@ -102,9 +104,9 @@ def evaluate(
     if open_ended:
         judge = train_judge(_needed(recipe, "open_ended").pairs, pairs)
         talk = OpenEnded(model, pairs.sample(open_ended, seed), judge, (first, second), text, max_new_tokens, report)
-    bare = [] if protocol.persona_prompt_in_evaluation else ["none"]
-    asked = {"none": None} | {persona: [*bare, *system] for persona in masks}
-    for name, params in _cases(model, masks, baselines, recipe, seed, report):
+    alone = [] if protocol.persona_prompt_in_evaluation else ["none"]
+    asked = {"none": None} | {persona: [*alone, *system] for persona in masks}
+    for name, params in _cases(model, masks, bare, baselines, recipe, seed, report):
         evaluator.add(name, params, asked.get(name, ["none"]))
         if talk is not None:
             talk.add(name, params)
@@ -126,10 +128,17 @@ def _retrievers(recipe: Recipe, k: int) -> dict[str, Ask]:
 
 
 def _cases(
-    model: Model, masks: Mapping[str, Masks], baselines: Sequence[str], recipe: Recipe | None, seed: int, report: Report
+    model: Model,
+    masks: Mapping[str, Masks],
+    bare: bool,
+    baselines: Sequence[str],
+    recipe: Recipe | None,
+    seed: int,
+    report: Report,
 ) -> Iterator[tuple[str, Params]]:
     """The model as it is, under each mask and under each baseline, one set of parameters at a time."""
-    yield "none", model.params
+    if bare:
+        yield "none", model.params
     for persona, mask in masks.items():
         yield persona, apply_mask(model.params, mask)
     if baselines:

@@ -45,6 +45,15 @@ def test_masks_are_evaluated_beside_the_bare_model_and_nothing_else_by_default(t
     assert [row["masks"] for row in found.separation] == [list(PERSONAS)] * 8
 
 
+def test_the_bare_model_can_be_left_out_or_be_alone(tiny_model, masks):
+    options = {"max_length": 64, "neutral_tokens": 0, "letters": False}
+    both = jp.evaluate(tiny_model, masks, HELD, **options)
+    without = jp.evaluate(tiny_model, masks, HELD, bare=False, **options)
+    alone = jp.evaluate(tiny_model, {}, HELD, personas=PERSONAS, **options)
+    assert alone.rows + without.rows == both.rows
+    assert without.separation == both.separation and alone.separation == []
+
+
 def test_controls_are_added_with_their_separations(tiny_model, masks, recipe):
     found = evaluate(tiny_model, masks, HELD, recipe=recipe, controls=True, max_length=64, neutral_tokens=512, seed=3)
     names = list(dict.fromkeys(row["mask"] for row in found.rows))
