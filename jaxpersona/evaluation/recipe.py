@@ -5,6 +5,7 @@ import dataclasses
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
 from jaxpersona.methods import AnyMethod
+from jaxpersona.protocol import STRICT, Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Recipe:
       text: what the model read (see ``data/text.py``).
       max_length: texts were cut at this many tokens.
       neutral: text on which a damage budget was measured.
+      protocol: the experimental choices it was done by.
     """
 
     pairs: Pairs
@@ -26,3 +28,4 @@ class Recipe:
     text: TextMode
     max_length: int
     neutral: str
+    protocol: Protocol = STRICT

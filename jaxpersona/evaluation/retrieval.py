@@ -1,6 +1,7 @@
 """Retrieval-augmented persona: the calibration samples most like a question stand before it in context."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 
 from jaxpersona.data.pairs import Pair
@@ -23,6 +24,7 @@ def retriever(samples: Sequence[Pair], k: int = 3) -> Callable[[Pair], Pair]:
         import bm25s
     except ImportError:
         raise InputError('baseline rag needs the package bm25s: pip install "jaxpersona[baselines]"') from None
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it prints what it does at level debug
     if k < 1:
         raise InputError(f"rag_k is {k}; give at least 1")
     # Answers are in the index too: samples of sets without questions can be found by nothing else.

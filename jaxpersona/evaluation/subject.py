@@ -11,6 +11,7 @@ from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import load_pairs
 from jaxpersona.errors import InputError
 from jaxpersona.evaluation.recipe import Recipe
+from jaxpersona.protocol import resolve
 from jaxpersona.run_folder import persona_bundle, read_run
 
 
@@ -67,11 +68,12 @@ class Subject:
         if self.run is None:
             return None
         data, settings = self.run["config"]["data"], dict(self.run["method"])
-        pairs = load_pairs(data["source"], data["split"]).sample(data["num_samples"], self.run["config"]["seed"])
+        pairs, protocol = load_pairs(data["source"], data["split"]), resolve(self.run["config"]["protocol"])
+        pairs = pairs.sample(data["num_samples"], self.run["config"]["seed"]) if protocol.sample else pairs
         if pairs.digest != self.run["data"]["sha256"]:
             raise InputError(f"{data['source']} has changed since the masks were found on it; run discover again")
         method = methods.by_name(settings.pop("name"), **settings)
-        return Recipe(pairs, self.personas, method, data["text"], data["max_length"], neutral)
+        return Recipe(pairs, self.personas, method, data["text"], data["max_length"], neutral, protocol)
 
 
 def of_run(path: str) -> Subject:

@@ -1,7 +1,9 @@
 """The result of an evaluation, as tables in the terminal."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import rich.box
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +14,8 @@ def print_evaluation(evaluation: dict[str, Any], personas: tuple[str, str], outp
     console.print(_choice_table(evaluation, personas))
     if evaluation["data"]["calibration_pairs"]:
         console.print(f"Of these pairs, {evaluation['data']['calibration_pairs']} are among those the masks were found on")
+    if any(row["scoring"] == "letter" for row in evaluation["results"]):
+        console.print(_letter_table(evaluation, personas))
     for row in evaluation["separation"]:
         if row["scoring"] in ("sum", "letter"):
             how = f"prompt {row['prompt']}" + (", by letter" if row["scoring"] == "letter" else "")
@@ -33,37 +37,43 @@ def _separation(row: dict[str, Any], how: str) -> str:
 
 
 def _choice_table(evaluation: dict[str, Any], personas: tuple[str, str]) -> Table:
-    """One line for every case and prompt: by summed log-probability, and by letter where that was asked."""
-    data, (first, second) = evaluation["data"], personas
-    title = f"Preference for {first} answers, {data['pairs']} pairs of {data['source']}, summed log-probability"
+    """One line for every case and prompt, by summed log-probability."""
+    data = evaluation["data"]
+    title = f"Preference for {personas[0]} answers, {data['pairs']} pairs of {data['source']}, summed log-probability"
     caption = f"ppl: perplexity on {evaluation['perplexity_text']}; NLL: per token, over both answers"
-    table = Table(title=title, caption=caption)
-    for heading in ("mask", "prompt", "accuracy", "95 %", "margin", "by letter", "says A", "ppl", "NLL", "no score"):
-        table.add_column(heading, justify="left" if heading in ("mask", "prompt") else "right")
-    lines: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in evaluation["results"]:
-        if row["persona"] == first:
-            lines.setdefault((row["mask"], row["prompt"]), {})[row["scoring"]] = row
-    previous = "none"
-    for (mask, prompt), by_scoring in lines.items():
-        if mask != previous:
-            table.add_section()
-        previous = mask
-        # The opposite persona's mask is the control a persona's mask has to beat first.
-        table.add_row(f"{mask} (opposite)" if mask == second else mask, prompt, *_numbers(by_scoring))
+    table = _table(title, caption, ("mask", "prompt"), ("accuracy", "95 %", "margin", "ppl", "NLL", "no score"))
+    for name, row in _rows(evaluation, personas, "sum"):
+        numbers = [_number(row[key], digits) for key, digits in (("margin", 1), ("perplexity", 2), ("answer_nll", 2))]
+        table.add_row(name, row["prompt"], f"{row['accuracy']:.1%}", _interval(row), *numbers, str(row["missing"]))
     return table
 
 
-def _numbers(by_scoring: dict[str, dict[str, Any]]) -> list[str]:
-    text, letter = by_scoring.get("sum"), by_scoring.get("letter")
-    either = text or letter or {}
-    missing = sum(row["missing"] for row in (text, letter) if row)
-    return [
-        *([f"{text['accuracy']:.1%}", _interval(text), _number(text["margin"], 1)] if text else ["", "", ""]),
-        *([f"{letter['accuracy']:.1%}", _share(letter["share_a"])] if letter else ["", _share(either["share_a"])]),
-        *(_number(either[key], 2) for key in ("perplexity", "answer_nll")),
-        str(missing),
-    ]
+def _letter_table(evaluation: dict[str, Any], personas: tuple[str, str]) -> Table:
+    title = f"The same by letter: {personas[0]} answers named, over both orders of the options"
+    caption = "says A: 50 % is no position bias; split: items on which the two orders disagree"
+    table = _table(title, caption, ("mask", "prompt"), ("accuracy", "95 %", "margin", "says A", "split", "no score"))
+    for name, row in _rows(evaluation, personas, "letter"):
+        numbers = [_number(row["margin"], 2), _share(row["share_a"]), str(row["ties"]), str(row["missing"])]
+        table.add_row(name, row["prompt"], f"{row['accuracy']:.1%}", _interval(row), *numbers)
+    return table
+
+
+def _rows(evaluation: dict[str, Any], personas: tuple[str, str], scoring: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of one scoring seen from the first persona, with the case's name."""
+    for row in evaluation["results"]:
+        if (row["scoring"], row["persona"]) == (scoring, personas[0]):
+            # The opposite persona's mask is the control a persona's mask has to beat first.
+            yield f"{row['mask']} (opposite)" if row["mask"] == personas[1] else row["mask"], row
+
+
+def _table(title: str, caption: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Numbers keep to one line each; where the terminal is narrow, the words before them wrap."""
+    table = Table(title=title, caption=caption, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in words:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _open_table(open_ended: dict[str, Any], persona: str) -> Table:
@@ -73,9 +83,7 @@ def _open_table(open_ended: dict[str, Any], persona: str) -> Table:
         f"Judge: right on {judge['accuracy']:.1%} ({_interval(judge)}) of {judge['n']} held-out answers; "
         "ppl: of the answers under the bare model; repeats: 3-grams said before in the answer"
     )
-    table = Table(title=title, caption=caption)
-    for heading in ("mask", "share", "95 %", "ppl", "repeats", "tokens", "empty"):
-        table.add_column(heading, justify="left" if heading == "mask" else "right")
+    table = _table(title, caption, ("mask",), ("share", "95 %", "ppl", "repeats", "tokens", "empty"))
     for row in open_ended["results"]:
         if row["persona"] == persona:
             fluency = [_number(row["perplexity_under_base"], 2), _share(row["repeated_3grams"]), _number(row["mean_tokens"], 1)]

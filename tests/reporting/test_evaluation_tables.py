@@ -32,7 +32,7 @@ def evaluation():
         row("none", scoring="per_token", accuracy=0.111),
         row("none", persona="loss", accuracy=0.75),
         row("gain", accuracy=0.625, ci95=[0.333, 0.899], margin=2.34, perplexity=123456.0, missing=3),
-        row("gain", scoring="letter", accuracy=0.5, share_a=0.9, missing=1),
+        row("gain", scoring="letter", accuracy=0.5, share_a=0.9, missing=1, ties=2),
         row("loss"),
         row("longer", accuracy=1.0, perplexity=None, answer_nll=None),
         row("always A", scoring="letter", accuracy=0.5, share_a=1.0, perplexity=None, answer_nll=None),
@@ -51,13 +51,14 @@ def shown(capsys, monkeypatch, evaluation):
 
 def test_evaluation_shows_accuracy_on_the_persona_by_sum_and_by_letter(shown):
     lines = [[word for word in line.split() if word not in "│┃"] for line in shown.splitlines()]
-    assert [line for line in lines if any(word.endswith("%") for word in line)][1:] == [
+    assert [line for line in lines if any(word[-2:-1].isdigit() and word.endswith("%") for word in line)] == [
         ["none", "none", "25.0%", "10-60", "-1.2", "20.12", "3.50", "0"],
         ["none", "gain", "37.5%", "10-60", "-1.2", "20.12", "3.50", "0"],
-        ["gain", "none", "62.5%", "33-90", "2.3", "50.0%", "90%", "1e+05", "3.50", "4"],
+        ["gain", "none", "62.5%", "33-90", "2.3", "1e+05", "3.50", "3"],
         ["loss", "(opposite)", "none", "25.0%", "10-60", "-1.2", "20.12", "3.50", "0"],
         ["longer", "none", "100.0%", "10-60", "-1.2", "0"],
-        ["always", "A", "none", "50.0%", "100%", "0"],
+        ["gain", "none", "50.0%", "10-60", "-1.25", "90%", "2", "1"],
+        ["always", "A", "none", "50.0%", "10-60", "-1.25", "100%", "0", "0"],
     ]
 
 
@@ -85,7 +86,7 @@ def test_open_answers_and_their_judge_are_shown(capsys, monkeypatch, evaluation)
     for mask in ("none", "gain"):
         assert [mask, "40.0%", "20-61", "2.35", "25%", "12.3", "2"] in lines
     assert ["mute", "40.0%", "20-61", "12.3", "2"] in lines
-    assert "Judge: right on 85.0% (70-93) of 40 held-out answers" in out
+    assert "Judge: right on 85.0% (70-93) of 40 held-out answers" in " ".join(out.split())
     assert "Separation, gain minus loss mask, open answers: +12.5 points" in out
     assert "Of these pairs, 1 are among those the masks were found on" in out
     assert "(evaluation.json, evaluation.csv, answers.jsonl)" in out
