@@ -65,6 +65,11 @@ def settle_ties(choices: Choices, pairs: Pairs, option: Literal["A", "B"]) -> Ch
     return dataclasses.replace(choices, correct=np.where(choices.correct == 0.5, is_option, choices.correct))
 
 
+def finite(value: float | None) -> float | None:
+    """The number, or None where a broken model made it NaN or infinite, which JSON cannot hold."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
 def choice_row(choices: Choices) -> dict[str, Any]:
     """Number of items, accuracy with its interval, mean margin, how many tied or had no score (which counts as wrong).
 
@@ -76,7 +81,7 @@ def choice_row(choices: Choices) -> dict[str, Any]:
         "n": len(correct),
         "accuracy": float(correct.mean()),
         "ci95": accuracy_interval(correct),
-        "margin": float(np.mean(choices.margin[~missing])) if not missing.all() else None,
+        "margin": finite(float(np.mean(choices.margin[~missing]))) if not missing.all() else None,
         "ties": int((correct == 0.5).sum()),
         "missing": int(missing.sum()),
         "share_a": choices.share_a,

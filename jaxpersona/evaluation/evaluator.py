@@ -10,7 +10,7 @@ import numpy as np
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.errors import InputError
-from jaxpersona.evaluation.choices import Choices, Scoring, answer_bytes, choice_row, choose, separation_row, settle_ties
+from jaxpersona.evaluation.choices import Choices, Scoring, answer_bytes, choice_row, choose, finite, separation_row, settle_ties
 from jaxpersona.evaluation.letters import choose_letters, letter_only, lettered
 from jaxpersona.language_modelling import perplexity
 from jaxpersona.models.model import Model
@@ -72,7 +72,8 @@ def _letters(model: Model, pairs: Pairs, text: TextMode, matching_is_a: bool) ->
     """Without the question there would be no options: ``response`` is read as ``prompt_response``."""
     listed = dataclasses.replace(pairs, items=tuple(lettered(pair, matching_is_a) for pair in pairs))
     mode = "prompt_response" if text == "response" else text
-    return [letter_only(pair) for pair in _tokenize(model, listed, mode, model.config.max_positions, "the model's positions")]
+    limit = "the model's positions once both are listed as options (--letters false leaves that out)"
+    return [letter_only(pair) for pair in _tokenize(model, listed, mode, model.config.max_positions, limit)]
 
 
 def _tokenize(model: Model, pairs: Pairs, text: TextMode, max_length: int, limit: str) -> list[TokenizedPair]:
@@ -114,7 +115,7 @@ class Evaluator:
             if prompt in self.held.letters:
                 found["letter"] = self._letters(name, params, prompt)
             for scoring, choices in found.items():
-                self._add_rows(name, prompt, scoring, choices, {"perplexity": damage, "answer_nll": scores.nll()})
+                self._add_rows(name, prompt, scoring, choices, {"perplexity": finite(damage), "answer_nll": finite(scores.nll())})
 
     def _choose(self, scores: AnswerScores, scoring: Scoring) -> Choices:
         choices = choose(scores, self.held.lengths, scoring)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, opening_ids
 from jaxpersona.errors import InputError
-from jaxpersona.evaluation.choices import Choices, choice_row, preferred, separation_row
+from jaxpersona.evaluation.choices import Choices, choice_row, finite, preferred, separation_row
 from jaxpersona.evaluation.evaluator import opposites
 from jaxpersona.evaluation.judge import Judge
 from jaxpersona.inference.decoding import generate_ids
@@ -107,7 +107,7 @@ class OpenEnded:
         nll = score_answers(self.model, self.model.params, texts, progress).nll() if texts else None
         repeated = [_repeated_trigrams(answer) for answer in ids if len(answer) >= 3]
         return {
-            "perplexity_under_base": None if nll is None else float(np.exp(nll)),
+            "perplexity_under_base": None if nll is None else finite(float(np.exp(nll))),
             "repeated_3grams": float(np.mean(repeated)) if repeated else None,
             "mean_tokens": float(np.mean([len(answer) for answer in ids])),
         }

@@ -148,6 +148,22 @@ def test_pairs_that_cannot_be_scored_are_refused(tiny_model, pair, prompts):
         hold(tiny_model, Pairs("some.csv", (pair, ITEMS[0])), prompts, max_length=128)
 
 
+def test_options_too_long_for_the_model_are_refused_with_the_way_out(tiny_model):
+    long = Pairs("some.csv", (jp.Pair("Q?", "Gold. " * 40, "Bread. " * 40),))
+    assert hold(tiny_model, long, {}, letters=False).letters == {}
+    with pytest.raises(InputError, match=r"listed as options \(--letters false leaves that out\)"):
+        hold(tiny_model, long, {})
+
+
+def test_a_broken_model_has_no_numbers_and_every_item_is_missing(tiny_model):
+    tokens = windows(tiny_model, "The river froze early that year. " * 4, max_tokens=32, length=32)
+    evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, {}, max_length=128), ("gain", "loss"), tokens)
+    evaluator.add("broken", jax.tree.map(lambda leaf: leaf * np.nan, tiny_model.params))
+    for row in evaluator.rows:
+        assert (row["missing"], row["accuracy"]) == (len(PAIRS), 0)
+        assert (row["margin"], row["perplexity"], row["answer_nll"], row["share_a"]) == (None,) * 4
+
+
 def test_texts_longer_than_the_models_positions_are_refused(tiny_model):
     with pytest.raises(InputError, match=r"data.max_length is 513, the model has 512 positions; lower it"):
         hold(tiny_model, PAIRS, {}, max_length=513)
