@@ -152,6 +152,7 @@ def _add_controls(evaluator: Evaluator, masks: Mapping[str, Masks], neutral: str
     for name, choices in length_choosers(held.lengths).items():
         evaluator.add_choices(name, choices)
     over_orders, in_file = always_a(held.pairs)
-    evaluator.add_choices("always A", over_orders, "letter")
+    if held.letters:
+        evaluator.add_choices("always A", over_orders, "letter")
     if in_file is not None:
         evaluator.add_choices("A in the file", in_file)

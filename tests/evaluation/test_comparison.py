@@ -89,7 +89,7 @@ def test_controls_that_differ_in_their_budget_are_of_both_personas(tiny_model, m
 def test_a_single_mask_is_evaluated_without_its_opposite(tiny_model, masks):
     found = evaluate(tiny_model, {"loss": masks["loss"]}, HELD, personas=PERSONAS, controls=True, letters=False, neutral_tokens=0)
     names = {row["mask"] for row in found.rows}
-    assert names == {"none", "loss", "random loss", "magnitude", "neutral", "longer", "shorter", "always A"}
+    assert names == {"none", "loss", "random loss", "magnitude", "neutral", "longer", "shorter"}
     assert found.separation == []
 
 

@@ -39,6 +39,14 @@ def test_more_are_refused_whichever_answer_is_the_personas(tmp_path):
         subject([pair.swapped().digest for pair in ITEMS[:3]]).held_out(source, None, 100, 42)
 
 
+def test_four_are_too_many_in_any_number(tmp_path):
+    many = [jp.Pair(f"Why {n}?", f"Gold, {n}.", f"Bread, {n}.") for n in range(100)]
+    source = write(tmp_path / "held.jsonl", many)
+    assert subject([pair.digest for pair in many[:3]]).held_out(source, None, 100, 42)[1] == 3
+    with pytest.raises(InputError, match="found on 4 of the 100 pairs"):
+        subject([pair.digest for pair in many[:4]]).held_out(source, None, 100, 42)
+
+
 def test_the_source_is_that_of_the_masks_unless_another_is_given(tmp_path):
     pairs, calibrated = subject(None, "builtin:wealth").held_out(None, None, 5, 1)
     assert (list(pairs), calibrated) == (list(jp.load_pairs("builtin:wealth", "test").sample(5, 1)), None)
