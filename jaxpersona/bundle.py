@@ -1,7 +1,8 @@
-"""Mask bundles on disk: packed words in an Orbax checkpoint, and ``metadata.json`` that says what they are.
+"""Personas on disk: masks or steering vectors in an Orbax checkpoint, and ``metadata.json`` that says what they are.
 
     DIR/metadata.json      format version, method, model fingerprint, structure, and the SHA-256 of every other file and of itself
-    DIR/words/             Orbax checkpoint, uint16 [layer, words, out] by kernel path
+    DIR/words/             Orbax checkpoint of masks, uint16 [layer, words, out] by kernel path
+    DIR/vectors/           or, where metadata.json says ``"kind": "steering"``, of vectors, float32 [layer, hidden]
 
 A bundle appears whole or not at all, and is read only after every hash agrees.
 """
@@ -21,18 +22,20 @@ import jax.numpy as jnp
 
 from jaxpersona import files
 from jaxpersona.errors import InputError
-from jaxpersona.masks import Masks
+from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
+from jaxpersona.steering import SteeringVectors
 
 FORMAT_VERSION = 1
 _PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
 
 
-def save_masks(path: str | os.PathLike[str], masks: Masks, metadata: Mapping[str, Any]) -> None:
+def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[str, Any]) -> None:
     """Writes a bundle under a temporary name and renames it to ``path``.
 
     Args:
       path: folder to create; must not exist, or be a bundle, which is replaced.
+      masks: a persona, ``Masks`` or ``SteeringVectors``.
       metadata: JSON values to keep beside the masks (``fingerprint`` lets ``load_masks`` refuse another model's).
 
     Raises:
@@ -43,20 +46,31 @@ def save_masks(path: str | os.PathLike[str], masks: Masks, metadata: Mapping[str
         raise InputError(f"{target} exists and is no mask bundle; choose another place")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(target.parent, masks)
+        name, arrays, described = _contents(masks)
+        _check_space(target.parent, arrays)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
             staged = pathlib.Path(folder) / target.name
             staged.mkdir()
-            _write_words(staged / "words", masks.words)
-            _write_metadata(staged, masks, metadata)
+            _write_arrays(staged / name, arrays)
+            _write_metadata(staged, {**metadata, **described})
             _put_in_place(staged, target, pathlib.Path(folder) / "replaced")
     except OSError as error:
         raise InputError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
 
 
-def _check_space(folder: pathlib.Path, masks: Masks) -> None:
+def _contents(persona: Persona) -> tuple[str, dict[str, jax.Array], dict[str, Any]]:
+    """Of a persona: the checkpoint's name, its arrays, and what the metadata say of them."""
+    if isinstance(persona, SteeringVectors):
+        described = {"kind": "steering", "shape": list(persona.vectors.shape), "norms": persona.norms().tolist()}
+        return "vectors", {"vectors": persona.vectors}, described
+    assert isinstance(persona, Masks)
+    shapes = {path: {"rows": rows, "words": list(persona.words[path].shape)} for path, rows in persona.rows}
+    return "words", persona.words, {"kept": persona.kept(), "kernels": shapes, "others": list(persona.others)}
+
+
+def _check_space(folder: pathlib.Path, arrays: Mapping[str, jax.Array]) -> None:
     """Orbax's writer threads print pages when a disk is full; asking first spares the user that."""
-    needed = sum(words.nbytes for words in masks.words.values()) + 2**20
+    needed = sum(array.nbytes for array in arrays.values()) + 2**20
     if shutil.disk_usage(folder).free < needed:
         raise InputError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
 
@@ -72,8 +86,8 @@ def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.
         raise
 
 
-def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks:
-    """Reads a bundle.
+def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | SteeringVectors:
+    """Reads a bundle: masks, or the vectors of method ``steering``.
 
     Args:
       path: the bundle's folder.
@@ -88,7 +102,10 @@ def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Mask
         made_for = metadata.get("model", "another model")
         raise InputError(f"mask {folder} was made for {made_for} with other weights than {model.name}; discover it again")
     _check_files(folder, metadata["files"])
-    words = _read_words(folder / "words", {path: tuple(entry["words"]) for path, entry in metadata["kernels"].items()})
+    if metadata.get("kind") == "steering":
+        return SteeringVectors(**_read_arrays(folder / "vectors", {"vectors": tuple(metadata["shape"])}, jnp.float32))
+    shapes = {path: tuple(entry["words"]) for path, entry in metadata["kernels"].items()}
+    words = _read_arrays(folder / "words", shapes, jnp.uint16)
     rows = tuple((path, entry["rows"]) for path, entry in metadata["kernels"].items())
     return Masks(words, rows, tuple(metadata["others"]))
 
@@ -116,13 +133,10 @@ def package_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def _write_metadata(folder: pathlib.Path, masks: Masks, metadata: Mapping[str, Any]) -> None:
+def _write_metadata(folder: pathlib.Path, metadata: Mapping[str, Any]) -> None:
     contents = {
         **metadata,
         "format_version": FORMAT_VERSION,
-        "kept": masks.kept(),
-        "kernels": {path: {"rows": rows, "words": list(masks.words[path].shape)} for path, rows in masks.rows},
-        "others": list(masks.others),
         "files": {name: files.sha256(folder / name) for name in _listing(folder)},
         "packages": package_versions(),
     }
@@ -147,20 +161,20 @@ def _check_files(folder: pathlib.Path, expected: Mapping[str, str]) -> None:
             raise InputError(f"mask bundle {folder}: {name} is damaged (SHA-256 differs); discover the masks again")
 
 
-def _write_words(folder: pathlib.Path, words: Mapping[str, jax.Array]) -> None:
+def _write_arrays(folder: pathlib.Path, arrays: Mapping[str, jax.Array]) -> None:
     import orbax.checkpoint as ocp  # takes most of a second to import
 
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder.absolute(), dict(words))
+            checkpointer.save(folder.absolute(), dict(arrays))
     except (ValueError, RuntimeError) as error:  # what Orbax makes of a failed write
         raise OSError(str(error).splitlines()[0]) from None
 
 
-def _read_words(folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+def _read_arrays(folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> dict[str, jax.Array]:
     import orbax.checkpoint as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = {path: jax.ShapeDtypeStruct(shape, jnp.uint16, sharding=device) for path, shape in shapes.items()}
+    target = {path: jax.ShapeDtypeStruct(shape, dtype, sharding=device) for path, shape in shapes.items()}
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(folder.absolute(), target)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import jax
 
-from jaxpersona import first_order, statistics
+from jaxpersona import first_order, statistics, steering
 from jaxpersona.data.packing import pack
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
@@ -16,11 +16,12 @@ from jaxpersona.methods import Need
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import Statistics
+from jaxpersona.steering import Residuals
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Calibration data of one model. ``statistics`` and ``evidence`` are collected when first asked for, and kept.
+    """Calibration data of one model. ``statistics``, ``evidence`` and ``residuals`` are collected when first asked for, and kept.
 
     Attributes:
       model: the model that reads the pairs.
@@ -56,6 +57,11 @@ class Calibration:
     def evidence(self) -> Evidence:
         """Gradients and curvature, for the first-order method."""
         return first_order.collect_evidence(self.model, self.tokenized, self.report)
+
+    @functools.cached_property
+    def residuals(self) -> Residuals:
+        """The residual stream over each persona's answers, for steering."""
+        return steering.collect_residuals(self.model, self.tokenized, functools.partial(self.report, "calibrate"))
 
     def collect(self, needs: Iterable[Need]) -> None:
         """Collects what a method ``needs`` now rather than when it is first used."""

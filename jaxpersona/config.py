@@ -68,12 +68,14 @@ class MethodOptions:
     """How weights are scored, and how many are kept.
 
     Args:
-      name: wanda, first_order, or the controls magnitude and random
+      name: wanda, first_order, steering (adds a vector, masks nothing), or the controls magnitude and random
       sparsity: share of every output's weights that is removed (first_order: of all weights together), in [0, 1)
       activation: activation strength in the score of wanda, abs (mean of |h|, the default) or rms
       select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
       overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
       max_perplexity_increase: damage budget of first_order instead of a sparsity, e.g. 0.02 for at most 2 %
+      layer: of steering, after which layer (from 0) the vector is added; default the middle of the model
+      strength: of steering, multiple of the mean difference between the two personas' residual streams
     """
 
     name: str = "wanda"
@@ -82,6 +84,8 @@ class MethodOptions:
     select: str | None = None
     overrides: dict[str, float] | None = None
     max_perplexity_increase: float | None = None
+    layer: int | None = None
+    strength: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +202,7 @@ class EvaluateConfig:
       data: which held-out pairs
       prompts: two system texts, asking for the persona and for its opposite; null is a built-in set's own, or none
       controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length or letter
-      baselines: other ways to a persona from the same calibration pairs: rag, sft, sft_lora, dpo, dpo_lora
+      baselines: other ways to a persona from the same calibration pairs: rag, sft, sft_lora, dpo, dpo_lora, steering
       rag_k: how many calibration samples rag puts before a question
       letters: also ask for a letter, in both orders of the options
       open_ended: how many held-out questions to answer in the model's own words, for a classifier to judge; 0 is none

@@ -17,7 +17,7 @@ from jaxpersona.progress import Report
 
 if TYPE_CHECKING:
     from jaxpersona.discovery import Run
-    from jaxpersona.masks import Masks
+    from jaxpersona.masks import Persona
     from jaxpersona.methods import AnyMethod
     from jaxpersona.models.model import Model
 
@@ -61,7 +61,9 @@ def _method(options: MethodOptions) -> AnyMethod:
     return methods.by_name(settings.pop("name"), **settings)
 
 
-def _perplexity(model: Model, masks: Mapping[str, Masks | None], text: str, max_tokens: int, report: Report) -> dict[str, float]:
+def _perplexity(
+    model: Model, masks: Mapping[str, Persona | None], text: str, max_tokens: int, report: Report
+) -> dict[str, float]:
     """Perplexity of the model under each mask (None: as it is), by name; empty when ``max_tokens`` is 0."""
     from jaxpersona.language_modelling import perplexity, windows
     from jaxpersona.masks import apply_mask

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import jax
 
-from jaxpersona import first_order, pruning
+from jaxpersona import first_order, pruning, steering
 from jaxpersona.calibration import Calibration, calibrate
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import TextMode
 from jaxpersona.errors import InputError
-from jaxpersona.masks import Masks
-from jaxpersona.methods import AnyMethod, FirstOrder, Wanda
+from jaxpersona.masks import Persona
+from jaxpersona.methods import AnyMethod, FirstOrder, Steering, Wanda
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import Statistics
@@ -26,7 +26,7 @@ class Run:
     Attributes:
       model: the model the masks are for.
       method: how weights were scored.
-      masks: masks by persona name; the persona of the matching answers comes first.
+      masks: masks, or steering vectors, by persona name; the persona of the matching answers comes first.
       calibration: the pairs that were drawn, and what was collected from them.
       seed: of everything random.
       seconds: wall time by stage.
@@ -34,7 +34,7 @@ class Run:
 
     model: Model
     method: AnyMethod
-    masks: dict[str, Masks]
+    masks: dict[str, Persona]
     calibration: Calibration
     seed: int
     seconds: dict[str, float]
@@ -45,8 +45,14 @@ class Run:
         return self.calibration.statistics if "statistics" in self.method.needs else None
 
     def scores(self, persona: str) -> dict[str, jax.Array]:
-        """The scores behind a persona's masks, float32 [layer, in, out] by kernel path; computed anew on each call."""
+        """The scores behind a persona's masks, float32 [layer, in, out] by kernel path; computed anew on each call.
+
+        Raises:
+          InputError: when the method is steering, which scores no weights.
+        """
         index = list(self.masks).index(persona)
+        if isinstance(self.method, Steering):
+            raise InputError("method steering has no scores: it adds a vector and removes no weight")
         if isinstance(self.method, FirstOrder):
             values = first_order.removal_values(self.model.params, self.calibration.evidence, index, self.method.select)
             return {path: -value for path, value in values.items()}
@@ -104,8 +110,8 @@ def find_masks(
     neutral: str | None = None,
     seed: int = 42,
     report: Report = silent,
-) -> dict[str, Masks]:
-    """The masks of both personas by name, from calibration data that any number of methods may share.
+) -> dict[str, Persona]:
+    """The masks, or steering vectors, of both personas by name, from calibration data that any number of methods may share.
 
     Args:
       calibration: from ``calibrate``, of the same model.
@@ -118,11 +124,13 @@ def find_masks(
     """
     _check_names(personas)
     calibration.collect(method.needs)
-    masks = {}
+    masks: dict[str, Persona] = {}
     for index, persona in enumerate(personas):
         if isinstance(method, FirstOrder):
             progress = functools.partial(report, f"budget, {persona}")
             mask = first_order.prune(model, method, calibration.evidence, index, neutral, progress)
+        elif isinstance(method, Steering):
+            mask = steering.steer(method, calibration.residuals, index)
         else:
             found = calibration.statistics if "statistics" in method.needs else None
             mask = pruning.prune(model.params, method, found, index, seed)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, pack
+from jaxpersona.data.packing import Batch, answer_shares, pack
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.language_modelling import BUILTIN_TEXT, perplexity, read_text, windows
 from jaxpersona.masks import Masks, apply_mask
@@ -96,24 +96,13 @@ def margin_gradient(model: Model, pairs: Sequence[TokenizedPair], progress: Prog
     batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=_BATCH_TOKENS)
     total = None
     for number, batch in enumerate(batches, start=1):
-        shares = _token_shares(batch, pairs) / len(pairs)
-        new = _margin_gradient(kernels(model.params), model.params, batch, shares, model.decoder)
+        persona, opposite = answer_shares(batch, pairs) / len(pairs)
+        new = _margin_gradient(kernels(model.params), model.params, batch, persona - opposite, model.decoder)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
         jax.block_until_ready(total)
         progress(number, len(batches))
     assert total is not None
     return total
-
-
-def _token_shares(batch: Batch, pairs: Sequence[TokenizedPair]) -> np.ndarray:
-    """How much each token's log-probability counts in its pair's margin: 1 / tokens of its answer, negative for the opposite one.
-
-    Tokens that the answers share, and the prompt, count nothing: they are the same in both.
-    """
-    lengths = np.array([[len(pair.matching), len(pair.not_matching)] for pair in pairs], np.float32)
-    pair, branch = np.asarray(batch.pair), np.asarray(batch.branch)
-    shares = (branch == MATCHING) / lengths[pair, 0] - (branch == NOT_MATCHING) / lengths[pair, 1]
-    return np.where(pair >= 0, shares, 0).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="decoder")

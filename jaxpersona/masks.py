@@ -6,7 +6,7 @@ weight. Embeddings, norms, biases and the head are never masked.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,14 @@ from jaxpersona.models.sites import kernels, module_of
 from jaxpersona.tree import flatten, unflatten
 
 Params = Mapping[str, Any]
+
+
+class Persona(Protocol):
+    """Whatever makes a persona's parameters out of a model's."""
+
+    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
+        """New parameters; at gamma 0 the persona in full, towards gamma 1 the model as it is."""
+        ...
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +78,19 @@ class Masks:
         full = {path: bitpack.pack(jnp.ones((rows, 1), bool)) for path, rows in self.rows}
         return dataclasses.replace(self, words={path: words ^ full[path] for path, words in self.words.items()})
 
+    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
+        """New parameters under these masks; see ``apply_mask``."""
+        flat = flatten(params)
+        maskable = kernels(params)
+        for path, rows in self.rows:
+            shape = self.words[path].shape
+            if path not in maskable or maskable[path].shape != (shape[0], rows, shape[2]):
+                found = maskable[path].shape if path in maskable else "missing"
+                made_for = (shape[0], rows, shape[2])
+                raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
+            flat[path] = _gate(flat[path], self.words[path], gamma)
+        return unflatten(flat)
+
     def counts(self) -> dict[str, np.ndarray]:
         """Number of kept weights by kernel path, int64 [layer]."""
         counts = {path: jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32) for path, words in self.words.items()}
@@ -99,12 +120,12 @@ def _total(counts: Mapping[str, np.ndarray]) -> int:
     return int(sum(count.sum() for count in counts.values()))
 
 
-def apply_mask(params: Params, masks: "Masks | Mapping[str, Any]", gamma: float = 0.0) -> dict[str, Any]:
+def apply_mask(params: Params, masks: "Persona | Mapping[str, Any]", gamma: float = 0.0) -> dict[str, Any]:
     """New parameters under a persona, (M + gamma (1 - M)) * W (Eq. 6 and 7); the given ones stay as they are.
 
     Args:
       params: the model's parameters.
-      masks: packed masks, or a pytree of bool as ``Masks.to_bool`` gives.
+      masks: packed masks, a pytree of bool as ``Masks.to_bool`` gives, or another persona (``steering.SteeringVectors``).
       gamma: share of its strength a removed weight keeps, in [0, 1). At 0 removed weights become 0 even where they are NaN.
 
     Raises:
@@ -112,17 +133,8 @@ def apply_mask(params: Params, masks: "Masks | Mapping[str, Any]", gamma: float 
     """
     if not 0 <= gamma < 1:
         raise InputError(f"gamma is {gamma}; it must lie in [0, 1)")
-    masks = masks if isinstance(masks, Masks) else Masks.from_bool(masks)
-    flat = flatten(params)
-    maskable = kernels(params)
-    for path, rows in masks.rows:
-        shape = masks.words[path].shape
-        if path not in maskable or maskable[path].shape != (shape[0], rows, shape[2]):
-            found = maskable[path].shape if path in maskable else "missing"
-            made_for = (shape[0], rows, shape[2])
-            raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
-        flat[path] = _gate(flat[path], masks.words[path], gamma)
-    return unflatten(flat)
+    persona = Masks.from_bool(masks) if isinstance(masks, Mapping) else masks
+    return persona.apply(params, gamma)
 
 
 @jax.jit(static_argnames="gamma")

@@ -10,7 +10,7 @@ from jaxpersona import scores
 from jaxpersona.errors import InputError, nearest
 from jaxpersona.selector import Selector, check_sparsity
 
-Need = Literal["statistics", "evidence"]
+Need = Literal["statistics", "evidence", "residuals"]
 """What a ``Calibration`` collects."""
 Moments = Mapping[str, jax.Array]
 """Statistics [in] of one persona at one layer's site: ``mean_abs``, ``mean``, ``mean_square``."""
@@ -117,8 +117,27 @@ class FirstOrder:
             raise InputError(f"max_perplexity_increase is {self.max_perplexity_increase}; it must be above 0, e.g. 0.02 for 2 %")
 
 
-AnyMethod = Method | FirstOrder
-METHODS: dict[str, type[AnyMethod]] = {method.name: method for method in (Wanda, Magnitude, Random, FirstOrder)}
+@dataclasses.dataclass(frozen=True)
+class Steering:
+    """Activation steering, contrastive activation addition (Rimsky et al., 2024): adds a vector, masks nothing (``steering.py``).
+
+    Attributes:
+      layer: after which layer, from 0, the vector is added; None is the middle of the model.
+      strength: multiple of the mean difference between the two personas' residual streams.
+    """
+
+    layer: int | None = None
+    strength: float = 1.0
+    name: ClassVar[str] = "steering"
+    needs: ClassVar[tuple[Need, ...]] = ("residuals",)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.strength < float("inf"):
+            raise InputError(f"method.strength is {self.strength}; it must be above 0")
+
+
+AnyMethod = Method | FirstOrder | Steering
+METHODS: dict[str, type[AnyMethod]] = {method.name: method for method in (Wanda, Magnitude, Random, FirstOrder, Steering)}
 
 
 def by_name(name: str, **settings: object) -> AnyMethod:

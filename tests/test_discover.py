@@ -230,3 +230,28 @@ def test_model_without_template_is_refused_in_chat_and_works_as_text(arguments, 
     assert "the model has no chat template; use --data.text prompt_response" in err
     options = {"model__name": folder, "method__name": "magnitude", "data__text": "prompt_response"}
     assert finish(capsys, monkeypatch, arguments(**options))[0] == 0
+
+
+def test_a_steering_run_says_layer_length_and_cosine_and_is_loaded_like_any(arguments, capsys, monkeypatch, tmp_path, tiny_model):
+    options = arguments(method__name="steering", method__layer=1, method__strength=0.5, data__personas="[gain, loss]")
+    status, out, err = finish(capsys, monkeypatch, options)
+    assert status == 0, err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    vectors = {persona: jp.load_masks(tmp_path / "run" / "masks" / persona, tiny_model) for persona in ("gain", "loss")}
+    for persona, found in vectors.items():
+        assert record["masks"][persona] == {"path": f"masks/{persona}", "norm": pytest.approx(found.norms()[1])}
+    assert record["overlap"] == [] and record["method"] == {"name": "steering", "layer": 1, "strength": 0.5}
+    assert record["steering"]["layer"] == 1 and record["steering"]["cosine"] == pytest.approx(-1)
+    assert f"{record['masks']['gain']['norm']:.2f}" in out and "-1.00" in out
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Steering vectors: gain and loss" in page and f"{record['steering']['residual_length']:.2f}" in page
+    assert "overlap" not in page
+    run = jp.discover(tiny_model, [jp.Pair("Gold?", "Mine.", "Yours.")], jp.methods.Steering())
+    with pytest.raises(jp.InputError, match="no scores"):
+        run.scores("seek")
+
+
+def test_settings_of_steering_that_do_not_fit_are_refused(arguments, capsys, monkeypatch):
+    for options, message in (({"method__layer": 3}, "layers 0 to 2"), ({"method__sparsity": 0.3}, "no setting 'sparsity'")):
+        status, _, err = finish(capsys, monkeypatch, arguments(method__name="steering", **options))
+        assert status == 2 and message in err

@@ -80,6 +80,18 @@ def pack(
     return [_fill(pairs, rows[start : start + height], height, length, bos_id) for start in starts]
 
 
+def answer_shares(batch: Batch, pairs: Sequence[TokenizedPair]) -> np.ndarray:
+    """Float32 [2, B, T]: 1 / tokens of its answer for a token of the persona's answers (0) or of the opposite ones (1), else 0.
+
+    Sums over tokens weighted so are sums over pairs of means over an answer. Tokens that the answers share are the same in both
+    and do not count.
+    """
+    lengths = np.array([[len(pair.matching), len(pair.not_matching)] for pair in pairs], np.float32)
+    pair, branch = np.asarray(batch.pair), np.asarray(batch.branch)
+    mine = [(pair >= 0) & (branch == kind) for kind in (MATCHING, NOT_MATCHING)]
+    return np.where(mine, 1 / lengths.T[:, pair], 0).astype(np.float32)
+
+
 def _first_fit(pairs: Sequence[TokenizedPair], length: int) -> list[list[int]]:
     """Indices of the pairs in each row: longest first, each into the first row with room."""
     rows, free = [], []

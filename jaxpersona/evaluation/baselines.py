@@ -9,12 +9,16 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from jaxpersona.calibration import calibrate
+from jaxpersona.data.text import TokenizedPair
 from jaxpersona.errors import InputError, nearest
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.finetuning import FineTuning, fine_tune
+from jaxpersona.masks import apply_mask
+from jaxpersona.methods import Steering
 from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Report, silent
+from jaxpersona.steering import collect_residuals, steer
 
 Baseline = Callable[[Model, Recipe, int, int, Report], Params]
 """Called with (model, recipe, index of the persona in ``recipe.personas``, seed, report); gives the parameters under the persona.
@@ -25,9 +29,18 @@ Only ``pairs``, ``text`` and ``max_length`` of the recipe concern it: the calibr
 
 def _fine_tuned(options: FineTuning, model: Model, recipe: Recipe, persona: int, seed: int, report: Report) -> Params:
     """Fine-tuned on four fifths of the calibration pairs; the rest says when to stop."""
+    pairs = _tokenized(model, recipe)
+    return fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, report=report).params
+
+
+def _steered(model: Model, recipe: Recipe, persona: int, seed: int, report: Report) -> Params:
+    residuals = collect_residuals(model, _tokenized(model, recipe), functools.partial(report, "steering"))
+    return apply_mask(model.params, steer(Steering(), residuals, persona))
+
+
+def _tokenized(model: Model, recipe: Recipe) -> tuple[TokenizedPair, ...]:
     count = len(recipe.pairs)
-    calibration = calibrate(model, recipe.pairs, num_samples=count, text=recipe.text, max_length=recipe.max_length)
-    return fine_tune(model, calibration.tokenized, dataclasses.replace(options, seed=seed), persona, report=report).params
+    return calibrate(model, recipe.pairs, num_samples=count, text=recipe.text, max_length=recipe.max_length).tokenized
 
 
 BASELINES: dict[str, Baseline] = {
@@ -35,6 +48,7 @@ BASELINES: dict[str, Baseline] = {
     "sft_lora": functools.partial(_fine_tuned, FineTuning("sft", lora_rank=8)),
     "dpo": functools.partial(_fine_tuned, FineTuning("dpo")),
     "dpo_lora": functools.partial(_fine_tuned, FineTuning("dpo", lora_rank=8)),
+    "steering": _steered,
 }
 RAG = "rag"
 

@@ -15,7 +15,7 @@ from jaxpersona.evaluation.open_ended import OpenEnded
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.evaluation.retrieval import retriever
 from jaxpersona.language_modelling import BUILTIN_TEXT, read_text, windows
-from jaxpersona.masks import Masks, apply_mask
+from jaxpersona.masks import Persona, apply_mask
 from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Report, silent
@@ -41,7 +41,7 @@ class Evaluation:
 
 def evaluate(
     model: Model,
-    masks: Mapping[str, Masks],
+    masks: Mapping[str, Persona],
     pairs: Pairs,
     *,
     personas: tuple[str, str] | None = None,
@@ -129,7 +129,7 @@ def _retrievers(recipe: Recipe, k: int) -> dict[str, Ask]:
 
 def _cases(
     model: Model,
-    masks: Mapping[str, Masks],
+    masks: Mapping[str, Persona],
     bare: bool,
     baselines: Sequence[str],
     recipe: Recipe | None,
@@ -145,7 +145,7 @@ def _cases(
         yield from baseline_params(model, baselines, _needed(recipe, "baselines"), seed, report)
 
 
-def _add_controls(evaluator: Evaluator, masks: Mapping[str, Masks], neutral: str, recipe: Recipe | None, seed: int) -> None:
+def _add_controls(evaluator: Evaluator, masks: Mapping[str, Persona], neutral: str, recipe: Recipe | None, seed: int) -> None:
     model, held = evaluator.model, evaluator.held
     for name, mask in control_masks(model, masks, neutral, seed, recipe, evaluator.report):
         evaluator.add(name, apply_mask(model.params, mask), ["none"])

@@ -13,28 +13,34 @@ from jaxpersona.discovery import discover
 from jaxpersona.evaluation.choices import Choices
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.language_modelling import windows
-from jaxpersona.masks import Masks
+from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
 from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import collect
+from jaxpersona.steering import SteeringVectors
 
 
 def control_masks(
-    model: Model, masks: Mapping[str, Masks], neutral: str, seed: int, recipe: Recipe | None = None, report: Report = silent
-) -> Iterator[tuple[str, Masks]]:
+    model: Model, masks: Mapping[str, Persona], neutral: str, seed: int, recipe: Recipe | None = None, report: Report = silent
+) -> Iterator[tuple[str, Persona]]:
     """The controls of personas' masks by name, one at a time: ``random``, ``magnitude``, ``neutral`` and ``shuffled``.
 
     A control that comes out the same for all personas has the bare name; otherwise the persona whose budget it has follows it.
+    Steering vectors have the controls ``random`` (another direction) and ``shuffled``.
 
     Args:
       neutral: text for Wanda without a persona.
       recipe: how the masks were found; None leaves out ``shuffled``.
     """
     for number, (persona, mask) in enumerate(masks.items()):
-        yield f"random {persona}", random_mask(model, mask, seed + number)
-    yield from _of_both("magnitude", {persona: magnitude_mask(model, mask) for persona, mask in masks.items()})
-    yield from _of_both("neutral", {persona: neutral_mask(model, mask, neutral) for persona, mask in masks.items()})
+        if isinstance(mask, SteeringVectors):
+            yield f"random {persona}", random_direction(mask, seed + number)
+        elif isinstance(mask, Masks):
+            yield f"random {persona}", random_mask(model, mask, seed + number)
+    if cut := {persona: mask for persona, mask in masks.items() if isinstance(mask, Masks)}:
+        yield from _of_both("magnitude", {persona: magnitude_mask(model, mask) for persona, mask in cut.items()})
+        yield from _of_both("neutral", {persona: neutral_mask(model, mask, neutral) for persona, mask in cut.items()})
     if recipe is not None:
         blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
         options = {"num_samples": count, "text": recipe.text, "max_length": recipe.max_length, "personas": recipe.personas}
@@ -56,6 +62,12 @@ def random_mask(model: Model, mask: Masks, seed: int) -> Masks:
     for path, kernel in kernels(model.params).items():
         noise[path] = scores.random(kernel, jax.random.fold_in(jax.random.key(seed), MODULES.index(module_of(path))))
     return _same_budget(mask, noise)
+
+
+def random_direction(steering: SteeringVectors, seed: int) -> SteeringVectors:
+    """After each layer a vector as long as that of ``steering``, in a direction drawn at random."""
+    noise = SteeringVectors(jax.random.normal(jax.random.key(seed), steering.vectors.shape))
+    return SteeringVectors(noise.vectors * (steering.norms() / noise.norms())[:, None].astype(np.float32))
 
 
 def magnitude_mask(model: Model, mask: Masks) -> Masks:

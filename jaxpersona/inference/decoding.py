@@ -11,7 +11,7 @@ import numpy as np
 from jaxpersona.data.text import chat_ids
 from jaxpersona.errors import InputError
 from jaxpersona.inference.sampling import Sampling, sample
-from jaxpersona.masks import Masks, Params, apply_mask
+from jaxpersona.masks import Params, Persona, apply_mask
 from jaxpersona.models.decoder import Decoder, empty_cache
 from jaxpersona.models.model import Model
 
@@ -21,7 +21,7 @@ _STEP = 64
 def generate(
     model: Model,
     prompts: Sequence[str],
-    persona: Masks | None = None,
+    persona: Persona | None = None,
     *,
     gamma: float = 0.0,
     max_new_tokens: int = 64,
@@ -33,8 +33,8 @@ def generate(
     """Continues prompts under one persona.
 
     Args:
-      persona: masks to apply, or None for the model as it is.
-      gamma: share of its strength a removed weight keeps (Eq. 7).
+      persona: masks or steering vectors to apply, or None for the model as it is.
+      gamma: share of its strength a removed weight keeps (Eq. 7), or a steering vector loses.
       max_new_tokens: at most this many tokens a prompt; a row ends earlier at an end-of-turn token.
       sampling: greedy by default.
       chat: put prompts (and ``system``) into the model's chat template; False continues the bare text.

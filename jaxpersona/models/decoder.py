@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.models.config import ModelConfig, Rope
+from jaxpersona.models.sites import SITES
 
 Array = jax.Array
 Collect = Callable[[Array, Array], Any]
@@ -25,7 +26,10 @@ Collect = Callable[[Array, Array], Any]
 
 
 class Linear(nn.Module):
-    """y = x W + b with W [in, out], and W where the ``masks`` collection says True if that collection is given."""
+    """y = x W + b with W [in, out], and W where the ``masks`` collection says True if that collection is given.
+
+    b is there where the architecture or the parameters given have one: a steering vector is a bias (``steering.py``).
+    """
 
     features: int
     use_bias: bool = False
@@ -38,7 +42,7 @@ class Linear(nn.Module):
         y = x @ kernel.astype(x.dtype)
         if self.has_variable("perturbations", "output"):  # zeros, where the gradient at the output is asked for
             y = y + self.get_variable("perturbations", "output").astype(y.dtype)
-        if self.use_bias:
+        if self.use_bias or self.has_variable("params", "bias"):
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         return y
 
@@ -90,13 +94,14 @@ def softcap(x: Array, cap: float | None) -> Array:
 
 
 class _Block(nn.Module):
-    """Base of attention and MLP: records the inputs of their linear layers in the ``stats`` collection."""
+    """Base of attention, MLP and layer: records activations at the ``sites`` in the ``stats`` collection."""
 
     config: ModelConfig
     collect: Collect | None = None
+    sites: tuple[str, ...] = tuple(SITES)
 
     def record(self, site: str, x: Array, weights: Array | None) -> None:
-        if self.collect is not None and weights is not None and self.is_mutable_collection("stats"):
+        if site in self.sites and self.collect is not None and weights is not None and self.is_mutable_collection("stats"):
             self.put_variable("stats", site, self.collect(x, weights))
 
 
@@ -160,11 +165,11 @@ class MLP(_Block):
         return Linear(c.hidden_size, c.mlp_bias, name="down_proj")(inner)
 
 
-class Layer(nn.Module):
-    """One decoder layer; ``is_sliding`` (a scalar bool array) chooses window and rope where layers differ."""
+class Layer(_Block):
+    """One decoder layer; ``is_sliding`` (a scalar bool array) chooses window and rope where layers differ.
 
-    config: ModelConfig
-    collect: Collect | None = None
+    Site: ``layer_out``, the residual stream after the layer.
+    """
 
     @nn.compact
     def __call__(self, x: Array, is_sliding: Array, inputs: dict[str, Any]) -> tuple[Array, None]:
@@ -178,20 +183,29 @@ class Layer(nn.Module):
         def norm(name: str) -> RMSNorm:
             return RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0, name=name)
 
-        update = Attention(c, self.collect, name="self_attn")(norm("input_layernorm")(x), inputs)
+        attention, mlp = (
+            block(c, self.collect, self.sites, name=name) for block, name in ((Attention, "self_attn"), (MLP, "mlp"))
+        )
+        update = attention(norm("input_layernorm")(x), inputs)
         if c.gemma_norms:
             x = x + norm("post_attention_layernorm")(update)
-            update = MLP(c, self.collect, name="mlp")(norm("pre_feedforward_layernorm")(x), inputs)
-            return x + norm("post_feedforward_layernorm")(update), None
-        x = x + update
-        return x + MLP(c, self.collect, name="mlp")(norm("post_attention_layernorm")(x), inputs), None
+            x = x + norm("post_feedforward_layernorm")(mlp(norm("pre_feedforward_layernorm")(x), inputs))
+        else:
+            x = x + update
+            x = x + mlp(norm("post_attention_layernorm")(x), inputs)
+        self.record("layer_out", x, inputs["weights"])
+        return x, None
 
 
 class Decoder(nn.Module):
-    """Embedding, layers, final norm, head. Computes in the dtype of the embedding."""
+    """Embedding, layers, final norm, head. Computes in the dtype of the embedding.
+
+    ``collect`` says what is kept of the activations at ``sites``: those of ``sites.py``, and ``layer_out``.
+    """
 
     config: ModelConfig
     collect: Collect | None = None
+    sites: tuple[str, ...] = tuple(SITES)
 
     def setup(self) -> None:
         c = self.config
@@ -202,7 +216,7 @@ class Decoder(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=c.num_layers,
-        )(c, self.collect)
+        )(c, self.collect, self.sites)
         self.norm = RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0)
         if not c.tied_embeddings:
             self.lm_head = Linear(c.vocab_size)

@@ -7,11 +7,15 @@ import sys
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxpersona.bundle import package_versions
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discovery import Run
+from jaxpersona.masks import Masks, Persona
+from jaxpersona.methods import Steering
 from jaxpersona.run_folder import SCHEMA_VERSION
+from jaxpersona.steering import SteeringVectors, cosine, layer_of
 from jaxpersona.summary import overlaps
 
 
@@ -22,7 +26,8 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
       perplexity: by mask name and ``none``; empty if not measured.
       seconds: wall time by stage.
     """
-    return {
+    cut = [mask for mask in run.masks.values() if isinstance(mask, Masks)]
+    record = {
         "schema_version": SCHEMA_VERSION,
         "config": dataclasses.asdict(config),
         "model": {
@@ -42,14 +47,31 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
             "tokens": dict(zip(run.masks, run.statistics.tokens, strict=True)) if run.statistics else None,
         },
         "method": method_record(run),
-        "masks": {persona: {"path": f"masks/{persona}", "kept": mask.kept()} for persona, mask in run.masks.items()},
-        "overlap": [dataclasses.asdict(row) for row in overlaps(*run.masks.values())],
+        "masks": {persona: {"path": f"masks/{persona}", **_size(mask)} for persona, mask in run.masks.items()},
+        "overlap": [dataclasses.asdict(row) for row in overlaps(*cut)] if cut else [],
         "perplexity": perplexity,
         "seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": {"python": platform.python_version(), **package_versions()},
     }
+    return record if cut else record | {"steering": _steering_record(run)}
+
+
+def _size(persona: Persona) -> dict[str, float]:
+    if isinstance(persona, SteeringVectors):
+        return {"norm": float(np.sum(persona.norms()))}  # all layers but one are zero
+    assert isinstance(persona, Masks)
+    return {"kept": persona.kept()}
+
+
+def _steering_record(run: Run) -> dict[str, Any]:
+    """After which layer vectors are added, the typical length of the residual stream there, and the cosine of the two vectors."""
+    assert isinstance(run.method, Steering)
+    residuals = run.calibration.residuals
+    layer = layer_of(run.method, len(residuals.length))
+    first, second = (vectors for vectors in run.masks.values() if isinstance(vectors, SteeringVectors))
+    return {"layer": layer, "residual_length": float(residuals.length[layer]), "cosine": cosine(first, second)}
 
 
 def method_record(run: Run) -> dict[str, Any]:

@@ -10,7 +10,7 @@ def print_summary(record: dict[str, Any], output_dir: str) -> None:
     """Prints what a run found: overlap by module, perplexity, time and memory."""
     console = Console(markup=False, emoji=False)  # names and paths may hold brackets
     personas = list(record["masks"])
-    console.print(_overlap_table(record, personas))
+    console.print(_steering_table(record) if "steering" in record else _overlap_table(record, personas))
     if record["perplexity"]:
         console.print(_perplexity_table(record))
     seconds = record["seconds"]
@@ -21,9 +21,7 @@ def print_summary(record: dict[str, Any], output_dir: str) -> None:
 
 
 def _overlap_table(record: dict[str, Any], personas: list[str]) -> Table:
-    method, data, model = record["method"], record["data"], record["model"]
-    title = f"{method['name']} on {model['name']}, {data['pairs']} pairs of {data['source']}"
-    table = Table(title=title, caption="Jaccard by chance: two masks drawn at random with the same shares")
+    table = Table(title=_title(record), caption="Jaccard by chance: two masks drawn at random with the same shares")
     table.add_column("module")
     for heading in (f"kept, {personas[0]}", f"kept, {personas[1]}", "Jaccard", "by chance", "differ"):
         table.add_column(heading, justify="right")
@@ -34,6 +32,24 @@ def _overlap_table(record: dict[str, Any], personas: list[str]) -> Table:
         overlap = [f"{row['jaccard']:.4f}", f"{row['jaccard_independent']:.4f}", f"{row['difference_rate']:.2%}"]
         table.add_row(row["modules"], *kept, *overlap)
     return table
+
+
+def _steering_table(record: dict[str, Any]) -> Table:
+    found = record["steering"]
+    caption = f"Cosine of the two vectors: {found['cosine']:.2f}; length: root mean square over the answers' tokens"
+    table = Table(title=_title(record), caption=caption)
+    table.add_column("vector")
+    for heading in ("after layer", "length", "length of the residual stream", "ratio"):
+        table.add_column(heading, justify="right")
+    for persona, entry in record["masks"].items():
+        length, norm = found["residual_length"], entry["norm"]
+        table.add_row(persona, str(found["layer"]), f"{norm:.2f}", f"{length:.2f}", f"{norm / length:.1%}")
+    return table
+
+
+def _title(record: dict[str, Any]) -> str:
+    method, data, model = record["method"], record["data"], record["model"]
+    return f"{method['name']} on {model['name']}, {data['pairs']} pairs of {data['source']}"
 
 
 def _perplexity_table(record: dict[str, Any]) -> Table:
