@@ -20,7 +20,7 @@ MOMENTS = {
 
 
 def test_every_method_is_found_by_its_name():
-    assert set(METHODS) == {"wanda", "magnitude", "random", "first_order"}
+    assert set(METHODS) == {"wanda", "magnitude", "random", "first_order", "steering"}
     assert all(by_name(name).name == name for name in METHODS)
 
 
@@ -37,7 +37,7 @@ def test_settings_reach_the_method_and_none_keeps_the_default():
     ("name", "settings", "message"),
     [
         ("wnada", {}, "method.name 'wnada' is unknown; did you mean 'wanda'"),
-        ("steering", {}, "method.name 'steering' is unknown"),
+        ("stearing", {}, "did you mean 'steering'"),
         ("wanda", {"max_perplexity_increase": 0.1}, "method wanda has no setting 'max_perplexity_increase'; it has: activation"),
         ("magnitude", {"activation": "abs"}, "method magnitude has no setting 'activation'"),
         ("wanda", {"activation": "max"}, "activation 'max' of method wanda is unknown; known: abs, rms"),

@@ -7,11 +7,21 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.evaluation.controls import always_a, length_choosers, magnitude_mask, neutral_mask, random_mask, shuffled
+from jaxpersona.evaluation.controls import (
+    always_a,
+    control_masks,
+    length_choosers,
+    magnitude_mask,
+    neutral_mask,
+    random_mask,
+    shuffled,
+)
+from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.language_modelling import BUILTIN_TEXT, read_text, windows
 from jaxpersona.masks import Masks
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
+from jaxpersona.steering import cosine
 from jaxpersona.tree import flatten
 
 TEXT = read_text(BUILTIN_TEXT)
@@ -130,3 +140,16 @@ def test_always_a_is_at_one_half_over_both_orders_and_at_the_files_share_in_its_
     _, in_file = always_a(listed)
     np.testing.assert_array_equal(in_file.correct, [1, 1, 0])
     np.testing.assert_array_equal(in_file.margin, [1, 1, -1])
+
+
+def test_steering_is_held_against_random_directions_of_its_length_and_shuffled_labels(tiny_model, pairs):
+    run = jp.discover(tiny_model, pairs, jp.methods.Steering(layer=1))
+    recipe = Recipe(run.calibration.pairs, ("seek", "reject"), run.method, "chat", 512, "")
+    found = dict(control_masks(tiny_model, run.masks, "", seed=3, recipe=recipe))
+    assert list(found) == ["random seek", "random reject", "shuffled seek", "shuffled reject"]
+    for persona, vectors in run.masks.items():
+        np.testing.assert_allclose(found[f"random {persona}"].norms(), vectors.norms(), rtol=1e-5)
+        assert abs(cosine(found[f"random {persona}"], vectors)) < 0.7
+        assert found[f"shuffled {persona}"].norms()[1] > 0
+    assert abs(cosine(found["random seek"], found["random reject"])) < 0.7
+    assert cosine(found["shuffled seek"], run.masks["seek"]) < 0.999
