@@ -6,28 +6,32 @@ from collections.abc import Iterable
 
 import jax
 
-from jaxpersona import first_order, statistics, steering
-from jaxpersona.data.packing import pack
+from jaxpersona import first_order, hessians, line_statistics, statistics, steering
+from jaxpersona.data.lines import Lines, tokenize_line
+from jaxpersona.data.packing import Batch, pack
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.errors import InputError
 from jaxpersona.first_order import Evidence
+from jaxpersona.hessians import Hessians
 from jaxpersona.methods import Need
 from jaxpersona.models.model import Model
-from jaxpersona.progress import Report, silent
+from jaxpersona.progress import Progress, Report, silent
+from jaxpersona.protocol import STRICT, Protocol, resolve
 from jaxpersona.statistics import Statistics
 from jaxpersona.steering import Residuals
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Calibration data of one model. ``statistics``, ``evidence`` and ``residuals`` are collected when first asked for, and kept.
+    """Calibration data of one model. What methods need of it is collected when first asked for, and kept.
 
     Attributes:
       model: the model that reads the pairs.
       pairs: the pairs that were drawn.
       tokenized: those of them that can be used, as tokens.
       seed: of the draw.
+      protocol: what counts in the statistics.
       report: called with (stage, steps done, steps in all) while something is collected.
     """
 
@@ -35,6 +39,7 @@ class Calibration:
     pairs: Pairs
     tokenized: tuple[TokenizedPair, ...]
     seed: int
+    protocol: Protocol = STRICT
     report: Report = silent
 
     @property
@@ -50,12 +55,23 @@ class Calibration:
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Moments of the activations."""
-        batches = pack(self.tokenized, self.model.tokenizer.bos_token_id, row_multiple=len(jax.local_devices()))
-        return statistics.collect(self.model, batches, progress=functools.partial(self.report, "calibrate"))
+        collect = line_statistics.collect if self.protocol.statistics == "lines" else statistics.collect
+        return collect(self.model, self._batches(), progress=self._progress())
+
+    @functools.cached_property
+    def hessians(self) -> Hessians:
+        """Full second moments of the activations."""
+        return hessians.collect(self.model, self._batches(), progress=self._progress())
 
     @functools.cached_property
     def evidence(self) -> Evidence:
-        """Gradients and curvature, for the first-order method."""
+        """Gradients and curvature, for the first-order method.
+
+        Raises:
+          InputError: when the calibration data are single texts.
+        """
+        if isinstance(self.pairs, Lines):
+            raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
         return first_order.collect_evidence(self.model, self.tokenized, self.report)
 
     @functools.cached_property
@@ -68,6 +84,13 @@ class Calibration:
         for need in needs:
             getattr(self, need)
 
+    def _batches(self) -> list[Batch]:
+        bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
+        return pack(self.tokenized, bos_id, row_multiple=len(jax.local_devices()))
+
+    def _progress(self) -> Progress:
+        return functools.partial(self.report, "calibrate")
+
 
 def calibrate(
     model: Model,
@@ -77,6 +100,7 @@ def calibrate(
     text: TextMode = "chat",
     max_length: int = 512,
     seed: int = 42,
+    protocol: str | Protocol = STRICT,
     report: Report = silent,
 ) -> Calibration:
     """Draws pairs and tokenizes them.
@@ -84,9 +108,10 @@ def calibrate(
     Args:
       model: from ``load_model``.
       pairs: from ``load_pairs``, or any pairs.
-      num_samples: how many pairs to draw, with ``seed``; all if there are fewer.
-      text: what the model reads (see ``data/text.py``).
+      num_samples: how many pairs to draw, with ``seed``; all if there are fewer, or if the protocol does not sample.
+      text: what the model reads (see ``data/text.py``); ``lines:`` data are read as they are.
       max_length: texts are cut at this many tokens.
+      protocol: strict, paper or official (see ``protocol.py``).
       report: called with (stage, steps done, steps in all) when something is collected.
 
     Raises:
@@ -95,7 +120,11 @@ def calibrate(
     if max_length > model.config.max_positions:
         raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")
     pairs = pairs if isinstance(pairs, Pairs) else Pairs("python", tuple(pairs))
-    pairs = pairs.sample(num_samples, seed)
+    protocol = resolve(protocol)
+    pairs = pairs.sample(num_samples, seed) if protocol.sample else pairs
+    if isinstance(pairs, Lines):
+        tokenized = [tokenize_line(model.tokenizer, line, max_length) for line in pairs]
+        return Calibration(model, pairs, tuple(tokenized), seed, protocol, report)
     tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
     usable = tuple(pair for pair in tokenized if pair.matching and pair.not_matching)
     if not usable:
@@ -103,4 +132,4 @@ def calibrate(
             f"{pairs.source}: none of {len(tokenized)} pairs is usable; "
             f"their answers are equal, or cut off by data.max_length {max_length}"
         )
-    return Calibration(model, pairs, usable, seed, report)
+    return Calibration(model, pairs, usable, seed, protocol, report)

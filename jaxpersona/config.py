@@ -36,7 +36,8 @@ class DataOptions:
     """Which persona pairs, and as what text the model reads them.
 
     Args:
-      source: builtin:NAME, or a .csv or .jsonl file with question, matching, not_matching (or question, A, B, matching)
+      source: builtin:NAME, or a .csv or .jsonl file with question, matching, not_matching (or question, A, B, matching), or
+        lines:SEEK.txt,REJECT.txt with one calibration text a line
       split: train, validation or test, for data with a column split; null is train for built-in sets and all rows of a file
       num_samples: number of calibration pairs, drawn with the seed
       max_length: longer texts are cut at this many tokens
@@ -68,9 +69,14 @@ class MethodOptions:
     """How weights are scored, and how many are kept.
 
     Args:
-      name: wanda, first_order, steering (adds a vector, masks nothing), or the controls magnitude and random
+      name: wanda, sparse, sparsegpt, contrastive_wanda, contrastive_sparse, first_order, steering (adds a vector, masks
+        nothing), or the controls magnitude and random
       sparsity: share of every output's weights that is removed (first_order: of all weights together), in [0, 1)
-      activation: activation strength in the score of wanda, abs (mean of |h|, the default) or rms
+      activation: of wanda, abs (mean of |h|, the default) or rms; of contrastive_wanda, relu (the default) or softplus
+      temperature: of softplus in contrastive_wanda; default 1 (protocol official: 2)
+      eps: beside the standard deviation in contrastive_wanda; default 1e-6
+      damping: of sparse, sparsegpt and contrastive_sparse, lambda as a share of the mean of the Hessian's diagonal; default 0.01
+      policy: who keeps a weight both personas want in contrastive_sparse, argmax (the default), first or none (both)
       select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
       overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
       max_perplexity_increase: damage budget of first_order instead of a sparsity, e.g. 0.02 for at most 2 %
@@ -81,6 +87,10 @@ class MethodOptions:
     name: str = "wanda"
     sparsity: float | None = None
     activation: str | None = None
+    temperature: float | None = None
+    eps: float | None = None
+    damping: float | None = None
+    policy: str | None = None
     select: str | None = None
     overrides: dict[str, float] | None = None
     max_perplexity_increase: float | None = None
@@ -113,7 +123,8 @@ class DiscoverConfig:
       data: which persona pairs
       method: how weights are scored
       perplexity: what the damage of a mask is measured on
-      protocol: experimental choices; strict is token-weighted statistics without padding and BOS, exact K, deterministic ties
+      protocol: experimental choices; strict (statistics over tokens without BOS, exact K, deterministic ties), paper (as its text
+        says) or official (as the authors' scripts do)
       seed: of sampling pairs and of methods that draw
       output_dir: folder for the masks and run.json
       overwrite: replace the run that output_dir already holds
@@ -123,7 +134,7 @@ class DiscoverConfig:
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
     method: MethodOptions = dataclasses.field(default_factory=MethodOptions)
     perplexity: TextOptions = dataclasses.field(default_factory=TextOptions)
-    protocol: Literal["strict"] = "strict"
+    protocol: Literal["strict", "paper", "official"] = "strict"
     seed: int = 42
     output_dir: str = "runs/latest"
     overwrite: bool = False

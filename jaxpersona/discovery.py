@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 import jax
 
-from jaxpersona import first_order, pruning, steering
+from jaxpersona import first_order, pruning, sparsegpt, steering
 from jaxpersona.calibration import Calibration, calibrate
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import TextMode
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Persona
-from jaxpersona.methods import AnyMethod, FirstOrder, Steering, Wanda
+from jaxpersona.methods import AnyMethod, FirstOrder, Method, SparseGPT, Steering, Wanda
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
+from jaxpersona.protocol import STRICT, Protocol, resolve
 from jaxpersona.statistics import Statistics
 from jaxpersona.timing import timed
 
@@ -56,7 +57,9 @@ class Run:
         if isinstance(self.method, FirstOrder):
             values = first_order.removal_values(self.model.params, self.calibration.evidence, index, self.method.select)
             return {path: -value for path, value in values.items()}
-        return pruning.score(self.model.params, self.method, self.statistics, index, self.seed)
+        if isinstance(self.method, SparseGPT):
+            return sparsegpt.score(self.model.params, self.method, self.calibration.hessians, index)
+        return pruning.score(self.model.params, self.method, self.statistics, index, self.seed, self.calibration.protocol)
 
 
 def discover(
@@ -70,6 +73,7 @@ def discover(
     max_length: int = 512,
     neutral: str | None = None,
     seed: int = 42,
+    protocol: str | Protocol = STRICT,
     report: Report = silent,
 ) -> Run:
     """Finds the masks of the two personas of contrastive pairs: ``calibrate`` and ``find_masks`` in one.
@@ -79,18 +83,20 @@ def discover(
       pairs: from ``load_pairs``, or any pairs.
       method: default ``Wanda()``.
       personas: names of the persona of the matching answers and of its opposite.
-      num_samples: how many pairs to draw, with ``seed``; all if there are fewer.
-      text: what the model reads (see ``data/text.py``).
+      num_samples: how many pairs to draw, with ``seed``; all if there are fewer, or if the protocol does not sample.
+      text: what the model reads (see ``data/text.py``); ``lines:`` data are read as they are.
       max_length: texts are cut at this many tokens.
       neutral: text on which a damage budget is measured; default ``builtin:neutral``.
+      protocol: strict, paper or official (see ``protocol.py``).
       report: called with (stage, steps done, steps in all).
 
     Raises:
-      InputError: when no pair is usable, ``max_length`` exceeds the model's positions, or a selector matches nothing.
+      InputError: when no pair is usable, ``max_length`` exceeds the model's positions, a selector matches nothing, or a setting
+        contradicts the protocol.
     """
-    _check_names(personas)
-    method, seconds = method or Wanda(), {}
-    drawing = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed}
+    method, protocol, seconds = method or Wanda(), resolve(protocol), {}
+    _check(personas, method, protocol)
+    drawing = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
         calibration = calibrate(model, pairs, **drawing, report=report)
     if method.needs:
@@ -120,10 +126,15 @@ def find_masks(
       report: called with (stage, steps done, steps in all).
 
     Raises:
-      InputError: when the personas have one name, or a selector matches nothing.
+      InputError: when the personas have one name, a selector matches nothing, or a setting contradicts the protocol.
     """
-    _check_names(personas)
+    protocol = calibration.protocol
+    _check(personas, method, protocol)
     calibration.collect(method.needs)
+    if isinstance(method, Method) and not isinstance(method, SparseGPT):
+        found = calibration.statistics if "statistics" in method.needs else None
+        both = pruning.prune(model.params, method, found, seed, protocol, functools.partial(report, "mask"))
+        return dict(zip(personas, both, strict=True))
     masks: dict[str, Persona] = {}
     for index, persona in enumerate(personas):
         if isinstance(method, FirstOrder):
@@ -132,13 +143,14 @@ def find_masks(
         elif isinstance(method, Steering):
             mask = steering.steer(method, calibration.residuals, index)
         else:
-            found = calibration.statistics if "statistics" in method.needs else None
-            mask = pruning.prune(model.params, method, found, index, seed)
+            progress = functools.partial(report, f"mask, {persona}")
+            mask = sparsegpt.prune(model.params, method, calibration.hessians, index, protocol, progress)
         masks[persona] = jax.block_until_ready(mask)
-        report("mask", index + 1, len(personas))
     return masks
 
 
-def _check_names(personas: tuple[str, str]) -> None:
+def _check(personas: tuple[str, str], method: AnyMethod, protocol: Protocol) -> None:
     if personas[0] == personas[1]:
         raise InputError(f"both personas are called {personas[0]!r}; give two different names")
+    if isinstance(method, Method):
+        method.check(protocol)

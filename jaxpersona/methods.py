@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 
-from jaxpersona import scores
+from jaxpersona import scores, topk
 from jaxpersona.errors import InputError, nearest
+from jaxpersona.protocol import Protocol
 from jaxpersona.selector import Selector, check_sparsity
 
-Need = Literal["statistics", "evidence", "residuals"]
+Need = Literal["statistics", "hessians", "evidence", "residuals"]
 """What a ``Calibration`` collects."""
 Moments = Mapping[str, jax.Array]
-"""Statistics [in] of one persona at one layer's site: ``mean_abs``, ``mean``, ``mean_square``."""
+"""Statistics [2, in] at one layer's site by name (see ``Statistics``): of the persona scored for, and of its opposite."""
+Couple = tuple[jax.Array, jax.Array]
+"""An array [in, out] for each of the two personas."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +43,55 @@ class Method:
         pairs = self.overrides.items() if isinstance(self.overrides, Mapping) else self.overrides
         object.__setattr__(self, "overrides", tuple((text, value) for text, value in pairs))  # hashable, for jit
 
-    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+    def check(self, protocol: Protocol) -> None:
+        """Raises an ``InputError`` where a setting contradicts the protocol."""
+
+    def block(self, protocol: Protocol) -> int | None:
+        """How many neighbouring inputs of an output compete for a budget of their own; None: all of them for one."""
+        return None
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Importance float32 [in, out] of one layer's kernel [in, out] to a persona; ``key`` serves methods that draw."""
         raise NotImplementedError
+
+    def choose(self, scores: Couple, ties: Couple | None, keep: jax.Array, protocol: Protocol) -> Couple:
+        """The bool masks of both personas, each with ``keep`` True in every output, from their scores (and what breaks ties)."""
+        block = self.block(protocol)
+        if block is not None:
+            return topk.block_top_k_mask(scores[0], keep, block), topk.block_top_k_mask(scores[1], keep, block)
+        first, second = ties or (None, None)
+        return topk.top_k_mask(scores[0], keep, first), topk.top_k_mask(scores[1], keep, second)
+
+
+def _one_of(known: tuple[str, ...], value: str, setting: str, method: str) -> None:
+    if value not in known:
+        raise InputError(f"{setting} {value!r} of method {method} is unknown; known: {', '.join(known)}")
+
+
+def _at_least_zero(value: float, what: str) -> None:
+    if not value >= 0:
+        raise InputError(f"{what} is {value}; it must not be negative")
+
+
+def _strength(moments: Moments, protocol: Protocol) -> jax.Array:
+    """Activation strength (Eq. 2) of both personas, [2, in]."""
+    return moments["norm"] if protocol.statistics == "lines" else moments["mean_abs"]
+
+
+def _variance(moments: Moments, protocol: Protocol) -> jax.Array:
+    """Variance of the activation strength, [2, in]."""
+    if protocol.statistics == "lines":
+        return moments["norm_variance"]
+    return jnp.maximum(moments["mean_square"] - jnp.square(moments["mean_abs"]), 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanda(Method):
-    """Absolute weight times activation strength (Eq. 3); strength is E|h| (``abs``, Eq. 2) or the root of E h^2 (``rms``)."""
+    """Absolute weight times activation strength (Eq. 3).
+
+    Attributes:
+      activation: ``abs``, the strength of Eq. 2 as the protocol measures it, or ``rms``, the root of E h^2.
+    """
 
     activation: Literal["abs", "rms"] = "abs"
     name: ClassVar[str] = "wanda"
@@ -54,14 +99,154 @@ class Wanda(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in ("abs", "rms"):
-            raise InputError(f"activation {self.activation!r} of method wanda is unknown; known: abs, rms")
+        _one_of(("abs", "rms"), self.activation, "activation", self.name)
 
-    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+    def check(self, protocol: Protocol) -> None:
+        """``rms`` is no statistic of whole texts."""
+        if self.activation == "rms" and protocol.statistics == "lines":
+            raise InputError(f"protocol {protocol.name} measures activation by the norm of each text; leave out activation rms")
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Eq. 3."""
         assert moments is not None
-        strength = moments["mean_abs"] if self.activation == "abs" else moments["mean_square"] ** 0.5
-        return scores.wanda(kernel, strength)
+        strength = _strength(moments, protocol) if self.activation == "abs" else jnp.sqrt(moments["mean_square"])
+        return scores.wanda(kernel, strength[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparse(Method):
+    """Optimal-brain-surgeon saliency with a diagonal Hessian (Eq. 5); no weight is updated.
+
+    Attributes:
+      damping: lambda of Eq. 5, as a share of the mean of the diagonal.
+    """
+
+    damping: float = 0.01
+    name: ClassVar[str] = "sparse"
+    needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least_zero(self.damping, "damping")
+
+    def block(self, protocol: Protocol) -> int | None:
+        """Columns are ranked within blocks where the protocol ranks columns."""
+        return 128 if protocol.sparse_columns else None
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
+        """Eq. 5, or the norm of each column."""
+        assert moments is not None
+        if protocol.sparse_columns:
+            return scores.column_norm(kernel)
+        return scores.sparse(kernel, moments["mean_square"][0], self.damping)
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseGPT(Method):
+    """Optimal-brain-surgeon pruning with the full Hessian, block by block (``sparsegpt.py``).
+
+    Attributes:
+      damping: added to the diagonal of the Hessian, as a share of its mean.
+    """
+
+    damping: float = 0.01
+    name: ClassVar[str] = "sparsegpt"
+    needs: ClassVar[tuple[Need, ...]] = ("hessians",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.damping > 0:
+            raise InputError(f"damping is {self.damping}; it must be above 0, or the Hessian may have no inverse")
+
+    def check(self, protocol: Protocol) -> None:
+        """The scripts know no full SparseGPT."""
+        if protocol.sparse_columns:
+            raise InputError(f"protocol {protocol.name} has no full SparseGPT; what its scripts call so is method sparse")
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveWanda(Method):
+    """Absolute weight times how much stronger its input is activated by a persona than by its opposite (Eq. 8).
+
+    Attributes:
+      activation: phi of Eq. 8, ``relu`` or ``softplus``. ReLU gives all weights of inputs that the opposite persona activates
+        more a score of 0; which of them are kept is a matter of ties (see ``Protocol``).
+      temperature: of softplus; None is the protocol's.
+      eps: keeps inputs without variance finite.
+    """
+
+    activation: Literal["relu", "softplus"] = "relu"
+    temperature: float | None = None
+    eps: float = 1e-6
+    name: ClassVar[str] = "contrastive_wanda"
+    needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of(("relu", "softplus"), self.activation, "activation", self.name)
+        if self.temperature is not None and self.activation != "softplus":
+            raise InputError("temperature is a setting of activation softplus; leave it out with relu")
+        for value, what in ((self.temperature, "temperature"), (self.eps, "eps")):
+            if value is not None and not value > 0:
+                raise InputError(f"{what} is {value}; it must be above 0")
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
+        """Eq. 8."""
+        assert moments is not None
+        mean, variance = _strength(moments, protocol), _variance(moments, protocol)
+        difference = scores.standardized_difference(mean, variance, self.eps, protocol.eps_inside_root)
+        temperature = self.temperature or protocol.softplus_temperature
+        return scores.contrastive_wanda(kernel, difference, temperature if self.activation == "softplus" else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveSparse(Method):
+    """Difference of the personas' Sparse scores, each as a share of its output's sum (Eq. 9).
+
+    Attributes:
+      policy: who keeps a weight that both personas want. ``none``: both. ``argmax``: the one with the larger score; an output's
+        weights are put into one order, of which each persona has an end. ``first``: the first persona; the second chooses from
+        what is left. None is the protocol's. Scores of Eq. 9 are opposite, so the last two differ in ties alone.
+      damping: lambda of Eq. 5, as a share of the mean of the diagonal.
+    """
+
+    policy: Literal["none", "argmax", "first"] | None = None
+    damping: float = 0.01
+    name: ClassVar[str] = "contrastive_sparse"
+    needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.policy is not None:
+            _one_of(("none", "argmax", "first"), self.policy, "policy", self.name)
+        _at_least_zero(self.damping, "damping")
+
+    def check(self, protocol: Protocol) -> None:
+        """Disjoint masks need half of the weights each at most."""
+        policy = self.policy or protocol.disjoint
+        least = min([self.sparsity, *dict(self.overrides).values()])
+        if policy != "none" and not protocol.refill and least < 0.5:
+            raise InputError(f"disjoint masks (policy {policy}) need a sparsity of at least 0.5, not {least}; or use policy none")
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
+        """Eq. 9, or the standardized difference of the signed means, whatever its sign."""
+        assert moments is not None
+        if protocol.symmetric_sparse:
+            signed = scores.standardized_difference(moments["line_mean"], moments["line_mean_variance"], 1e-6, True)
+            return jnp.broadcast_to(jnp.abs(signed)[:, None], kernel.shape)
+        own, other = (scores.sparse(kernel, square, self.damping) for square in moments["mean_square"])
+        return scores.contrastive_sparse(own, other)
+
+    def choose(self, scores: Couple, ties: Couple | None, keep: jax.Array, protocol: Protocol) -> Couple:
+        """See ``policy``."""
+        first, second = super().choose(scores, ties, keep, protocol)
+        policy = self.policy or protocol.disjoint
+        if policy == "first":
+            left = jnp.where(first, -jnp.inf, scores[1])
+            second = topk.top_k_mask(left, keep, ties and ties[1])
+        if policy == "argmax":
+            second = ~topk.top_k_mask(scores[0], scores[0].shape[0] - keep, ties and ties[0])
+        return first, second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +256,7 @@ class Magnitude(Method):
     name: ClassVar[str] = "magnitude"
     needs: ClassVar[tuple[Need, ...]] = ()
 
-    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Absolute weight."""
         return scores.magnitude(kernel)
 
@@ -83,7 +268,7 @@ class Random(Method):
     name: ClassVar[str] = "random"
     needs: ClassVar[tuple[Need, ...]] = ()
 
-    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array) -> jax.Array:
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Uniform noise."""
         return scores.random(kernel, key)
 
@@ -137,7 +322,10 @@ class Steering:
 
 
 AnyMethod = Method | FirstOrder | Steering
-METHODS: dict[str, type[AnyMethod]] = {method.name: method for method in (Wanda, Magnitude, Random, FirstOrder, Steering)}
+METHODS: dict[str, type[AnyMethod]] = {
+    method.name: method
+    for method in (Wanda, Sparse, SparseGPT, ContrastiveWanda, ContrastiveSparse, Magnitude, Random, FirstOrder, Steering)
+}
 
 
 def by_name(name: str, **settings: object) -> AnyMethod:

@@ -3,68 +3,115 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona import bitpack, scores, topk
+from jaxpersona import bitpack, scores
 from jaxpersona.masks import Masks, Params
 from jaxpersona.methods import Method, Moments
 from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
+from jaxpersona.progress import Progress, silent
+from jaxpersona.protocol import STRICT, Protocol
 from jaxpersona.selector import budgets
 from jaxpersona.statistics import Statistics
 
 
-def prune(params: Params, method: Method, statistics: Statistics | None, persona: int, seed: int = 42) -> Masks:
-    """The masks of one persona: per output exactly K weights, ties by the Wanda score, then by index.
+def prune(
+    params: Params,
+    method: Method,
+    statistics: Statistics | None,
+    seed: int = 42,
+    protocol: Protocol = STRICT,
+    progress: Progress = silent,
+) -> tuple[Masks, Masks]:
+    """The masks of both personas: per output exactly K weights, ties as the protocol says.
 
     Args:
       params: the model's parameters.
       method: what to keep, and how much.
       statistics: for methods that need them.
-      persona: index into the statistics' persona axis.
       seed: of methods that draw; personas draw independently.
+      progress: called with (kernels done, kernels in all).
 
     Raises:
       InputError: when the method's selectors match nothing in this model.
     """
     flat = kernels(params)
-    keep = budgets({path: kernel.shape for path, kernel in flat.items()}, method.sparsity, method.select, dict(method.overrides))
+    keep = kept_of(params, method, protocol)
     scoring = dataclasses.replace(method, sparsity=0.0, select="all", overrides=())  # one compilation whatever the budget
     words: dict[str, jax.Array] = {}
-    for path, kernel in flat.items():
-        moments, key = _inputs(path, method, statistics, persona, seed)
-        words[path] = _prune_kernel(scoring, kernel, moments, keep[path].astype(np.int32), key)
-    return Masks.of(params, words)
+    for number, (path, kernel) in enumerate(flat.items(), start=1):
+        inputs = _inputs(path, kernel.shape[0], method, statistics, seed)
+        words[path] = jax.block_until_ready(_prune_kernel(scoring, protocol, kernel, keep[path], *inputs))
+        progress(number, len(flat))
+    first, second = ({path: both[:, persona] for path, both in words.items()} for persona in (0, 1))
+    return Masks.of(params, first), Masks.of(params, second)
 
 
-def score(params: Params, method: Method, statistics: Statistics | None, persona: int, seed: int = 42) -> dict[str, jax.Array]:
+def kept_of(params: Params, method: Method, protocol: Protocol) -> dict[str, np.ndarray]:
+    """How many weights of every output are kept, int32 [layer] by kernel path, or [layer, blocks] where blocks have budgets."""
+    shapes = {path: kernel.shape for path, kernel in kernels(params).items()}
+    block = method.block(protocol)
+
+    def keep(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        overrides = dict(method.overrides)
+        found = budgets(shapes, method.sparsity, method.select, overrides, protocol.exact_budget)
+        return {path: value.astype(np.int32) for path, value in found.items()}
+
+    if block is None:
+        return keep(shapes)
+    whole = keep({path: (layers, block, out) for path, (layers, _, out) in shapes.items()})
+    last = keep({path: (layers, rows % block, out) for path, (layers, rows, out) in shapes.items() if rows % block})
+    return {
+        path: np.stack([whole[path]] * (shapes[path][1] // block) + ([last[path]] if path in last else []), axis=1)
+        for path in shapes
+    }
+
+
+def score(
+    params: Params, method: Method, statistics: Statistics | None, persona: int, seed: int = 42, protocol: Protocol = STRICT
+) -> dict[str, jax.Array]:
     """The method's scores for one persona, float32 [layer, in, out] by kernel path."""
     found = {}
     for path, kernel in kernels(params).items():
-        moments, key = _inputs(path, method, statistics, persona, seed)
-        found[path] = jax.vmap(method.score)(kernel, moments, jax.random.split(key, kernel.shape[0]))
+        moments, keys = _inputs(path, kernel.shape[0], method, statistics, seed)
+
+        def layer(kernel: jax.Array, moments: Moments | None, keys: jax.Array) -> jax.Array:
+            return method.score(kernel, _own_first(moments, persona), keys[persona], protocol)
+
+        found[path] = jax.vmap(layer)(kernel, moments, keys)
     return found
 
 
-def _inputs(
-    path: str, method: Method, statistics: Statistics | None, persona: int, seed: int
-) -> tuple[Moments | None, jax.Array]:
-    """The statistics [layer, in] that belong to a kernel, and its own random key."""
+def _inputs(path: str, layers: int, method: Method, statistics: Statistics | None, seed: int) -> tuple[Moments | None, jax.Array]:
+    """The statistics [layer, persona, in] that belong to a kernel, and its own random keys [layer, persona]."""
     moments = None
     if "statistics" in method.needs:
         if statistics is None:
             raise ValueError(f"method {method.name} needs statistics")
-        moments = statistics.of(SITE_OF[module_of(path)], persona)
-    key = jax.random.fold_in(jax.random.key(seed), persona)
-    return moments, jax.random.fold_in(key, MODULES.index(module_of(path)))
+        moments = statistics.moments[SITE_OF[module_of(path)]]
+    number = MODULES.index(module_of(path))
+    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), persona), number) for persona in (0, 1)]
+    return moments, jnp.stack([jax.random.split(key, layers) for key in keys], axis=1)
 
 
-@jax.jit(static_argnames="method")
-def _prune_kernel(method: Method, kernel: jax.Array, moments: Moments | None, keep: jax.Array, key: jax.Array) -> jax.Array:
-    """Packed mask words of one stacked kernel [layer, in, out]."""
+def _own_first(moments: Moments | None, persona: int) -> Moments | None:
+    """The statistics [persona, in] with the persona scored for in front."""
+    return moments and {name: value[::-1] if persona else value for name, value in moments.items()}
 
-    def layer(args: tuple[jax.Array, Moments | None, jax.Array, jax.Array]) -> jax.Array:
-        kernel, moments, keep, key = args
-        tie_break = None if moments is None else scores.wanda(kernel, moments["mean_abs"])
-        return bitpack.pack(topk.top_k_mask(method.score(kernel, moments, key), keep, tie_break))
 
-    return jax.lax.map(layer, (kernel, moments, keep, jax.random.split(key, kernel.shape[0])))
+@jax.jit(static_argnames=("method", "protocol"))
+def _prune_kernel(
+    method: Method, protocol: Protocol, kernel: jax.Array, keep: jax.Array, moments: Moments | None, keys: jax.Array
+) -> jax.Array:
+    """Packed mask words [layer, persona, words, out] of one stacked kernel [layer, in, out]."""
+
+    def layer(args: tuple[jax.Array, jax.Array, Moments | None, jax.Array]) -> jax.Array:
+        kernel, keep, moments, keys = args
+        first, second = (method.score(kernel, _own_first(moments, persona), keys[persona], protocol) for persona in (0, 1))
+        ties = None
+        if moments is not None and protocol.wanda_breaks_ties:
+            ties = scores.wanda(kernel, moments["mean_abs"][0]), scores.wanda(kernel, moments["mean_abs"][1])
+        return jnp.stack([bitpack.pack(mask) for mask in method.choose((first, second), ties, keep, protocol)])
+
+    return jax.lax.map(layer, (kernel, keep, moments, keys))

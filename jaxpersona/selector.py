@@ -61,7 +61,11 @@ def check_sparsity(value: float, where: str) -> float:
 
 
 def budgets(
-    shapes: Mapping[str, tuple[int, ...]], sparsity: float, select: str = "all", overrides: Mapping[str, float] | None = None
+    shapes: Mapping[str, tuple[int, ...]],
+    sparsity: float,
+    select: str = "all",
+    overrides: Mapping[str, float] | None = None,
+    exact: bool = True,
 ) -> dict[str, np.ndarray]:
     """How many weights each output keeps.
 
@@ -70,6 +74,7 @@ def budgets(
       sparsity: share removed where nothing else is said.
       select: selector of what is masked at all; the rest keeps every weight.
       overrides: sparsity by selector; later ones win.
+      exact: see ``topk.budget``.
 
     Returns:
       int [layer] by kernel path.
@@ -87,7 +92,8 @@ def budgets(
             matched = rule.matches(module_of(path), layers) & selected
             values[matched] = check_sparsity(value, f"sparsity of {rule.text!r}")
             used |= {rule} if matched.any() else set()
-        keep[path] = np.array([budget(rows, value) if on else rows for value, on in zip(values, selected, strict=True)])
+        chosen_layers = zip(values, selected, strict=True)
+        keep[path] = np.array([budget(rows, value, exact) if on else rows for value, on in chosen_layers])
     for rule in rules:
         if rule not in used:
             raise InputError(f"sparsity override {rule.text!r} matches nothing within select {select!r}")

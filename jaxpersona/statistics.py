@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxpersona.data.packing import Batch
-from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import SITES
 from jaxpersona.models.weights import Params
@@ -26,7 +27,8 @@ class Statistics:
 
     Attributes:
       moments: by site (``attn_in``, ``attn_out_in``, ``mlp_in``, ``mlp_out_in``) and moment (``mean_abs`` E|h|, ``mean`` E h,
-        ``mean_square`` E h^2), float32 [layer, persona, channel]. The mean runs over the tokens that count.
+        ``mean_square`` E h^2), float32 [layer, persona, channel]. The mean runs over the tokens that count. Statistics of whole
+        texts (``line_statistics.py``) have more.
       tokens: number of tokens that count, by persona.
     """
 
@@ -72,17 +74,26 @@ def collect(
       mesh: with an axis ``data``; default one over all devices of this process that the rows divide among.
       progress: called with (batches done, batches in all).
     """
+    moments, tokens = token_means(model, batches, weighted_sums, mesh, progress)
+    return Statistics(moments, tokens)
+
+
+def token_means(
+    model: Model, batches: Sequence[Batch], sums: Collect, mesh: Mesh | None = None, progress: Progress = silent
+) -> tuple[Any, tuple[int, ...]]:
+    """By site, what ``sums`` adds up over the tokens [layer, persona, ...], divided by their number; and that, by persona."""
     mesh = mesh or data_mesh(batches[0].tokens.shape[0])
-    decoder = Decoder(model.config, weighted_sums)
-    sums, counts = None, np.zeros(batches[0].weights.shape[0])
+    decoder = Decoder(model.config, sums)
+    total, counts = None, np.zeros(batches[0].weights.shape[0])
     for number, batch in enumerate(batches, start=1):
-        new = _sums(model.params, batch, decoder, mesh)
-        sums = new if sums is None else jax.tree.map(jnp.add, sums, new)
+        new = site_sums(model.params, batch, decoder, mesh)
+        total = new if total is None else jax.tree.map(jnp.add, total, new)
         counts += batch.weights.sum(axis=(1, 2))
-        jax.block_until_ready(sums)
+        jax.block_until_ready(total)
         progress(number, len(batches))
-    tokens = jnp.asarray(np.maximum(counts, 1), jnp.float32)[None, :, None]
-    return Statistics(jax.tree.map(lambda total: total / tokens, sums), tuple(int(count) for count in counts))
+    tokens = np.maximum(counts, 1).astype(np.float32)
+    means = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
+    return means, tuple(int(count) for count in counts)
 
 
 def data_mesh(rows: int) -> Mesh:
@@ -93,10 +104,10 @@ def data_mesh(rows: int) -> Mesh:
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
-def _sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh) -> dict[str, dict[str, Array]]:
-    """The sums of every site for a batch whose rows are shared among the devices of ``mesh``."""
+def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh) -> dict[str, Any]:
+    """What ``decoder`` collects at every site for a batch whose rows are shared among the devices of ``mesh``."""
 
-    def local(params: Params, batch: Batch) -> dict[str, dict[str, Array]]:
+    def local(params: Params, batch: Batch) -> dict[str, Any]:
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
         _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
         layers = state["stats"]["layers"]

@@ -10,12 +10,17 @@ import jax
 import jax.numpy as jnp
 
 
-def budget(rows: int, sparsity: float) -> int:
-    """K = floor((1 - sparsity) * rows) in exact decimal arithmetic, at least 1 (Eq. 4; floating point gives 0 for 10 and 0.9).
+def budget(rows: int, sparsity: float, exact: bool = True) -> int:
+    """K = floor((1 - sparsity) * rows) in exact decimal arithmetic, at least 1 (Eq. 4).
 
-    >>> budget(10, 0.9)
-    1
+    Args:
+      exact: False computes int(rows * (1 - sparsity)) in floating point, as some scripts do.
+
+    >>> budget(10, 0.9), budget(10, 0.9, exact=False)
+    (1, 0)
     """
+    if not exact:
+        return int(rows * (1 - sparsity))
     return max(1, int((1 - fractions.Fraction(str(sparsity))) * rows))
 
 
@@ -50,6 +55,19 @@ def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None =
         state = jax.lax.cond(undecided, lambda state, key=key: _take(key, *state), lambda state: state, state)
     chosen, tied, need = state
     return chosen | (tied & (need > 0))
+
+
+def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Array:
+    """Marks the largest scores among every ``block`` neighbouring inputs of every output.
+
+    Args:
+      scores: float [in, out]; the last block may be smaller.
+      keep: integer [blocks], each at most the inputs of its block.
+    """
+    rows, columns = scores.shape
+    padded = jnp.pad(scores, ((0, -rows % block), (0, 0)), constant_values=-jnp.inf)
+    blocks = padded.reshape(-1, block, columns)
+    return jax.vmap(top_k_mask)(blocks, keep).reshape(padded.shape)[:rows]
 
 
 def _take(key: jax.Array, chosen: jax.Array, tied: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

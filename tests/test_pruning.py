@@ -45,7 +45,7 @@ def assert_same(a, b):
 
 def test_wanda_masks_are_the_top_k_of_its_scores_by_numpy(params, statistics):
     for persona in (0, 1):
-        masks = kernels_of(pruning.prune(params, WANDA, statistics, persona))
+        masks = kernels_of(pruning.prune(params, WANDA, statistics)[persona])
         for path, kernel in kernels(params).items():
             strength = np.asarray(statistics.moments[SITE_OF[module_of(path)]]["mean_abs"])[:, persona]
             scores = np.abs(np.asarray(kernel)) * strength[..., None]
@@ -59,7 +59,7 @@ def test_wanda_masks_are_the_top_k_of_its_scores_by_numpy(params, statistics):
 def test_every_output_keeps_its_budget_under_select_and_overrides(params, statistics):
     overrides = {"mlp@1": 0.9, "down_proj": 0.25}
     method = jp.methods.Wanda(sparsity=0.5, select="mlp,q_proj@0-1", overrides=overrides)
-    masks = pruning.prune(params, method, statistics, 0)
+    masks, _ = pruning.prune(params, method, statistics)
     for path, mask in kernels_of(masks).items():
         rows = mask.shape[1]
         sparsity = {"q_proj": [0.5, 0.5, 0], "gate_proj": [0.5, 0.9, 0], "up_proj": [0.5, 0.9, 0], "down_proj": [0.25, 0.25, 0]}
@@ -69,32 +69,31 @@ def test_every_output_keeps_its_budget_under_select_and_overrides(params, statis
 
 @pytest.mark.parametrize("method", [WANDA, RANDOM], ids=lambda method: method.name)
 def test_pruning_twice_gives_the_same_masks_of_the_parameters_structure(params, statistics, method):
-    masks = pruning.prune(params, method, statistics, 1)
-    assert_same(masks, pruning.prune(params, method, statistics, 1))
+    masks = pruning.prune(params, method, statistics)[1]
+    assert_same(masks, pruning.prune(params, method, statistics)[1])
     assert jax.tree.structure(masks.to_bool()) == jax.tree.structure(params)
 
 
 def test_random_draws_anew_for_each_persona_kernel_layer_and_seed(params):
-    masks = pruning.prune(params, RANDOM, None, 0)
+    masks, opposite = pruning.prune(params, RANDOM, None)
     same_shape = kernels_of(masks)
     gate, up = (same_shape[f"layers/mlp/{name}/kernel"] for name in ("gate_proj", "up_proj"))
     assert not np.array_equal(gate, up)
     assert not np.array_equal(gate[0], gate[1])
-    for persona, seed in ((1, 42), (0, 43)):
-        other = pruning.prune(params, RANDOM, None, persona, seed)
+    for other in (opposite, pruning.prune(params, RANDOM, None, seed=43)[0]):
         assert 0.25 < jp.jaccard(masks, other) < 0.42  # 1/3 by chance
 
 
 def test_magnitude_knows_no_persona_and_no_seed(params):
     method = jp.methods.Magnitude()
-    first = pruning.prune(params, method, None, 0)
-    assert_same(first, pruning.prune(params, method, None, 1))
-    assert_same(first, pruning.prune(params, method, None, 0, seed=7))
+    first, second = pruning.prune(params, method, None)
+    assert_same(first, second)
+    assert_same(first, pruning.prune(params, method, None, seed=7)[0])
 
 
 def test_equal_scores_go_by_index(params, statistics):
     dead = statistics.moments | {"mlp_in": jax.tree.map(jnp.zeros_like, statistics.moments["mlp_in"])}
-    masks = kernels_of(pruning.prune(params, WANDA, Statistics(dead, (1, 1)), 0))
+    masks = kernels_of(pruning.prune(params, WANDA, Statistics(dead, (1, 1)))[0])
     mask = masks["layers/mlp/up_proj/kernel"]
     assert mask[:, :14].all()  # nothing but the index tells 32 zero scores apart
     assert not mask[:, 14:].any()
@@ -102,7 +101,7 @@ def test_equal_scores_go_by_index(params, statistics):
 
 def test_score_gives_what_prune_orders_by(params, statistics):
     for method in (WANDA, RANDOM):
-        masks = kernels_of(pruning.prune(params, method, statistics, 1, seed=5))
+        masks = kernels_of(pruning.prune(params, method, statistics, seed=5)[1])
         for path, scores in pruning.score(params, method, statistics, 1, seed=5).items():
             scores, mask = np.asarray(scores), masks[path]
             assert (np.where(mask, scores, np.inf).min(axis=1) >= np.where(mask, -np.inf, scores).max(axis=1)).all()
@@ -110,14 +109,14 @@ def test_score_gives_what_prune_orders_by(params, statistics):
 
 def test_selectors_that_match_nothing_are_refused(params):
     with pytest.raises(InputError, match="layers 3 match nothing; the model has layers 0-2"):
-        pruning.prune(params, jp.methods.Magnitude(select="all@3"), None, 0)
+        pruning.prune(params, jp.methods.Magnitude(select="all@3"), None)
     with pytest.raises(InputError, match="override 'mlp' matches nothing"):
-        pruning.prune(params, jp.methods.Magnitude(select="attention", overrides={"mlp": 0.5}), None, 0)
+        pruning.prune(params, jp.methods.Magnitude(select="attention", overrides={"mlp": 0.5}), None)
 
 
 def test_wanda_without_statistics_is_an_error(params):
     with pytest.raises(ValueError, match="method wanda needs statistics"):
-        pruning.prune(params, jp.methods.Wanda(), None, 0)
+        pruning.prune(params, jp.methods.Wanda(), None)
 
 
 def test_equal_scores_go_by_the_wanda_score_before_the_index(params, statistics):
@@ -126,8 +125,8 @@ def test_equal_scores_go_by_the_wanda_score_before_the_index(params, statistics)
         name = "flat"
         needs = ("statistics",)
 
-        def score(self, kernel, moments, key):
+        def score(self, kernel, moments, key, protocol):
             return jnp.ones(kernel.shape)
 
-    masks = pruning.prune(params, Flat(sparsity=0.4), statistics, 0)
-    assert_same(masks, pruning.prune(params, WANDA, statistics, 0))
+    masks = pruning.prune(params, Flat(sparsity=0.4), statistics)[0]
+    assert_same(masks, pruning.prune(params, WANDA, statistics)[0])

@@ -1,4 +1,4 @@
-"""Reads pairs by data spec: ``builtin:NAME``, a ``.csv`` or a ``.jsonl`` file. Errors name file, row and column."""
+"""Reads pairs by data spec: ``builtin:NAME``, a ``.csv`` or ``.jsonl`` file, ``lines:A.txt,B.txt``. Errors say where."""
 
 import csv
 import importlib.resources
@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxpersona.data.lines import read_lines
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.errors import InputError, nearest
 
@@ -25,7 +26,8 @@ def load_pairs(source: str, split: str | None = None) -> Pairs:
 
     Args:
       source: ``builtin:wealth`` (or another built-in set), or the path of a ``.csv`` or ``.jsonl`` file with the columns
-        ``question, matching, not_matching`` or ``question, A, B, matching`` (matching is A or B), and optionally ``system``.
+        ``question, matching, not_matching`` or ``question, A, B, matching`` (matching is A or B), and optionally ``system``; or
+        ``lines:SEEK.txt,REJECT.txt``, single texts that can calibrate only (``data/lines.py``).
       split: keep only rows whose ``split`` column says so (train, validation, test). Built-in sets have one; default train for
         them, everything for files.
 
@@ -38,9 +40,13 @@ def load_pairs(source: str, split: str | None = None) -> Pairs:
             raise InputError(f"data.source {source!r}: no built-in set of that name; {nearest(name, BUILTIN)}")
         path = importlib.resources.files("jaxpersona.data") / "builtin" / f"{name}.jsonl"
         return _read(source, pathlib.Path(str(path)), split or "train")
+    if source.startswith("lines:"):
+        if split is not None:
+            raise InputError(f"data.split {split!r}: lines of text have no splits; leave it out")
+        return read_lines(source)
     path = pathlib.Path(source).expanduser()
     if path.suffix not in _READERS:
-        raise InputError(f"data.source {source!r} is neither builtin:NAME nor a .csv or .jsonl file")
+        raise InputError(f"data.source {source!r} is neither builtin:NAME nor a .csv or .jsonl file, nor lines:A.txt,B.txt")
     if not path.is_file():
         raise InputError(f"data file {source} does not exist")
     return _read(source, path, split)

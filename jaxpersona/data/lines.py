@@ -1,0 +1,57 @@
+"""Single calibration texts, one a line, that are not paired: ``lines:SEEK.txt,REJECT.txt``."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from jaxpersona.data.pairs import Pair, Pairs
+from jaxpersona.data.text import TokenizedPair
+from jaxpersona.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines(Pairs):
+    """Texts of a persona and of its opposite, each as a pair that lacks the other side: for calibration alone."""
+
+    def sample(self, count: int, seed: int = 42) -> "Lines":
+        """``count`` texts of each persona drawn without replacement, in their original order; all if there are no more."""
+        rng = np.random.default_rng(seed)
+        chosen: list[Pair] = []
+        for side in ([pair for pair in self if pair.matching], [pair for pair in self if pair.not_matching]):
+            drawn = range(len(side)) if count >= len(side) else sorted(rng.choice(len(side), size=count, replace=False))
+            chosen += [side[i] for i in drawn]
+        return dataclasses.replace(self, items=tuple(chosen))
+
+
+def read_lines(source: str) -> Lines:
+    """Reads ``lines:SEEK.txt,REJECT.txt``: UTF-8, one text a line; blank lines are passed over.
+
+    Raises:
+      InputError: when there are not two files, or one of them is missing, empty or not UTF-8.
+    """
+    names = source.removeprefix("lines:").split(",")
+    if len(names) != 2 or not all(name.strip() for name in names):
+        raise InputError(f"data.source {source!r}: give two files, lines:SEEK.txt,REJECT.txt")
+    first, second = (_read(pathlib.Path(name.strip()).expanduser()) for name in names)
+    return Lines(source, tuple([Pair("", text, "") for text in first] + [Pair("", "", text) for text in second]))
+
+
+def _read(path: pathlib.Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"data file {path} does not exist")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
+    if not any(line.strip() for line in lines):
+        raise InputError(f"{path}: no text; give at least one line")
+    return [line for line in lines if line.strip()]
+
+
+def tokenize_line(tokenizer: PreTrainedTokenizerBase, line: Pair, max_length: int) -> TokenizedPair:
+    """Tokenizes the one text of an item of ``Lines`` as the tokenizer does by itself, cut at ``max_length`` tokens."""
+    first, second = (tokenizer.encode(text) if text else [] for text in (line.matching, line.not_matching))
+    truncated = max(len(first), len(second)) > max_length
+    return TokenizedPair((), tuple(first[:max_length]), tuple(second[:max_length]), 0, truncated)

@@ -1,0 +1,29 @@
+"""Full second moments of activations, E h h^T, for pruning with the inverse Hessian."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxpersona.data.packing import Batch
+from jaxpersona.models.model import Model
+from jaxpersona.progress import Progress, silent
+from jaxpersona.statistics import token_means
+
+Hessians = dict[str, jax.Array]
+"""Float32 [layer, persona, channel, channel] by site."""
+
+
+def outer_sums(h: jax.Array, weights: jax.Array) -> jax.Array:
+    """Sums over tokens of h h^T, float32 [P, C, C], from activations [B, T, C] and token weights [P, B, T]."""
+    h = h.astype(jnp.float32)
+    return jnp.einsum("pbt,btc,btd->pcd", weights, h, h, precision=jax.lax.Precision.HIGHEST)
+
+
+def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent) -> Hessians:
+    """Runs the batches through the model and returns E h h^T of each persona over the tokens that count.
+
+    All layers are held at once, 8 L C^2 bytes a site for two personas, and three times that while a batch is added: 0.8 GB for
+    the 30 layers of SmolLM2-135M, 65 GB for a Llama of 8 billion parameters.
+    """
+    return token_means(model, batches, outer_sums, progress=progress)[0]

@@ -1,0 +1,73 @@
+"""Statistics of whole texts: the norm over a text's tokens, averaged over texts, as the paper's scripts measure activation.
+
+Such a norm grows with the square root of a text's length. Moments over tokens come with them, from the same pass.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxpersona.data.packing import Batch
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.model import Model
+from jaxpersona.progress import Progress, silent
+from jaxpersona.statistics import Statistics, data_mesh, site_sums, weighted_sums
+
+_OF_TEXTS = {"norm": "norm_variance", "line_mean": "line_mean_variance"}
+
+
+def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent) -> Statistics:
+    """Runs the batches through the model and returns, besides the moments over tokens, those over texts.
+
+    Mean and population variance over texts of the L2 norm of h over a text's tokens are ``norm`` and ``norm_variance``; of the
+    mean of h over them, ``line_mean`` and ``line_mean_variance``. All float32 [layer, persona, channel], reduced in float64.
+    """
+    decoder = Decoder(model.config, weighted_sums)
+    mesh = data_mesh(batches[0].tokens.shape[0])
+    most = max(len(_members(batch)) for batch in batches)
+    totals, counts, texts = None, np.zeros(2), np.zeros(2)
+    for number, batch in enumerate(batches, start=1):
+        weights = _text_weights(batch, most)
+        tokens = weights.sum(axis=(2, 3))
+        sums = site_sums(model.params, dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:])), decoder, mesh)
+        new = jax.tree.map(np.asarray, {site: _reduce(by_name, tokens) for site, by_name in sums.items()})
+        totals = new if totals is None else jax.tree.map(np.add, totals, new)
+        counts, texts = counts + tokens.sum(axis=1), texts + (tokens > 0).sum(axis=1)
+        progress(number, len(batches))
+    assert totals is not None
+    moments = {site: _moments(by_name, np.maximum(counts, 1), np.maximum(texts, 1)) for site, by_name in totals.items()}
+    return Statistics(moments, (int(counts[0]), int(counts[1])))
+
+
+def _members(batch: Batch) -> np.ndarray:
+    """The pairs whose tokens are in a batch."""
+    return np.unique(np.asarray(batch.pair)[np.asarray(batch.pair) >= 0])
+
+
+def _text_weights(batch: Batch, most: int) -> np.ndarray:
+    """Float32 [persona, ``most``, B, T]: which tokens count for each text alone; empty texts where there are fewer."""
+    weights = np.zeros((2, most, *batch.tokens.shape), np.float32)
+    for number, pair in enumerate(_members(batch)):
+        weights[:, number] = np.asarray(batch.weights) * (np.asarray(batch.pair) == pair)
+    return weights
+
+
+def _reduce(sums: dict[str, jax.Array], tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums over texts, float64 [layer, persona, channel], from those over each text's tokens [layer, persona * text, channel]."""
+    wide = {name: np.asarray(value, np.float64).reshape(len(value), *tokens.shape, -1) for name, value in sums.items()}
+    of_text = {
+        "norm": np.sqrt(wide["mean_square"]),
+        "line_mean": wide["mean"] / np.maximum(tokens, 1)[:, :, None],
+    }
+    squares = {f"{name}_square": np.square(value) for name, value in of_text.items()}
+    return {name: value.sum(axis=2) for name, value in (wide | of_text | squares).items()}
+
+
+def _moments(totals: dict[str, np.ndarray], tokens: np.ndarray, texts: np.ndarray) -> dict[str, jax.Array]:
+    found = {name: totals[name] / tokens[:, None] for name in ("mean_abs", "mean", "mean_square")}
+    for name, variance in _OF_TEXTS.items():
+        found[name] = totals[name] / texts[:, None]
+        found[variance] = np.maximum(totals[f"{name}_square"] / texts[:, None] - np.square(found[name]), 0)
+    return {name: jax.numpy.asarray(value, jax.numpy.float32) for name, value in found.items()}
