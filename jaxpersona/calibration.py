@@ -55,8 +55,9 @@ class Calibration:
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Moments of the activations."""
-        collect = line_statistics.collect if self.protocol.statistics == "lines" else statistics.collect
-        return collect(self.model, self._batches(), progress=self._progress())
+        if self.protocol.statistics == "lines":
+            return line_statistics.collect(self.model, self._batches(), self.protocol.prune_head, self._progress())
+        return statistics.collect(self.model, self._batches(), progress=self._progress())
 
     @functools.cached_property
     def hessians(self) -> Hessians:

@@ -78,11 +78,14 @@ def _perplexity(
 
 
 def _save_masks(run: Run, folder: pathlib.Path, report: Report) -> None:
+    from jaxpersona.bool_files import write_bool_files
     from jaxpersona.bundle import save_masks
     from jaxpersona.reporting.record import bundle_metadata
 
     for number, (persona, masks) in enumerate(run.masks.items(), start=1):
         save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
+        if run.calibration.protocol.bool_files:
+            write_bool_files(folder / "masks" / f"{persona}.bool", masks)
         report("save", number, len(run.masks))
 
 

@@ -18,11 +18,14 @@ from jaxpersona.statistics import Statistics, data_mesh, site_sums, weighted_sum
 _OF_TEXTS = {"norm": "norm_variance", "line_mean": "line_mean_variance"}
 
 
-def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent) -> Statistics:
+def collect(model: Model, batches: Sequence[Batch], head: bool = False, progress: Progress = silent) -> Statistics:
     """Runs the batches through the model and returns, besides the moments over tokens, those over texts.
 
     Mean and population variance over texts of the L2 norm of h over a text's tokens are ``norm`` and ``norm_variance``; of the
     mean of h over them, ``line_mean`` and ``line_mean_variance``. All float32 [layer, persona, channel], reduced in float64.
+
+    Args:
+      head: the input of the head is a site as well (``head_in``).
     """
     decoder = Decoder(model.config, weighted_sums)
     mesh = data_mesh(batches[0].tokens.shape[0])
@@ -31,7 +34,8 @@ def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent)
     for number, batch in enumerate(batches, start=1):
         weights = _text_weights(batch, most)
         tokens = weights.sum(axis=(2, 3))
-        sums = site_sums(model.params, dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:])), decoder, mesh)
+        batch = dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:]))
+        sums = site_sums(model.params, batch, decoder, mesh, head)
         new = jax.tree.map(np.asarray, {site: _reduce(by_name, tokens) for site, by_name in sums.items()})
         totals = new if totals is None else jax.tree.map(np.add, totals, new)
         counts, texts = counts + tokens.sum(axis=1), texts + (tokens > 0).sum(axis=1)

@@ -1,7 +1,7 @@
 """Persona masks as values: packed pytrees with an algebra, summaries, and their application to parameters.
 
 Kernels are stored (in, out) and stacked over layers, [layer, in, out]; a mask's budget therefore runs along axis -2. True keeps a
-weight. Embeddings, norms, biases and the head are never masked.
+weight. Embeddings, norms and biases are never masked; the head, as a kernel of one layer, only if a protocol asks for it.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpersona import bitpack, topk
 from jaxpersona.errors import InputError
-from jaxpersona.models.sites import kernels, module_of
+from jaxpersona.models.sites import HEAD, kernels, kernels_and_head, module_of
 from jaxpersona.tree import flatten, unflatten
 
 Params = Mapping[str, Any]
@@ -47,13 +47,18 @@ class Masks:
 
     @classmethod
     def from_bool(cls, tree: Mapping[str, Any]) -> "Masks":
-        """Packs a pytree shaped like the parameters: bool [layer, in, out] at maskable kernels, anything elsewhere."""
-        return cls.of(tree, {path: bitpack.pack(jnp.asarray(leaf)) for path, leaf in kernels(tree).items()})
+        """Packs a pytree shaped like the parameters: bool [layer, in, out] at maskable kernels, anything elsewhere.
+
+        An array of bool [in, out] at the head is packed as well.
+        """
+        masked = kernels(tree) if jnp.ndim(flatten(tree).get(HEAD, True)) == 0 else kernels_and_head(tree)
+        return cls.of(tree, {path: bitpack.pack(jnp.asarray(leaf)) for path, leaf in masked.items()})
 
     @classmethod
     def of(cls, params: Params, words: dict[str, jax.Array]) -> "Masks":
         """Masks of packed ``words`` by kernel path, for parameters of this structure."""
-        rows = tuple((path, kernel.shape[-2]) for path, kernel in kernels(params).items())
+        leaves = kernels(params) if HEAD not in words else kernels_and_head(params)
+        rows = tuple((path, kernel.shape[-2]) for path, kernel in leaves.items())
         others = tuple(path for path in flatten(params) if path not in words)
         return cls(words, rows, others)
 
@@ -63,6 +68,8 @@ class Masks:
         ``jax.tree.map(jnp.multiply, params, masks.to_bool())`` gives the masked parameters.
         """
         unpacked = {path: bitpack.unpack(self.words[path], rows) for path, rows in self.rows}
+        if HEAD in unpacked:
+            unpacked[HEAD] = unpacked[HEAD][0]
         return unflatten({**unpacked, **dict.fromkeys(self.others, True)})
 
     def __and__(self, other: "Masks") -> "Masks":
@@ -81,14 +88,14 @@ class Masks:
     def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
         """New parameters under these masks; see ``apply_mask``."""
         flat = flatten(params)
-        maskable = kernels(params)
+        maskable = kernels_and_head(params)
         for path, rows in self.rows:
             shape = self.words[path].shape
             if path not in maskable or maskable[path].shape != (shape[0], rows, shape[2]):
                 found = maskable[path].shape if path in maskable else "missing"
                 made_for = (shape[0], rows, shape[2])
                 raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
-            flat[path] = _gate(flat[path], self.words[path], gamma)
+            flat[path] = _gate(maskable[path], self.words[path], gamma).reshape(flat[path].shape)
         return unflatten(flat)
 
     def counts(self) -> dict[str, np.ndarray]:

@@ -36,6 +36,8 @@ class Method:
 
     name: ClassVar[str]
     needs: ClassVar[tuple[Need, ...]]
+    prunes_head: ClassVar[bool] = False
+    """Whether the head is masked under protocols that mask it."""
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity, "sparsity")
@@ -96,6 +98,7 @@ class Wanda(Method):
     activation: Literal["abs", "rms"] = "abs"
     name: ClassVar[str] = "wanda"
     needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+    prunes_head: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,6 +127,7 @@ class Sparse(Method):
     damping: float = 0.01
     name: ClassVar[str] = "sparse"
     needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+    prunes_head: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,7 +28,8 @@ class Protocol:
       disjoint: 5: who keeps a weight that both personas want in Contrastive Sparse (see ``methods.ContrastiveSparse``).
       refill: 5: whether disjoint masks are refilled from one another's weights where they need more than there are, or refused.
       sparse_columns: 6: whether Sparse ranks whole input columns by their weight norm, blind to activations, or weights by Eq. 5.
-      prune_head: 7: whether the LM head is masked as well, where it has weights of its own.
+      prune_head: 7: whether Wanda and Sparse mask the LM head as well. A head that is the transposed embedding is left whole: its
+        mask would be one of the embedding.
       sample: 8: whether calibration texts are drawn, with a seed, or all read.
       count_bos: 8: whether a text's BOS token counts in the statistics (padding never does).
       exact_budget: 9: whether K = floor((1 - rho) n) is exact and at least 1, or int(n * (1 - rho)) in floating point.

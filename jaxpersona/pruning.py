@@ -1,6 +1,7 @@
 """From scores to masks: keeps the highest-scoring weights of every output, one layer's scores in memory at a time."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,12 @@ import numpy as np
 from jaxpersona import bitpack, scores
 from jaxpersona.masks import Masks, Params
 from jaxpersona.methods import Method, Moments
-from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
+from jaxpersona.models.sites import HEAD, HEAD_SITE, MODULES, SITE_OF, kernels, kernels_and_head, module_of
 from jaxpersona.progress import Progress, silent
 from jaxpersona.protocol import STRICT, Protocol
 from jaxpersona.selector import budgets
 from jaxpersona.statistics import Statistics
+from jaxpersona.topk import budget
 
 
 def prune(
@@ -36,8 +38,8 @@ def prune(
     Raises:
       InputError: when the method's selectors match nothing in this model.
     """
-    flat = kernels(params)
-    keep = kept_of(params, method, protocol)
+    flat = _masked(params, method, protocol)
+    keep = kept_of(flat, method, protocol)
     scoring = dataclasses.replace(method, sparsity=0.0, select="all", overrides=())  # one compilation whatever the budget
     words: dict[str, jax.Array] = {}
     for number, (path, kernel) in enumerate(flat.items(), start=1):
@@ -48,24 +50,33 @@ def prune(
     return Masks.of(params, first), Masks.of(params, second)
 
 
-def kept_of(params: Params, method: Method, protocol: Protocol) -> dict[str, np.ndarray]:
+def _masked(params: Params, method: Method, protocol: Protocol) -> dict[str, jax.Array]:
+    """The kernels that are masked, [layer, in, out] by path."""
+    head = protocol.prune_head and method.prunes_head and method.select == "all"
+    return kernels_and_head(params) if head else kernels(params)
+
+
+def kept_of(flat: Mapping[str, jax.Array], method: Method, protocol: Protocol) -> dict[str, np.ndarray]:
     """How many weights of every output are kept, int32 [layer] by kernel path, or [layer, blocks] where blocks have budgets."""
-    shapes = {path: kernel.shape for path, kernel in kernels(params).items()}
     block = method.block(protocol)
-
-    def keep(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-        overrides = dict(method.overrides)
-        found = budgets(shapes, method.sparsity, method.select, overrides, protocol.exact_budget)
-        return {path: value.astype(np.int32) for path, value in found.items()}
-
+    shapes = {path: kernel.shape for path, kernel in flat.items()}
     if block is None:
-        return keep(shapes)
-    whole = keep({path: (layers, block, out) for path, (layers, _, out) in shapes.items()})
-    last = keep({path: (layers, rows % block, out) for path, (layers, rows, out) in shapes.items() if rows % block})
-    return {
-        path: np.stack([whole[path]] * (shapes[path][1] // block) + ([last[path]] if path in last else []), axis=1)
-        for path in shapes
-    }
+        return _kept(shapes, method, protocol)
+    whole = _kept({path: (layers, block, out) for path, (layers, _, out) in shapes.items()}, method, protocol)
+    rest = {path: (layers, rows % block, out) for path, (layers, rows, out) in shapes.items() if rows % block}
+    last = _kept(rest, method, protocol) if rest else {}
+    found = {}
+    for path, (_, rows, _) in shapes.items():
+        found[path] = np.stack([whole[path]] * (rows // block) + ([last[path]] if path in last else []), axis=1)
+    return found
+
+
+def _kept(shapes: Mapping[str, tuple[int, ...]], method: Method, protocol: Protocol) -> dict[str, np.ndarray]:
+    inner = {path: shape for path, shape in shapes.items() if path != HEAD}
+    keep = budgets(inner, method.sparsity, method.select, dict(method.overrides), protocol.exact_budget)
+    if HEAD in shapes:
+        keep[HEAD] = np.array([budget(shapes[HEAD][1], method.sparsity, protocol.exact_budget)])
+    return {path: value.astype(np.int32) for path, value in keep.items()}
 
 
 def score(
@@ -73,7 +84,7 @@ def score(
 ) -> dict[str, jax.Array]:
     """The method's scores for one persona, float32 [layer, in, out] by kernel path."""
     found = {}
-    for path, kernel in kernels(params).items():
+    for path, kernel in _masked(params, method, protocol).items():
         moments, keys = _inputs(path, kernel.shape[0], method, statistics, seed)
 
         def layer(kernel: jax.Array, moments: Moments | None, keys: jax.Array) -> jax.Array:
@@ -89,8 +100,8 @@ def _inputs(path: str, layers: int, method: Method, statistics: Statistics | Non
     if "statistics" in method.needs:
         if statistics is None:
             raise ValueError(f"method {method.name} needs statistics")
-        moments = statistics.moments[SITE_OF[module_of(path)]]
-    number = MODULES.index(module_of(path))
+        moments = statistics.moments[HEAD_SITE if path == HEAD else SITE_OF[module_of(path)]]
+    number = len(MODULES) if path == HEAD else MODULES.index(module_of(path))
     keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), persona), number) for persona in (0, 1)]
     return moments, jnp.stack([jax.random.split(key, layers) for key in keys], axis=1)
 

@@ -45,7 +45,7 @@ def prune(
       InputError: when the method's selectors match nothing in this model.
     """
     words: dict[str, jax.Array] = {}
-    keep = kept_of(params, method, protocol)
+    keep = kept_of(kernels(params), method, protocol)
     for number, (path, kernel) in enumerate(kernels(params).items(), start=1):
         mask, _ = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)
         words[path] = jax.block_until_ready(bitpack.pack(mask))
@@ -55,7 +55,7 @@ def prune(
 
 def updated_params(params: Params, method: SparseGPT, hessians: Hessians, persona: int, protocol: Protocol = STRICT) -> Params:
     """New parameters: pruned by one persona's masks, the weights that remain making up for those removed."""
-    keep = kept_of(params, method, protocol)
+    keep = kept_of(kernels(params), method, protocol)
     changed = {}
     for path, kernel in kernels(params).items():
         _, weights = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)

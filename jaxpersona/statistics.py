@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxpersona.data.packing import Batch
 from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import SITES
+from jaxpersona.models.sites import HEAD_SITE, SITES
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 
@@ -43,7 +43,7 @@ class Statistics:
     def digest(self) -> str:
         """SHA-256 of the moments and token counts."""
         digest = hashlib.sha256(repr(self.tokens).encode())
-        for site in SITES:
+        for site in [*SITES, *([HEAD_SITE] if HEAD_SITE in self.moments else [])]:
             for name, value in sorted(self.moments[site].items()):
                 digest.update(f"{site} {name}".encode() + np.asarray(value, np.float32).tobytes())
         return digest.hexdigest()
@@ -103,15 +103,23 @@ def data_mesh(rows: int) -> Mesh:
     return Mesh(np.array(devices[:count]), ("data",))
 
 
-@functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
-def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh) -> dict[str, Any]:
-    """What ``decoder`` collects at every site for a batch whose rows are shared among the devices of ``mesh``."""
+@functools.partial(jax.jit, static_argnames=("decoder", "mesh", "head"))
+def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh, head: bool = False) -> dict[str, Any]:
+    """What ``decoder`` collects at every site for a batch whose rows are shared among the devices of ``mesh``.
+
+    ``head`` says whether the head's input is a site as well, of one layer.
+    """
 
     def local(params: Params, batch: Batch) -> dict[str, Any]:
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
-        _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
+        hidden, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
         layers = state["stats"]["layers"]
-        return jax.lax.psum({**layers["self_attn"], **layers["mlp"]}, "data")
+        sites = {**layers["self_attn"], **layers["mlp"]}
+        if head and decoder.collect is not None:
+            sites[HEAD_SITE] = jax.tree.map(
+                lambda leaf: leaf[None], decoder.collect(jnp.asarray(hidden), jnp.asarray(batch.weights))
+            )
+        return jax.lax.psum(sites, "data")
 
     rows = PartitionSpec("data")
     batch_specs = Batch(rows, rows, rows, rows, PartitionSpec(None, "data"))  # type: ignore[arg-type]

@@ -15,6 +15,9 @@ SITES = {
 }
 """Modules that share an input are recorded once: four statistics per layer serve seven kernels."""
 
+HEAD = "lm_head/kernel"
+"""Path of the head's kernel [in, out], where it has weights of its own; masked only if a protocol asks for it."""
+HEAD_SITE = "head_in"
 SITE_OF = {module: site for site, modules in SITES.items() for module in modules}
 ATTENTION = SITES["attn_in"] + SITES["attn_out_in"]
 MLP = SITES["mlp_in"] + SITES["mlp_out_in"]
@@ -39,3 +42,9 @@ def kernels(params: Mapping[str, Any]) -> dict[str, jax.Array]:
 def with_kernels(params: Mapping[str, Any], replaced: Mapping[str, jax.Array]) -> dict[str, Any]:
     """The parameter tree with other kernels at the paths of ``replaced``."""
     return unflatten({**flatten(params), **replaced})
+
+
+def kernels_and_head(params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The maskable kernels, and the head as one more of a single layer [1, in, out] where it has weights of its own."""
+    leaves = flatten(params)
+    return kernels(params) | ({HEAD: leaves[HEAD][None]} if HEAD in leaves else {})

@@ -16,12 +16,15 @@ from jaxpersona.reporting.record import bundle_metadata, make_record, method_rec
 def test_record_survives_json(record):
     config = {**record["config"], "data": {**record["config"]["data"], "personas": ["gain", "loss"]}}
     rows = [{**row, "kept": list(row["kept"])} for row in record["overlap"]]
-    assert json.loads(json.dumps(record, allow_nan=False)) == {**record, "config": config, "overlap": rows}
+    protocol = {**record["protocol"], "choice_scoring": list(record["protocol"]["choice_scoring"])}
+    expected = {**record, "config": config, "overlap": rows, "protocol": protocol}
+    assert json.loads(json.dumps(record, allow_nan=False)) == expected
+    assert record["protocol"]["name"] == "strict"
 
 
 def test_record_has_its_keys(record):
     assert set(record) == {
-        *("schema_version", "config", "model", "data", "method", "masks", "overlap", "perplexity", "seconds"),
+        *("schema_version", "config", "model", "data", "method", "protocol", "masks", "overlap", "perplexity", "seconds"),
         *("peak_memory_bytes", "device", "versions"),
     }
     assert record["schema_version"] == 1

@@ -1,0 +1,23 @@
+"""Masks as the paper's scripts keep them: one .npy file of booleans for each matrix, a byte a weight, without metadata."""
+
+import pathlib
+
+import numpy as np
+
+from jaxpersona import bitpack
+from jaxpersona.masks import Masks
+from jaxpersona.models.sites import HEAD
+from jaxpersona.models.weights import hf_name
+
+
+def write_bool_files(folder: pathlib.Path, masks: Masks) -> None:
+    """Writes bool (out, in) by Hugging Face's parameter name, ``model.layers.0.self_attn.q_proj.weight.npy`` and so on.
+
+    Args:
+      folder: is created.
+    """
+    folder.mkdir(parents=True)
+    for path, rows in masks.rows:
+        for layer, words in enumerate(masks.words[path]):
+            name = hf_name(path) if path == HEAD else f"model.{hf_name(path, layer)}"
+            np.save(folder / f"{name}.npy", np.asarray(bitpack.unpack(words, rows)).T)
