@@ -66,24 +66,24 @@ class Calibration:
 
     @functools.cached_property
     def evidence(self) -> Evidence:
-        """Gradients and curvature, for the first-order method.
-
-        Raises:
-          InputError: when the calibration data are single texts.
-        """
-        if isinstance(self.pairs, Lines):
-            raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
+        """Gradients and curvature, for the first-order method; single texts are refused."""
+        self._refuse_lines()
         return first_order.collect_evidence(self.model, self.tokenized, self.report)
 
     @functools.cached_property
     def residuals(self) -> Residuals:
-        """The residual stream over each persona's answers, for steering."""
+        """The residual stream over each persona's answers, for steering; single texts are refused."""
+        self._refuse_lines()
         return steering.collect_residuals(self.model, self.tokenized, functools.partial(self.report, "calibrate"))
 
     def collect(self, needs: Iterable[Need]) -> None:
         """Collects what a method ``needs`` now rather than when it is first used."""
         for need in needs:
             getattr(self, need)
+
+    def _refuse_lines(self) -> None:
+        if isinstance(self.pairs, Lines):
+            raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
 
     def _batches(self) -> list[Batch]:
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id

@@ -80,11 +80,12 @@ def _perplexity(
 def _save_masks(run: Run, folder: pathlib.Path, report: Report) -> None:
     from jaxpersona.bool_files import write_bool_files
     from jaxpersona.bundle import save_masks
+    from jaxpersona.masks import Masks
     from jaxpersona.reporting.record import bundle_metadata
 
     for number, (persona, masks) in enumerate(run.masks.items(), start=1):
         save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
-        if run.calibration.protocol.bool_files:
+        if run.calibration.protocol.bool_files and isinstance(masks, Masks):
             write_bool_files(folder / "masks" / f"{persona}.bool", masks)
         report("save", number, len(run.masks))
 

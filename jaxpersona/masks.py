@@ -51,7 +51,7 @@ class Masks:
 
         An array of bool [in, out] at the head is packed as well.
         """
-        masked = kernels(tree) if jnp.ndim(flatten(tree).get(HEAD, True)) == 0 else kernels_and_head(tree)
+        masked = kernels_and_head(tree) if getattr(flatten(tree).get(HEAD), "ndim", 0) == 2 else kernels(tree)
         return cls.of(tree, {path: bitpack.pack(jnp.asarray(leaf)) for path, leaf in masked.items()})
 
     @classmethod

@@ -18,11 +18,10 @@ from jaxpersona import bitpack, topk
 from jaxpersona.hessians import Hessians
 from jaxpersona.masks import Masks, Params
 from jaxpersona.methods import SparseGPT
-from jaxpersona.models.sites import SITE_OF, kernels, module_of
+from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 from jaxpersona.progress import Progress, silent
 from jaxpersona.protocol import STRICT, Protocol
 from jaxpersona.pruning import kept_of
-from jaxpersona.tree import flatten, unflatten
 
 _BLOCK = 128
 
@@ -60,7 +59,7 @@ def updated_params(params: Params, method: SparseGPT, hessians: Hessians, person
     for path, kernel in kernels(params).items():
         _, weights = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)
         changed[path] = weights.astype(kernel.dtype)
-    return unflatten({**flatten(params), **changed})
+    return with_kernels(params, changed)
 
 
 def score(params: Params, method: SparseGPT, hessians: Hessians, persona: int) -> dict[str, jax.Array]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxpersona.data.lines import Lines
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
 from jaxpersona.errors import InputError
@@ -119,6 +120,8 @@ def evaluate(
 def _needed(recipe: Recipe | None, for_what: str) -> Recipe:
     if recipe is None:
         raise InputError(f"{for_what}: the calibration pairs are needed, which only a run knows; evaluate with --run")
+    if isinstance(recipe.pairs, Lines):
+        raise InputError(f"{for_what}: pairs are needed; {recipe.pairs.source} holds single texts")
     return recipe
 
 

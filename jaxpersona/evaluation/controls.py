@@ -44,7 +44,9 @@ def control_masks(
     if recipe is not None:
         blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
         options = {"num_samples": count, "text": recipe.text, "max_length": recipe.max_length, "personas": recipe.personas}
-        found = discover(model, blind, recipe.method, **options, neutral=recipe.neutral, seed=seed, report=report)
+        found = discover(
+            model, blind, recipe.method, **options, neutral=recipe.neutral, seed=seed, protocol=recipe.protocol, report=report
+        )
         yield from ((f"shuffled {persona}", found.masks[persona]) for persona in masks)
 
 
@@ -85,15 +87,15 @@ def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -
     whole = Batch(tokens, positions, zeros, zeros + MATCHING, weights)
     rows = [jax.tree.map(lambda leaf, i=i: leaf[..., i : i + 1, :], whole) for i in range(len(tokens))]
     found = collect(model, rows)
-    strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in mask.words}
     flat = kernels(model.params)
-    return _same_budget(mask, {path: scores.wanda(flat[path], strength[path]) for path in mask.words})
+    strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in flat}
+    return _same_budget(mask, {path: scores.wanda(flat[path], strength[path]) for path in flat})
 
 
 def _same_budget(mask: Masks, ranks: Mapping[str, jax.Array]) -> Masks:
-    """Of every output the highest-ranked weights, as many as ``mask`` keeps of it."""
-    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], ranks[path]) for path in mask.words}
-    return dataclasses.replace(mask, words=words)
+    """Of every output the highest-ranked weights, as many as ``mask`` keeps of it; the head stays as it is."""
+    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], rank) for path, rank in ranks.items()}
+    return dataclasses.replace(mask, words=mask.words | words)
 
 
 @jax.jit
@@ -109,7 +111,8 @@ def _keep_as_many(words: jax.Array, ranks: jax.Array) -> jax.Array:
 def shuffled(pairs: Pairs, seed: int) -> Pairs:
     """The pairs with the two answers exchanged in a random half: masks found on them know the topic but not the persona."""
     swap = np.random.default_rng(seed).permutation(len(pairs)) < len(pairs) // 2
-    return Pairs(f"{pairs.source}, shuffled", tuple(pair.swapped() if s else pair for pair, s in zip(pairs, swap, strict=True)))
+    items = tuple(pair.swapped() if s else pair for pair, s in zip(pairs, swap, strict=True))
+    return dataclasses.replace(pairs, source=f"{pairs.source}, shuffled", items=items)
 
 
 def length_choosers(lengths: np.ndarray) -> dict[str, Choices]:

@@ -67,5 +67,6 @@ def test_splits_and_methods_that_compare_answers_are_refused(source, tiny_model)
     with pytest.raises(InputError, match=r"data\.split 'train': lines of text have no splits; leave it out"):
         jp.load_pairs(source, "train")
     message = re.escape(f"{source} holds single texts; this method compares the two answers of pairs")
-    with pytest.raises(InputError, match=message):
-        jp.discover(tiny_model, jp.load_pairs(source), jp.methods.FirstOrder())
+    for method in (jp.methods.FirstOrder(), jp.methods.Steering()):
+        with pytest.raises(InputError, match=message):
+            jp.discover(tiny_model, jp.load_pairs(source), method)

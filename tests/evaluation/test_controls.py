@@ -153,3 +153,12 @@ def test_steering_is_held_against_random_directions_of_its_length_and_shuffled_l
         assert found[f"shuffled {persona}"].norms()[1] > 0
     assert abs(cosine(found["random seek"], found["random reject"])) < 0.7
     assert cosine(found["shuffled seek"], run.masks["seek"]) < 0.999
+
+
+def test_controls_leave_the_mask_of_a_head_as_it_is(tiny_model):
+    run = jp.discover(tiny_model, numbered(3), jp.methods.Wanda(0.5), text="prompt_response", protocol="official")
+    mask = run.masks["seek"]
+    control = random_mask(tiny_model, mask, seed=1)
+    assert (control.words["lm_head/kernel"] == mask.words["lm_head/kernel"]).all()
+    assert control.kept() == mask.kept()
+    assert neutral_mask(tiny_model, mask, TEXT, max_tokens=1024).kept() == mask.kept()

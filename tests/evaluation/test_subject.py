@@ -85,3 +85,18 @@ def test_a_bundle_that_says_nothing_is_named_by_its_folder(bundles):
 def test_bundles_of_no_pair_are_refused(bundles, names):
     with pytest.raises(InputError, match=f"masks of {', '.join(names)}: give one bundle, or one of each persona of a pair"):
         of_bundles([str(bundles / name) for name in names], "m")
+
+
+@pytest.mark.parametrize("protocol", ["strict", "official"])
+def test_recipe_draws_as_the_protocol_of_the_run_did(tmp_path, protocol):
+    source = write(tmp_path / "pairs.jsonl", ITEMS)
+    found = jp.load_pairs(source) if protocol == "official" else jp.load_pairs(source).sample(5, 3)
+    data = {"source": source, "split": None, "num_samples": 5, "text": "chat", "max_length": 64}
+    run = {
+        "config": {"data": data, "seed": 3, "protocol": protocol},
+        "method": {"name": "random"},
+        "data": {"sha256": found.digest},
+    }
+    recipe = Subject("m", ("gain", "loss"), {}, source, None, run).recipe("text")
+    assert recipe is not None
+    assert (recipe.pairs, recipe.protocol.name) == (found, protocol)
