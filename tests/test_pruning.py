@@ -11,6 +11,7 @@ import jaxpersona as jp
 from jaxpersona import pruning, topk
 from jaxpersona.errors import InputError
 from jaxpersona.models.sites import ATTENTION, MLP, MODULES, SITE_OF, SITES, kernels, module_of
+from jaxpersona.protocol import OFFICIAL
 from jaxpersona.statistics import Statistics
 
 SHAPE = (3, 24, 20)  # of every kernel, so that each method compiles once
@@ -130,3 +131,9 @@ def test_equal_scores_go_by_the_wanda_score_before_the_index(params, statistics)
 
     masks = pruning.prune(params, Flat(sparsity=0.4), statistics)[0]
     assert_same(masks, pruning.prune(params, WANDA, statistics)[0])
+
+
+def test_head_tied_to_the_embedding_is_left_whole(params, statistics):
+    seen = {site: {**moments, "norm": moments["mean_abs"]} for site, moments in statistics.moments.items()}
+    masks, _ = pruning.prune(params, WANDA, Statistics(seen, (1, 1)), protocol=OFFICIAL)
+    assert set(masks.words) == set(kernels(params))
