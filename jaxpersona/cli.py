@@ -15,8 +15,14 @@ from jaxpersona.errors import InputError, nearest
 from jaxpersona.progress import Report
 
 
-def run(command: str, config_class: type, main: Callable[[Any], None], argv: Sequence[str] | None = None) -> None:
-    """Parses the command line into ``config_class`` and runs ``main``; never returns.
+def run(
+    command: str,
+    config_class: type,
+    main: Callable[[Any], None],
+    argv: Sequence[str] | None = None,
+    interrupted: str = "nothing was written; run the same command again",
+) -> None:
+    """Parses the command line into ``config_class`` and runs ``main``; never returns. ``interrupted`` says what is then to be done.
 
     Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted.
     """
@@ -27,7 +33,7 @@ def run(command: str, config_class: type, main: Callable[[Any], None], argv: Seq
     except InputError as error:
         _leave(f"error: {error}", 2)
     except KeyboardInterrupt:
-        _leave("interrupted: nothing was written; run the same command again", 130)
+        _leave(f"interrupted: {interrupted}", 130)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _leave(f"error: {error.strerror or error}{where}", 2)

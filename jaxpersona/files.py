@@ -20,13 +20,13 @@ def sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes ``text`` under a temporary name in the same folder, then renames it to ``path``."""
+def write_atomically(path: pathlib.Path, contents: str | bytes) -> None:
+    """Writes ``contents`` (text as UTF-8) under a temporary name in the same folder, then renames it to ``path``."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = pathlib.Path(name)
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(contents.encode() if isinstance(contents, str) else contents)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

@@ -9,6 +9,7 @@ from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
 from jaxpersona.errors import InputError
 from jaxpersona.evaluation.baselines import RAG, baseline_params, check_baselines
+from jaxpersona.evaluation.choices import Choices, Scoring
 from jaxpersona.evaluation.controls import always_a, control_masks, length_choosers
 from jaxpersona.evaluation.evaluator import Ask, Evaluator, hold, with_system
 from jaxpersona.evaluation.judge import train_judge
@@ -32,12 +33,14 @@ class Evaluation:
       separation: for each pair of cases that differ in the persona, by prompt and scoring; see ``separation_row``.
       open_ended: ``OpenEnded.record``, or None where no open answers were asked for.
       answers: the open answers themselves.
+      choices: what was chosen on every item, by case, prompt and scoring; for paired tests of other couples.
     """
 
     rows: list[dict[str, Any]]
     separation: list[dict[str, Any]]
     open_ended: dict[str, Any] | None
     answers: list[dict[str, Any]]
+    choices: dict[tuple[str, str, Scoring], Choices]
 
 
 def evaluate(
@@ -114,7 +117,7 @@ def evaluate(
     if controls:
         _add_controls(evaluator, masks, neutral, recipe, seed)
     spoken = (None, []) if talk is None else (talk.record(seed), talk.answers)
-    return Evaluation(evaluator.rows, evaluator.separations(seed), *spoken)
+    return Evaluation(evaluator.rows, evaluator.separations(seed), *spoken, evaluator.choices)
 
 
 def _needed(recipe: Recipe | None, for_what: str) -> Recipe:

@@ -1,0 +1,116 @@
+"""Command: compares methods over budgets, numbers of calibration pairs and seeds.
+
+python -m jaxpersona.sweep --config configs/sweep_builtin.yaml
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from jaxpersona import cli
+from jaxpersona.config import SweepConfig
+from jaxpersona.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxpersona.data.pairs import Pairs
+    from jaxpersona.progress import Report
+    from jaxpersona.sweeping.cells import Bench
+    from jaxpersona.sweeping.plan import Cell
+
+
+def main(config: SweepConfig) -> None:
+    """Writes ``sweep.json`` after every cell, then ``sweep.csv`` and the figures, and prints a table."""
+    from jaxpersona.data.readers import load_pairs
+    from jaxpersona.reporting.figures import check_matplotlib, save_figures
+    from jaxpersona.reporting.sweep_table import print_sweep
+    from jaxpersona.sweeping.store import Store
+
+    check_matplotlib()
+    pairs = load_pairs(config.data.source, config.data.split)
+    cells, held_out = _plan(config, pairs), _held_out(config, pairs)
+    with cli.progress_bars() as report:
+        bench = _bench(config, pairs, held_out, report)
+        store = Store(config.output_dir, _asked(config, bench), config.overwrite)
+        for number, cell in enumerate(cells, start=1):
+            report("cells", number - 1, len(cells))
+            if not store.has(cell):
+                store.add(bench.run(cell))
+            report("cells", number, len(cells))
+    store.write_csv()
+    figures = save_figures(store.record, config.data.personas, config.goal, store.folder)
+    print_sweep(store.record, config.data.personas, ["sweep.json", "sweep.csv", *figures], str(store.folder))
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+def _plan(config: SweepConfig, pairs: Pairs) -> list[Cell]:
+    from jaxpersona.sweeping.plan import PROMPT, plan
+
+    baselines = _listed(config.baselines)
+    sizes = [min(size, len(pairs)) for size in _listed(config.data.num_samples)]
+    cells = plan(_listed(config.methods), sizes, _listed(config.seeds), config.controls, baselines)
+    if (config.prompts or PROMPT in baselines) and not _prompts(config):
+        raise InputError(f"{config.data.source} has no built-in persona prompts; give two as prompt_texts")
+    return cells
+
+
+def _prompts(config: SweepConfig) -> tuple[str, str] | None:
+    from jaxpersona.data.readers import builtin_prompts
+
+    return config.prompt_texts or builtin_prompts(config.data.source)
+
+
+def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
+    """The held-out pairs, which must not be among those that calibration may draw."""
+    from jaxpersona.evaluation.subject import Subject
+
+    data, seen = config.held_out, {pair.digest for pair in pairs}
+    subject = Subject(config.model.name, config.data.personas, {}, config.data.source, seen)
+    return subject.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
+
+
+def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -> Bench:
+    from jaxpersona.language_modelling import read_text
+    from jaxpersona.models.model import load_model
+    from jaxpersona.sweeping.cells import Bench
+    from jaxpersona.sweeping.plan import PROMPT
+
+    data, evaluated, texts = config.data, config.held_out, _prompts(config)
+    wanted = config.prompts or PROMPT in _listed(config.baselines)
+    return Bench(
+        load_model(config.model.name, config.model.dtype),
+        pairs,
+        held_out,
+        data.personas,
+        data.text,
+        data.max_length,
+        read_text(config.perplexity.text),
+        {
+            "text": evaluated.text,
+            "max_length": evaluated.max_length,
+            "neutral_tokens": config.perplexity.max_tokens,
+            "letters": config.letters,
+            "rag_k": config.rag_k,
+        },
+        dict(zip(data.personas, texts, strict=True)) if wanted and texts else {},
+        config.prompts,
+        report,
+    )
+
+
+def _asked(config: SweepConfig, bench: Bench) -> dict[str, Any]:
+    """What the rows depend on; a sweep goes on only where all of it is the same."""
+    asked = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output_dir", "overwrite", "goal")}
+    data = {
+        name: {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs)}
+        for name, pairs in (("calibration", bench.pairs), ("held_out", bench.held_out))
+    }
+    model = {"name": bench.model.name, "fingerprint": bench.model.fingerprint}
+    return {"config": asked, "model": model, "data": data}
+
+
+if __name__ == "__main__":
+    cli.run("sweep", SweepConfig, main, interrupted="what is done is kept; the same command goes on from there")

@@ -1,0 +1,129 @@
+"""Does the cells of a sweep: finds masks from shared calibration data and evaluates them, a row for every pair of cases."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpersona.calibration import Calibration, calibrate
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.text import TextMode
+from jaxpersona.discovery import find_masks
+from jaxpersona.errors import InputError
+from jaxpersona.evaluation.baselines import RAG
+from jaxpersona.evaluation.choices import answer_bytes
+from jaxpersona.evaluation.comparison import Evaluation, evaluate
+from jaxpersona.evaluation.controls import always_a, control_masks, length_choosers, shuffled
+from jaxpersona.evaluation.recipe import Recipe
+from jaxpersona.masks import Masks
+from jaxpersona.methods import Wanda
+from jaxpersona.models.model import Model
+from jaxpersona.progress import Report, silent
+from jaxpersona.sweeping.plan import Cell
+from jaxpersona.sweeping.rows import chooser_row, rows_of
+from jaxpersona.timing import timed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bench:
+    """What all cells share.
+
+    Attributes:
+      model: from ``load_model``.
+      pairs: of which calibration pairs are drawn.
+      held_out: pairs to evaluate on.
+      personas: of the matching answers, and its opposite.
+      text, max_length: how calibration pairs are read.
+      neutral: text on which a damage budget is measured, and perplexity.
+      evaluation: further options of ``evaluate``: text, max_length, neutral_tokens, letters, rag_k.
+      prompts: system texts by persona; empty if there are none.
+      prompted_masks: whether masks are evaluated behind them as well.
+      report: called with (stage, steps done, steps in all).
+    """
+
+    model: Model
+    pairs: Pairs
+    held_out: Pairs
+    personas: tuple[str, str]
+    text: TextMode
+    max_length: int
+    neutral: str
+    evaluation: Mapping[str, Any]
+    prompts: Mapping[str, str]
+    prompted_masks: bool = False
+    report: Report = silent
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """The cell's rows (``rows.py``), the seconds its stages took, and why it was skipped, if it was.
+
+        Raises:
+          InputError: from the base cell: what stops it would stop all others.
+        """
+        seconds: dict[str, float] = {}
+        work = {"base": self._base, "method": self._method, "shuffled": self._method, "baseline": self._baseline}[cell.kind]
+        try:
+            rows, reason = work(cell, seconds), None
+        except InputError as error:
+            if cell.kind == "base":
+                raise
+            rows, reason = [], str(error)
+        return {**cell.identity(), "seconds": seconds, "skipped": reason, "rows": rows}
+
+    def _base(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        place = {"kind": "base", "seed": cell.seed}
+        with timed(seconds, "evaluate"):
+            rows = rows_of(self._evaluate({}, cell, prompts=self.prompts), self.personas, place, {}, {})
+        for row in rows:
+            row["kind"] = "baseline" if row["method"] == "prompt" else "base"
+        if cell.controls:
+            over_orders, in_file = always_a(self.held_out)
+            choosers = {**length_choosers(answer_bytes(self.held_out)), "always A": over_orders}
+            choosers |= {} if in_file is None else {"A in the file": in_file}
+            rows += [chooser_row(name, choices, self.personas, place) for name, choices in choosers.items()]
+        return rows
+
+    def _method(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        blind = cell.kind == "shuffled"
+        calibration = self.calibration(cell.num_samples, cell.seed, blind)
+        options = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "report": self.report}
+        with timed(seconds, "mask"):
+            masks = find_masks(self.model, cell.method, calibration, **options)
+        named = {f"shuffled {persona}" if blind else persona: mask for persona, mask in masks.items()}
+        place = {"kind": "control", "of": cell.label} if blind else {"kind": "method"}
+        prompts = self.prompts if self.prompted_masks and not blind else {}
+        with timed(seconds, "evaluate"):
+            rows = self._rows(cell, place, named, {"": cell.label}, prompts)
+        if cell.controls:
+            with timed(seconds, "controls"):
+                controls = dict(control_masks(self.model, masks, self.neutral, cell.seed))
+                rows += self._rows(cell, {"kind": "control", "of": cell.label}, controls, {}, {})
+        return rows
+
+    def _rows(
+        self, cell: Cell, place: dict[str, Any], masks: Mapping[str, Any], names: Mapping[str, str], prompts: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Rows of masks, by what they are called in the evaluation."""
+        place = {**place, "budget": cell.budget, "num_samples": cell.num_samples, "seed": cell.seed}
+        kept = {name: mask.kept() for name, mask in masks.items() if isinstance(mask, Masks)}
+        found = self._evaluate(masks, cell, bare=False, prompts=prompts)
+        return rows_of(found, self.personas, place, names, kept)
+
+    def _baseline(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        pairs = self.pairs.sample(cell.num_samples, cell.seed)
+        recipe = Recipe(pairs, self.personas, Wanda(), self.text, self.max_length, self.neutral)  # baselines use no method
+        with timed(seconds, "evaluate"):  # rag is asked of the bare model
+            found = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
+        place = {"kind": "baseline", "num_samples": cell.num_samples, "seed": cell.seed}
+        return [row for row in rows_of(found, self.personas, place, {}, {}) if row["method"] == cell.name]
+
+    def _evaluate(self, masks: Mapping[str, Any], cell: Cell, **options: Any) -> Evaluation:
+        common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "report": self.report}
+        return evaluate(self.model, masks, self.held_out, **common, **self.evaluation, **options)
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019, one bench lives as long as its sweep; gradients of a model are large
+    def calibration(self, num_samples: int, seed: int, blind: bool = False) -> Calibration:
+        """The calibration data that all methods of a size and seed share; ``blind``: their labels are shuffled."""
+        pairs = self.pairs.sample(num_samples, seed)
+        drawn = shuffled(pairs, seed) if blind else pairs
+        options = {"num_samples": num_samples, "text": self.text, "max_length": self.max_length, "seed": seed}
+        return calibrate(self.model, drawn, **options, report=self.report)
