@@ -22,9 +22,10 @@ def run(
     argv: Sequence[str] | None = None,
     interrupted: str = "nothing was written; run the same command again",
 ) -> None:
-    """Parses the command line into ``config_class`` and runs ``main``; never returns. ``interrupted`` says what is then to be done.
+    """Parses the command line into ``config_class`` and runs ``main``; never returns.
 
-    Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted.
+    Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted, with a line of
+    what that means.
     """
     try:
         config = parse(command, config_class, argv)

@@ -64,10 +64,11 @@ def _prompts(config: SweepConfig) -> tuple[str, str] | None:
 
 
 def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
-    """The held-out pairs, which must not be among those that calibration may draw."""
+    """The held-out pairs, which must not be among those that any calibration draws."""
     from jaxpersona.evaluation.subject import Subject
 
-    data, seen = config.held_out, {pair.digest for pair in pairs}
+    data, most = config.held_out, max(_listed(config.data.num_samples))
+    seen = {pair.digest for seed in _listed(config.seeds) for pair in pairs.sample(most, seed)}
     subject = Subject(config.model.name, config.data.personas, {}, config.data.source, seen)
     return subject.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
 

@@ -12,6 +12,8 @@ from jaxpersona.config import (
     GenerateConfig,
     MethodOptions,
     PerplexityConfig,
+    SweepConfig,
+    SweepData,
     TextOptions,
 )
 from jaxpersona.errors import InputError
@@ -22,6 +24,11 @@ from jaxpersona.errors import InputError
     [
         (lambda: DataOptions(num_samples=0), "data.num_samples is 0; give at least 1"),
         (lambda: DataOptions(num_samples=-5), "data.num_samples is -5"),
+        (lambda: SweepData(num_samples=[8, 0]), "data.num_samples is 0; give at least 1"),
+        (lambda: SweepData(num_samples=[]), "data.num_samples is empty"),
+        (lambda: SweepConfig(seeds=[1, -1]), "seed is -1"),
+        (lambda: SweepConfig(seeds=[]), "seeds and methods must not be empty"),
+        (lambda: SweepConfig(methods=[]), "seeds and methods must not be empty"),
         (lambda: DataOptions(max_length=1), "data.max_length is 1; give at least 2"),
         (lambda: DataOptions(personas=("a/b", "c")), "data.personas: 'a/b' cannot name a folder; use letters, digits, - and _"),
         (lambda: DataOptions(personas=("a", "..")), "'..' cannot name a folder"),

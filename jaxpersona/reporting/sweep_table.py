@@ -39,7 +39,7 @@ def sweep_table(record: Mapping[str, Any], personas: tuple[str, str]) -> Table:
     caption = (
         f"{several}95 % interval. {personas[0]}, {personas[1]}: accuracy on that persona under its own mask, in %; separation: "
         f"accuracy on {personas[0]} under its mask minus under the other, in points, with McNemar's p; ppl: increase of "
-        f"perplexity on {record['config']['perplexity']['text']} under either mask, or how many fold; NLL: per token of the answers"
+        f"perplexity on {record['config']['perplexity']['text']} under either mask (x11: 11-fold); NLL: per answer token"
     )
     table = Table(title=title, caption=caption, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)

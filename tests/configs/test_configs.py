@@ -5,11 +5,12 @@ import pathlib
 import pytest
 
 from jaxpersona import cli, methods
-from jaxpersona.config import DiscoverConfig
+from jaxpersona.config import DiscoverConfig, SweepConfig
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
 from jaxpersona.models.sites import kernels
 from jaxpersona.selector import budgets
+from jaxpersona.sweeping.plan import plan
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
 SHAPES = {  # vocabulary, hidden, MLP, layers, heads, KV heads, positions, as the models' config.json files say
@@ -52,7 +53,18 @@ def test_shapes_add_up_to_the_published_number_of_parameters(name):
     assert sum(leaf.size for leaf in leaves) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+SWEEPS = sorted(FOLDER.glob("sweep_*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_sweep_parses_and_all_its_methods_take_their_settings(path):
+    config = cli.parse("sweep", SweepConfig, ["--config", str(path)])
+    assert config.model.name in SHAPES
+    cells = plan(config.methods, config.data.num_samples, config.seeds, config.controls, config.baselines)
+    assert len({cell.method for cell in cells if cell.kind == "method"}) >= 4
+
+
+@pytest.mark.parametrize("path", sorted(set(FOLDER.glob("*.yaml")) - set(SWEEPS)), ids=lambda path: path.stem)
 def test_config_parses_and_fits_its_model(path):
     config = cli.parse("discover", DiscoverConfig, ["--config", str(path)])
     shape = model_config(config.model.name)
