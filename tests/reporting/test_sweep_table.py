@@ -1,0 +1,68 @@
+"""The table of a sweep as a reader sees it."""
+
+from sweep_rows import base_row, make_record, make_row
+
+from jaxpersona.reporting.sweep_table import print_sweep
+
+PERSONAS = ("gain", "loss")
+
+
+def printed(capsys, rows, **more):
+    print_sweep(make_record(rows, **more), PERSONAS, ["sweep.json"], "out")
+    return capsys.readouterr().out
+
+
+def lines_of(out, word):
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    return [line for line in lines if line.startswith(word)]
+
+
+def test_a_line_for_every_method_in_the_order_of_the_paper(capsys):
+    rows = [
+        base_row(),
+        make_row("longer", 0.0, "control", "", None, perplexity=(None, None)),
+        make_row("wanda", 0.25),
+        make_row("random", 0.0, "control", perplexity=(400.0, 40.4), of="wanda"),
+        make_row("sft", 0.5, "baseline", ""),
+        make_row("rag", 0.1, "baseline", ""),
+        make_row("wanda", 0.35, budget="sparsity=0.5", perplexity=(42.0, 48.0)),
+    ]
+    out = printed(capsys, rows)
+    assert lines_of(out, "wanda 30") == ["wanda 30 % 62.5 [52, 72] 62.5 [52, 72] +25.0 [+5, +35] 0.01 +0.0 / +2.5 2.50"]
+    assert lines_of(out, "50 %") == ["50 % 67.5 [57, 78] 67.5 [57, 78] +35.0 [+15, +45] 0.01 +5.0 / +20.0 2.50"]
+    assert lines_of(out, "random") == ["random wanda 30 % 50.0 [40, 60] 50.0 [40, 60] +0.0 [-20, +10] 0.01 +900.0 / +1.0 2.50"]
+    assert lines_of(out, "none") == ["none 50.0 [40, 60] 50.0 [40, 60] 0.0 2.50"]
+    order = [
+        word
+        for line in out.splitlines()
+        for word in line.split()[:1]
+        if word in ("none", "rag", "wanda", "sft", "longer", "random")
+    ]
+    assert order == ["none", "rag", "wanda", "sft", "longer", "random"]
+    assert "tiny, 8 calibration pairs; 20 held-out pairs of some/held.csv" in out and "Written: out (sweep.json)" in out
+
+
+def test_several_seeds_are_a_mean_and_a_range_and_only_the_largest_size_is_shown(capsys):
+    rows = [base_row(), make_row("wanda", 0.9, size=4), *(make_row("wanda", s, seed=seed) for seed, s in ((1, 0.1), (2, 0.3)))]
+    out = printed(capsys, rows, seeds=(1, 2))
+    assert lines_of(out, "wanda") == ["wanda 30 % 60.0 [55, 65] 60.0 [55, 65] +20.0 [+10, +30] 0.02 +0.0 / +2.5 2.50"]
+    assert "2 seeds: mean, and smallest to largest" in out
+
+
+def test_what_was_skipped_is_said_with_the_reason(capsys):
+    cell = {
+        "kind": "shuffled",
+        "name": "wanda",
+        "settings": {"sparsity": 0.5},
+        "num_samples": 8,
+        "seed": 1,
+        "skipped": "too little",
+    }
+    out = printed(capsys, [base_row(), make_row("wanda")], cells=[cell, {**cell, "skipped": None}])
+    assert out.count("Skipped") == 1
+    assert "Skipped: wanda, shuffled labels (sparsity 0.5; 8 pairs, seed 1): too little" in out
+
+
+def test_a_broken_model_is_said_in_folds(capsys):
+    out = printed(capsys, [base_row(), make_row("wanda", perplexity=(44.0, 4.0e6))])
+    assert "+10.0 / x100,000" in out

@@ -1,0 +1,29 @@
+"""Rows of a sweep with chosen numbers."""
+
+
+def make_row(
+    method, separation=0.3, kind="method", budget="sparsity=0.3", size=8, seed=1, perplexity=(40.0, 41.0), kept=(0.7, 0.7), of=""
+):
+    accuracies = 0.5 + separation / 2, 0.5 + separation / 2
+    sides = {}
+    for name, accuracy, ppl, share in zip(("gain", "loss"), accuracies, perplexity, kept, strict=True):
+        side = {"mask": name, "accuracy": accuracy, "ci95": [accuracy - 0.1, accuracy + 0.1], "margin": 1.0, "missing": 0}
+        sides[name] = {**side, "perplexity": ppl, "answer_nll": 2.5, "kept": share}
+    place = {"kind": kind, "method": method, "of": of, "budget": budget, "num_samples": size, "seed": seed, "prompt": "none"}
+    tested = {"separation": separation, "separation_ci95": [separation - 0.2, separation + 0.1], "p_value": 0.01 * seed}
+    return {**place, "scoring": "sum", "n": 20, "personas": sides, **tested}
+
+
+def base_row(perplexity=40.0):
+    row = make_row("none", 0.0, "base", "", None, perplexity=(perplexity, perplexity), kept=(None, None))
+    return {**row, "separation_ci95": [0.0, 0.0], "p_value": 1.0}
+
+
+def make_record(rows, seeds=(1,), cells=()):
+    return {
+        "model": {"name": "tiny"},
+        "config": {"seeds": list(seeds), "perplexity": {"text": "builtin:neutral"}},
+        "data": {"held_out": {"pairs": 20, "source": "some/held.csv"}},
+        "cells": list(cells),
+        "rows": rows,
+    }
