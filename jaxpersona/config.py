@@ -322,6 +322,7 @@ class SweepConfig:
       letters: also ask for a letter, in both orders of the options
       rag_k: how many calibration samples rag puts before a question
       perplexity: what damage is measured on
+      protocol: experimental choices, strict or paper (official evaluates no mask without a prompt: use discover)
       goal: separation and perplexity increase that the Pareto figure marks, e.g. [0.55, 0.02]
       output_dir: folder for sweep.json, sweep.csv and the figures; a sweep that was interrupted goes on there
       overwrite: start anew where output_dir already holds a sweep
@@ -339,6 +340,7 @@ class SweepConfig:
     letters: bool = False
     rag_k: int = 3
     perplexity: TextOptions = dataclasses.field(default_factory=TextOptions)
+    protocol: Literal["strict", "paper"] = "strict"
     goal: tuple[float, float] | None = None
     output_dir: str = "runs/sweep"
     overwrite: bool = False

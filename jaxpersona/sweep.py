@@ -47,11 +47,12 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _plan(config: SweepConfig, pairs: Pairs) -> list[Cell]:
+    from jaxpersona.protocol import PROTOCOLS
     from jaxpersona.sweeping.plan import PROMPT, plan
 
     baselines = _listed(config.baselines)
     sizes = [min(size, len(pairs)) for size in _listed(config.data.num_samples)]
-    cells = plan(_listed(config.methods), sizes, _listed(config.seeds), config.controls, baselines)
+    cells = plan(_listed(config.methods), sizes, _listed(config.seeds), config.controls, baselines, PROTOCOLS[config.protocol])
     if (config.prompts or PROMPT in baselines) and not _prompts(config):
         raise InputError(f"{config.data.source} has no built-in persona prompts; give two as prompt_texts")
     return cells
@@ -76,6 +77,7 @@ def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
 def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -> Bench:
     from jaxpersona.language_modelling import read_text
     from jaxpersona.models.model import load_model
+    from jaxpersona.protocol import PROTOCOLS
     from jaxpersona.sweeping.cells import Bench
     from jaxpersona.sweeping.plan import PROMPT
 
@@ -96,6 +98,7 @@ def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -
             "letters": config.letters,
             "rag_k": config.rag_k,
         },
+        PROTOCOLS[config.protocol],
         dict(zip(data.personas, texts, strict=True)) if wanted and texts else {},
         config.prompts,
         report,

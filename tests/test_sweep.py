@@ -154,12 +154,24 @@ def test_controls_baselines_and_prompts(finish, work):
 
 
 def test_what_a_method_refuses_is_skipped_with_the_reason(finish):
-    status, out, err, record = finish(methods="[{name: wanda, sparsity: 0.5, select: [all, mlp@7]}]")
+    status, out, err, record = finish("--controls=true", methods="[{name: contrastive_sparse, sparsity: [0.25, 0.5]}]")
     assert status == 0, err
-    (skipped,) = [cell for cell in record["cells"] if cell["skipped"]]
-    assert skipped["settings"] == {"sparsity": 0.5, "select": "mlp@7"} and skipped["skipped"]
-    assert f"Skipped: wanda (sparsity 0.5, select mlp@7; 4 pairs, seed 42): {skipped['skipped']}" in out
-    assert len(rows_of(record, kind="method", scoring="sum")) == 1
+    skipped = [cell for cell in record["cells"] if cell["skipped"]]
+    assert [(cell["kind"], cell["settings"]) for cell in skipped] == [(k, {"sparsity": 0.25}) for k in ("method", "shuffled")]
+    assert f"Skipped: contrastive_sparse (sparsity 0.25; 4 pairs, seed 42): {skipped[0]['skipped']}" in out
+    assert "sparsity of at least 0.5" in skipped[0]["skipped"]
+    assert [row["budget"] for row in rows_of(record, kind="method", scoring="sum")] == ["sparsity=0.5"]
+    assert {row["budget"] for row in rows_of(record, kind="control", method="random")} == {"sparsity=0.5"}
+
+
+def test_all_methods_take_part_under_either_protocol(finish):
+    methods = [*(f"{{name: {name}, sparsity: 0.5}}" for name in ("sparse", "sparsegpt", "contrastive_wanda")), "steering"]
+    status, _, err, record = finish("--protocol=paper", methods=f"[{', '.join(methods)}]")
+    assert status == 0, err
+    found = rows_of(record, kind="method")
+    assert [row["method"] for row in found] == ["sparse", "sparsegpt", "contrastive_wanda", "steering"]
+    assert {row["scoring"] for row in found} == {"sum"}
+    assert [row["personas"]["seek"]["kept"] for row in found][2:] == [0.5, None]
 
 
 def test_csv_has_the_numbers_of_the_rows(finish, work):

@@ -19,6 +19,7 @@ from jaxpersona.masks import Masks
 from jaxpersona.methods import Wanda
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
+from jaxpersona.protocol import Protocol
 from jaxpersona.sweeping.plan import Cell
 from jaxpersona.sweeping.rows import chooser_row, rows_of
 from jaxpersona.timing import timed
@@ -36,6 +37,7 @@ class Bench:
       text, max_length: how calibration pairs are read.
       neutral: text on which a damage budget is measured, and perplexity.
       evaluation: further options of ``evaluate``: text, max_length, neutral_tokens, letters, rag_k.
+      protocol: the experimental choices, of calibration and of evaluation.
       prompts: system texts by persona; empty if there are none.
       prompted_masks: whether masks are evaluated behind them as well.
       report: called with (stage, steps done, steps in all).
@@ -49,6 +51,7 @@ class Bench:
     max_length: int
     neutral: str
     evaluation: Mapping[str, Any]
+    protocol: Protocol
     prompts: Mapping[str, str]
     prompted_masks: bool = False
     report: Report = silent
@@ -70,6 +73,7 @@ class Bench:
         return {**cell.identity(), "seconds": seconds, "skipped": reason, "rows": rows}
 
     def _base(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        self.calibration(cell.num_samples, cell.seed)  # says now what is wrong with the pairs
         place = {"kind": "base", "seed": cell.seed}
         with timed(seconds, "evaluate"):
             rows = rows_of(self._evaluate({}, cell, prompts=self.prompts), self.personas, place, {}, {})
@@ -110,7 +114,9 @@ class Bench:
 
     def _baseline(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
         pairs = self.pairs.sample(cell.num_samples, cell.seed)
-        recipe = Recipe(pairs, self.personas, Wanda(), self.text, self.max_length, self.neutral)  # baselines use no method
+        recipe = Recipe(
+            pairs, self.personas, Wanda(), self.text, self.max_length, self.neutral, self.protocol
+        )  # baselines use no method
         with timed(seconds, "evaluate"):  # rag is asked of the bare model
             found = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
         place = {"kind": "baseline", "num_samples": cell.num_samples, "seed": cell.seed}
@@ -118,7 +124,7 @@ class Bench:
 
     def _evaluate(self, masks: Mapping[str, Any], cell: Cell, **options: Any) -> Evaluation:
         common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "report": self.report}
-        return evaluate(self.model, masks, self.held_out, **common, **self.evaluation, **options)
+        return evaluate(self.model, masks, self.held_out, protocol=self.protocol, **common, **self.evaluation, **options)
 
     @functools.lru_cache(maxsize=1)  # noqa: B019, one bench lives as long as its sweep; gradients of a model are large
     def calibration(self, num_samples: int, seed: int, blind: bool = False) -> Calibration:
@@ -126,4 +132,4 @@ class Bench:
         pairs = self.pairs.sample(num_samples, seed)
         drawn = shuffled(pairs, seed) if blind else pairs
         options = {"num_samples": num_samples, "text": self.text, "max_length": self.max_length, "seed": seed}
-        return calibrate(self.model, drawn, **options, report=self.report)
+        return calibrate(self.model, drawn, **options, protocol=self.protocol, report=self.report)

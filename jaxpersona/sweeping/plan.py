@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jaxpersona import methods
 from jaxpersona.errors import InputError, nearest
 from jaxpersona.evaluation.baselines import check_baselines
+from jaxpersona.protocol import STRICT, Protocol
 
 BUDGETS = ("sparsity", "max_perplexity_increase", "strength")
 """Settings that say how much a method may do; the others make it another method."""
@@ -62,6 +63,7 @@ def plan(
     seeds: Sequence[int],
     controls: bool | Collection[str] = False,
     baselines: Sequence[str] = (),
+    protocol: Protocol = STRICT,
 ) -> list[Cell]:
     """All cells, the base first and those of one calibration together.
 
@@ -71,6 +73,7 @@ def plan(
       seeds: of their draws.
       controls: whether there are controls (for the first seed and the largest size), or names of the methods that have some.
       baselines: ``prompt`` (a part of the base), ``rag`` and names from ``BASELINES``, at the largest size.
+      protocol: what a method refuses under it gets no controls.
 
     Raises:
       InputError: for an unknown method, setting or baseline, or a setting out of range.
@@ -87,7 +90,7 @@ def plan(
         found = [Cell("method", name, settings, size, seed) for name, settings in variants]
         if seed == seeds[0] and size == max(sizes):
             chosen = [cell for cell in found if cell.name in with_controls]
-            found = _mark_controls(found, with_controls)
+            found = _mark_controls(found, with_controls, protocol)
             found += [dataclasses.replace(cell, kind="shuffled") for cell in chosen if cell.method.needs]
         if size == max(sizes):
             found += [Cell("baseline", name, (), size, seed) for name in others]
@@ -111,15 +114,24 @@ def _variants(entry: Mapping[str, Any] | str) -> Iterator[tuple[str, tuple[tuple
         yield name, tuple(chosen.items())
 
 
-def _mark_controls(cells: Sequence[Cell], names: Collection[str]) -> list[Cell]:
+def _mark_controls(cells: Sequence[Cell], names: Collection[str], protocol: Protocol) -> list[Cell]:
     """Marks the first cell of every budget: row-wise methods of one sparsity share their controls."""
     seen, marked = set(), []
     for cell in cells:
         method = cell.method
         row_wise = isinstance(method, methods.Method)
         budget = (method.sparsity, method.select, method.overrides) if row_wise else method
-        first = cell.name in names and budget not in seen
+        first = cell.name in names and budget not in seen and not _refuses(method, protocol)
         if first:
             seen.add(budget)
         marked.append(dataclasses.replace(cell, controls=first))
     return marked
+
+
+def _refuses(method: methods.AnyMethod, protocol: Protocol) -> bool:
+    try:
+        if isinstance(method, methods.Method):
+            method.check(protocol)
+    except InputError:
+        return True
+    return False

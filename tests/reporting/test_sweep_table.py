@@ -25,11 +25,11 @@ def test_a_line_for_every_method_in_the_order_of_the_paper(capsys):
         make_row("random", 0.0, "control", perplexity=(400.0, 40.4), of="wanda"),
         make_row("sft", 0.5, "baseline", ""),
         make_row("rag", 0.1, "baseline", ""),
-        make_row("wanda", 0.35, budget="sparsity=0.5", perplexity=(42.0, 48.0)),
+        make_row("wanda", 0.36, budget="sparsity=0.5", perplexity=(42.0, 48.0)),
     ]
     out = printed(capsys, rows)
     assert lines_of(out, "wanda 30") == ["wanda 30 % 62.5 [52, 72] 62.5 [52, 72] +25.0 [+5, +35] 0.01 +0.0 / +2.5 2.50"]
-    assert lines_of(out, "50 %") == ["50 % 67.5 [57, 78] 67.5 [57, 78] +35.0 [+15, +45] 0.01 +5.0 / +20.0 2.50"]
+    assert lines_of(out, "50 %") == ["50 % 68.0 [58, 78] 68.0 [58, 78] +36.0 [+16, +46] 0.01 +5.0 / +20.0 2.50"]
     assert lines_of(out, "random") == ["random wanda 30 % 50.0 [40, 60] 50.0 [40, 60] +0.0 [-20, +10] 0.01 +900.0 / +1.0 2.50"]
     assert lines_of(out, "none") == ["none 50.0 [40, 60] 50.0 [40, 60] 0.0 2.50"]
     order = [

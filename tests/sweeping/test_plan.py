@@ -45,6 +45,14 @@ def test_controls_of_some_methods_only():
     assert [cell.name for cell in cells if cell.kind == "shuffled"] == ["first_order"]
 
 
+def test_controls_do_not_hang_on_a_method_that_refuses_the_budget():
+    cells = plan([{"name": "contrastive_sparse", "sparsity": 0.3}, WANDA], [8], [1], controls=True)
+    assert [(cell.name, cell.budget) for cell in cells if cell.controls][1:] == [
+        ("wanda", "sparsity=0.1"),
+        ("wanda", "sparsity=0.3"),
+    ]
+
+
 def test_baselines_are_once_for_a_seed_and_the_prompt_belongs_to_the_base():
     cells = plan(["wanda"], [8, 16], [1, 2], baselines=["prompt", "rag", "sft", "rag"])
     found = [(cell.name, cell.num_samples, cell.seed) for cell in cells if cell.kind == "baseline"]
