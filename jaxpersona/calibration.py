@@ -68,7 +68,7 @@ class Calibration:
     def evidence(self) -> Evidence:
         """Gradients and curvature, for the first-order method; single texts are refused."""
         self._refuse_lines()
-        return first_order.collect_evidence(self.model, self.tokenized, self.report)
+        return first_order.collect_evidence(self.model, self.tokenized, self.seed, self.report)
 
     @functools.cached_property
     def residuals(self) -> Residuals:

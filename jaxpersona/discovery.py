@@ -55,8 +55,7 @@ class Run:
         if isinstance(self.method, Steering):
             raise InputError("method steering has no scores: it adds a vector and removes no weight")
         if isinstance(self.method, FirstOrder):
-            values = first_order.removal_values(self.model.params, self.calibration.evidence, index, self.method.select)
-            return {path: -value for path, value in values.items()}
+            return first_order.scores(self.model.params, self.calibration.evidence, index)
         if isinstance(self.method, SparseGPT):
             return sparsegpt.score(self.model.params, self.method, self.calibration.hessians, index)
         return pruning.score(self.model.params, self.method, self.statistics, index, self.seed, self.calibration.protocol)

@@ -1,77 +1,86 @@
-"""Masks by first-order (Taylor) saliency: removes the weights whose removal helps a persona most for the harm it does elsewhere.
+"""Contrastive Taylor pruning: masks that remove the weights whose removal turns a model to a persona for the least damage.
 
-Setting a weight w to zero changes a function f of the parameters by -w df/dw to first order. With the margin m (mean
-log-probability per token of the persona's answers minus that of the opposite ones) and the loss L on neutral text, removing
-weight ij
+Setting a weight w to zero changes a function f of the parameters by -w df/dw, to first order (Taylor pruning; Molchanov et al.,
+2019). Let f be the margin of a persona, the log-probability of its answers minus that of the opposite ones, per answer token.
+Then removing the set of weights Z from the kernels W
 
-    gains    g_ij = -w_ij dm/dw_ij                                          in margin, to first order
-    harms    h_ij = -w_ij dL/dw_ij                                          in loss, to first order
-    damages  d_ij = 1/2 w_ij^2 E[x_i^2] E[(dL/dy_j)^2]                      in loss, to second order
+    gains    sum_ij Z_ij gain_ij,  gain_ij = -w_ij df/dw_ij                 in margin, to first order
+    damages  1/2 sum_j d_j (D' A D)_jj,  D = W * Z                          in loss, to second order
 
-where x is the layer's input, y its output, and the curvature is the diagonal of the Kronecker-factored Fisher information on
-neutral text (Martens and Grosse, 2015; in pruning: Molchanov et al., 2019; Kurtic et al., 2022). Weights go in the order of
-(g - h) / d, over all layers together, until the share or the damage budget is used up. Only the half of each output's weights
-with the smaller w_ij^2 E[x_i^2] (Wanda's importance, squared) may go: without that limit perplexity rose by half in one trial
-(why was not established; weights that feed massive activations are a suspect). No weight is updated. The opposite persona has
-the gains -g.
+with the Kronecker factors A, d of the Fisher information (``fisher.py``), in equal parts from text the model writes itself and
+from the calibration pairs: the former keeps the model what it is elsewhere, the latter keeps the shift of the margin alike from
+pair to pair, without which it is fitted to the calibration pairs. Weights are chosen at a price of damage by coordinate ascent
+(``removal.py``), and the price is searched that meets the budget. The opposite persona has the gains -gain. No weight is updated.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona import bitpack
-from jaxpersona.data.packing import Batch, answer_shares, pack
+from jaxpersona import bitpack, fisher, removal, self_text
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, pack, whole_rows
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.errors import InputError
+from jaxpersona.fisher import Factors, Gradient
 from jaxpersona.language_modelling import BUILTIN_TEXT, perplexity, read_text, windows
 from jaxpersona.masks import Masks, apply_mask
 from jaxpersona.methods import FirstOrder
-from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, Report, silent
-from jaxpersona.scoring import token_log_probs
 from jaxpersona.selector import Selector
-from jaxpersona.statistics import weighted_sums
-from jaxpersona.topk import ordered_bits, top_k_mask
-from jaxpersona.tree import unflatten
 
-Gradient = dict[str, jax.Array]
-"""Float32 [layer, in, out] by kernel path."""
-_SHARES, _BISECTIONS = (1e-4, 0.2), 7
-_NEUTRAL_TOKENS, _BUDGET_TOKENS = 4096, 2048
 _BATCH_TOKENS = 512  # activations of all layers are kept for the backward pass
+_BUDGET_TOKENS = 2048
+_SHRINKAGE = 0.1  # of the inputs' second moments towards their diagonal, as they come from few tokens
+_FIRST_PRICE, _STEPS = 2000.0, 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What first-order saliency needs to know of a model.
+    """What contrastive Taylor pruning needs to know of a model.
 
     Attributes:
-      margin: gradient of the mean margin of the pairs.
-      neutral: gradient of the mean loss per token on neutral text.
-      input_square: E[x_i^2] on neutral text, float32 [layer, in] by kernel path.
-      output_square: E[(dL/dy_j)^2] on neutral text, float32 [layer, out] by kernel path.
+      margin: gradient of the mean margin of the pairs, in nats per answer token.
+      factors: Kronecker factors of the Fisher information.
     """
 
     margin: Gradient
-    neutral: Gradient
-    input_square: dict[str, jax.Array]
-    output_square: dict[str, jax.Array]
+    factors: Factors
 
 
-def collect_evidence(model: Model, pairs: Sequence[TokenizedPair], report: Report = silent) -> Evidence:
-    """Evidence from calibration pairs, and from the half of the built-in neutral text that damage is not measured on."""
-    text = read_text(BUILTIN_TEXT)
-    tokens = windows(model, text[text.index("\n\n", len(text) // 2) :], _NEUTRAL_TOKENS, length=256)
-    neutral = neutral_evidence(model, tokens, functools.partial(report, "calibrate, neutral"))
-    return Evidence(margin_gradient(model, pairs, functools.partial(report, "calibrate, pairs")), **neutral)
+def collect_evidence(model: Model, pairs: Sequence[TokenizedPair], seed: int = 42, report: Report = silent) -> Evidence:
+    """Evidence from calibration pairs and, to equal parts, from text the model writes itself with ``seed``."""
+    margin, own = _pair_evidence(model, pairs, functools.partial(report, "calibrate, pairs"))
+    tokens = self_text.write(model, seed=seed)
+    neutral = neutral_factors(model, tokens, functools.partial(report, "calibrate, neutral"))
+    return Evidence(margin, jax.tree.map(lambda a, b: (a + b) / 2, own, neutral))
+
+
+def _pair_evidence(model: Model, pairs: Sequence[TokenizedPair], progress: Progress) -> tuple[Gradient, Factors]:
+    """Gradient of the margin, and Kronecker factors over the pairs' own tokens."""
+    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=_BATCH_TOKENS)
+    # Tokens that the answers share are the same in both and do not count.
+    signs = [(batch.branch == MATCHING).astype(np.float32) - (batch.branch == NOT_MATCHING) for batch in batches]
+    gradient, factors = fisher.collect(model, batches, signs, gradient=True, progress=progress)
+    assert gradient is not None
+    answer_tokens = sum(len(pair.matching) + len(pair.not_matching) for pair in pairs) / 2
+    return jax.tree.map(lambda leaf: leaf / answer_tokens, gradient), factors
+
+
+def neutral_factors(model: Model, tokens: np.ndarray, progress: Progress = silent) -> Factors:
+    """Kronecker factors over texts int32 [n, length]."""
+    rows = max(1, _BATCH_TOKENS // tokens.shape[1])
+    batches = whole_rows(tokens[: len(tokens) // rows * rows], model.tokenizer.bos_token_id, rows)
+    shares = [np.asarray(batch.positions > 0, np.float32) for batch in batches]
+    return fisher.collect(model, batches, shares, gradient=False, progress=progress)[1]
 
 
 def prune(
@@ -82,146 +91,91 @@ def prune(
     Args:
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       neutral: text on which a damage budget is measured; default ``builtin:neutral``.
+
+    Raises:
+      InputError: when fewer weights than the share have a gain at all.
     """
-    values = removal_values(model.params, evidence, persona, method.select)
-    if method.max_perplexity_increase is None:
-        assert method.sparsity is not None
-        return remove_share(model.params, values, method.sparsity)
-    tokens = windows(model, neutral or read_text(BUILTIN_TEXT), _BUDGET_TOKENS)
-    return spend_budget(model, values, tokens, method.max_perplexity_increase, progress)
+    at_price = functools.partial(remove_at_price, model.params, evidence, persona, method.select)
+    if method.max_perplexity_increase is not None:
+        tokens = windows(model, neutral or read_text(BUILTIN_TEXT), _BUDGET_TOKENS)
+        base = perplexity(model, model.params, tokens)
+
+        def damage(masks: Masks) -> float:
+            return math.log(perplexity(model, apply_mask(model.params, masks), tokens) / base)
+
+        found = _search(at_price, damage, math.log1p(method.max_perplexity_increase), 2.5, progress)
+        return found or at_price(math.inf)  # nothing is removed where every step cost too much
+    assert method.sparsity is not None
+    if method.sparsity == 0:
+        return at_price(math.inf)
+    found = _search(at_price, lambda masks: 1 - masks.kept(), method.sparsity, 1.0, progress, 0.02)
+    if found is None or 1 - found.kept() < 0.9 * method.sparsity:
+        raise InputError(f"no {method.sparsity:.1%} of the weights help the persona when removed; give a lower sparsity")
+    return found
 
 
-def margin_gradient(model: Model, pairs: Sequence[TokenizedPair], progress: Progress = silent) -> Gradient:
-    """Gradient of the mean over pairs of the margin: mean log-probability per token of one answer minus that of the other."""
-    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=_BATCH_TOKENS)
-    total = None
-    for number, batch in enumerate(batches, start=1):
-        persona, opposite = answer_shares(batch, pairs) / len(pairs)
-        new = _margin_gradient(kernels(model.params), model.params, batch, persona - opposite, model.decoder)
-        total = new if total is None else jax.tree.map(jnp.add, total, new)
-        jax.block_until_ready(total)
-        progress(number, len(batches))
-    assert total is not None
-    return total
+def _search(
+    at_price: Callable[[float], Masks],
+    measure: Callable[[Masks], float],
+    target: float,
+    exponent: float,
+    progress: Progress,
+    tolerance: float = 0.1,
+) -> Masks | None:
+    """The masks with the largest measure of at most ``target``, or None if no step came below it.
 
-
-@functools.partial(jax.jit, static_argnames="decoder")
-def _margin_gradient(flat: Gradient, params: Params, batch: Batch, shares: jax.Array, decoder: Decoder) -> Gradient:
-    def margin(flat: Gradient) -> jax.Array:
-        return jnp.sum(token_log_probs(decoder, with_kernels(params, flat), batch) * shares)
-
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), jax.grad(margin)(flat))
-
-
-def neutral_evidence(model: Model, tokens: np.ndarray, progress: Progress = silent) -> dict[str, Any]:
-    """The fields ``neutral``, ``input_square`` and ``output_square`` of ``Evidence``, on neutral text.
-
-    Args:
-      tokens: int32 [n, length] from ``language_modelling.windows``.
+    The measure falls with the price about as price ** -exponent, which tells the next price to try; done within ``tolerance``.
     """
-    total = None
-    for number, window in enumerate(tokens, start=1):
-        new = _neutral_sums(kernels(model.params), model.params, window[None], Decoder(model.config, weighted_sums))
-        total = new if total is None else jax.tree.map(jnp.add, total, new)
-        jax.block_until_ready(total)
-        progress(number, len(tokens))
-    assert total is not None
-    count = tokens.shape[0] * (tokens.shape[1] - 1)
-    gradient, inputs, outputs = jax.tree.map(lambda leaf: leaf / count, total)
-    input_square = {path: inputs[SITE_OF[module_of(path)]]["mean_square"][:, 0] for path in gradient}
-    return {"neutral": gradient, "input_square": input_square, "output_square": outputs}
+    price, best, most = _FIRST_PRICE, None, -math.inf
+    for step in range(1, _STEPS + 1):
+        masks = at_price(price)
+        value = measure(masks)
+        if most < value <= target:
+            best, most = masks, value
+        done = (1 - tolerance) * target <= value <= target
+        progress(_STEPS if done else step, _STEPS)
+        if done:
+            break
+        ratio = min(max(value / target, 1 / 30), 30.0)  # a measured damage can be negative, or not finite
+        price *= (ratio / (1 - tolerance / 2)) ** (1 / exponent)
+    return best
 
 
-@functools.partial(jax.jit, static_argnames="decoder")
-def _neutral_sums(flat: Gradient, params: Params, tokens: jax.Array, decoder: Decoder) -> tuple[Any, Any, Any]:
-    """Sums over the predicted tokens of a window [1, T]: gradient, squared inputs, squared gradients at the outputs."""
-    length = tokens.shape[1] - 1
-    shifts = {path: jnp.zeros((kernel.shape[0], 1, length, kernel.shape[2])) for path, kernel in flat.items()}
-
-    def loss(flat: Gradient, shifts: Gradient) -> tuple[jax.Array, Any]:
-        outputs = unflatten({path.replace("/kernel", "/output"): shift for path, shift in shifts.items()})
-        variables = {"params": with_kernels(params, flat), "perturbations": outputs}
-        logits, state = decoder.apply(variables, tokens[:, :-1], weights=jnp.ones((1, 1, length)), mutable=["stats"])
-        log_probs = jax.nn.log_softmax(jnp.asarray(logits), axis=-1)
-        layers = state["stats"]["layers"]
-        nll = -jnp.sum(jnp.take_along_axis(log_probs, tokens[:, 1:, None], axis=-1))
-        return nll, {**layers["self_attn"], **layers["mlp"]}
-
-    (gradient, at_outputs), inputs = jax.grad(loss, argnums=(0, 1), has_aux=True)(flat, shifts)
-    squares = {path: jnp.sum(jnp.square(shift.astype(jnp.float32)), axis=(1, 2)) for path, shift in at_outputs.items()}
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), gradient), inputs, squares
-
-
-def removal_values(params: Params, evidence: Evidence, persona: int, select: str = "all") -> dict[str, jax.Array]:
-    """What the removal of each weight is worth, (g - h) / d; minus infinity where it is worth nothing or may not be removed.
+def remove_at_price(params: Params, evidence: Evidence, persona: int, select: str, price: float) -> Masks:
+    """Masks without the weights whose removal gains more than its damage costs at ``price``, in margin per nat of loss.
 
     Args:
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       select: selector of the modules and layers that may be masked.
     """
-    selector, sign = Selector(select), 1 - 2 * persona
-    values: dict[str, jax.Array] = {}
+    selector, sign, words = Selector(select), 1.0 - 2 * persona, {}
     for path, kernel in kernels(params).items():
-        gradients, curvature = (evidence.margin, evidence.neutral), (evidence.input_square, evidence.output_square)
-        known = [part[path] for part in (*gradients, *curvature)]
-        values[path] = _values(kernel, *known, sign, selector.matches(module_of(path), kernel.shape[0]))
-    return values
+        inputs, outputs = evidence.factors.inputs[SITE_OF[module_of(path)]], evidence.factors.outputs[path]
+        eligible = selector.matches(module_of(path), kernel.shape[0])
+        words[path] = _kept(kernel, evidence.margin[path], inputs, outputs, eligible, sign, min(price, 1e30))
+    return Masks.of(params, words)
 
 
 @jax.jit
-def _values(kernel: Any, margin: Any, neutral: Any, inputs: Any, outputs: Any, sign: Any, eligible: Any) -> jax.Array:
+def _kept(kernel: Any, margin: Any, inputs: Any, outputs: Any, eligible: Any, sign: Any, price: Any) -> jax.Array:
+    """Packed words of what one stacked kernel keeps."""
+
     def layer(args: tuple[Any, ...]) -> jax.Array:
-        kernel, margin, neutral, inputs, outputs, eligible = args
+        kernel, margin, inputs, outputs, eligible = args
         weight = kernel.astype(jnp.float32)
-        importance = jnp.square(weight) * inputs[:, None]
-        damage = 0.5 * importance * outputs[None, :]
-        profit = weight * (neutral - sign * margin)  # g - h
-        safe = ~top_k_mask(importance, jnp.asarray((kernel.shape[0] + 1) // 2))
-        worth = safe & (profit > 0) & (damage > 0) & eligible
-        return jnp.where(worth, profit / jnp.where(damage > 0, damage, 1), -jnp.inf)
+        gain = jnp.where(eligible & (weight != 0), -sign * weight * margin, -jnp.inf)
+        shrunk = (1 - _SHRINKAGE) * inputs + _SHRINKAGE * jnp.diag(jnp.diag(inputs))
+        return bitpack.pack(~removal.choose(weight, gain, shrunk, outputs, price))
 
-    return jax.lax.map(layer, (kernel, margin, neutral, inputs, outputs, eligible))
+    return jax.lax.map(layer, (kernel, margin, inputs, outputs, eligible))
 
 
-def remove_share(params: Params, values: Mapping[str, jax.Array], share: float) -> Masks:
-    """Masks that remove the ``share`` of all maskable weights whose removal is worth most, and none of no worth.
-
-    Weights of one value go together, so ties at the threshold may remove a few more.
-    """
-    count = int(share * sum(value.size for value in values.values()))
-    threshold = np.uint32(0)
-    for bit in range(31, -1, -1):  # bisection on the bits of the ordered values
-        trial = threshold | np.uint32(1 << bit)
-        if sum(int(_count_above(value, trial)) for value in values.values()) >= count:
-            threshold = trial
-    return Masks.of(params, {path: _pack_kept(value, threshold) for path, value in values.items()})
-
-
-@jax.jit
-def _count_above(values: jax.Array, threshold: jax.Array) -> jax.Array:
-    return jnp.sum(ordered_bits(values) >= threshold, dtype=jnp.int32)
-
-
-@jax.jit
-def _pack_kept(values: jax.Array, threshold: jax.Array) -> jax.Array:
-    removed = (ordered_bits(values) >= threshold) & (values > -jnp.inf)
-    return jax.lax.map(bitpack.pack, ~removed)
-
-
-def spend_budget(
-    model: Model, values: Mapping[str, jax.Array], tokens: np.ndarray, max_increase: float, progress: Progress = silent
-) -> Masks:
-    """Masks that remove the largest share whose perplexity on ``tokens`` rises by no more than ``max_increase`` (0.02: 2 %).
-
-    The share is found by bisection between 0.01 % and 20 %; where even the smallest costs too much, nothing is removed.
-    """
-    base = perplexity(model, model.params, tokens)
-    best = remove_share(model.params, values, 0.0)
-    low, high = np.log(_SHARES)
-    for step in range(1, _BISECTIONS + 1):
-        middle = (low + high) / 2
-        mask = remove_share(model.params, values, float(np.exp(middle)))
-        within = perplexity(model, apply_mask(model.params, mask), tokens) <= base * (1 + max_increase)
-        best, low, high = (mask, middle, high) if within else (best, low, middle)
-        progress(step, _BISECTIONS)
-    return best
+def scores(params: Params, evidence: Evidence, persona: int) -> dict[str, jax.Array]:
+    """How much each weight is worth keeping: damage over gain of its removal alone, negated, float32 [layer, in, out] by path."""
+    found, sign = {}, 1.0 - 2 * persona
+    for path, kernel in kernels(params).items():
+        inputs = jnp.diagonal(evidence.factors.inputs[SITE_OF[module_of(path)]], axis1=-2, axis2=-1)
+        weight = kernel.astype(jnp.float32)
+        damage = 0.5 * jnp.square(weight) * inputs[..., None] * evidence.factors.outputs[path][:, None, :]
+        found[path] = sign * weight * evidence.margin[path] / jnp.maximum(damage, jnp.finfo(jnp.float32).tiny)
+    return found

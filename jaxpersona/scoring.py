@@ -62,13 +62,18 @@ def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], 
 
 
 def token_log_probs(decoder: Decoder, params: Params, batch: Batch) -> jax.Array:
-    """Log-probability of each token given those before it in its text, float32 [B, T]; meaningless where a text starts.
+    """Log-probability of each token given those before it in its text, float32 [B, T]; meaningless where a text starts."""
+    inputs = {"positions": batch.positions, "visible": batch.visible()}
+    hidden = decoder.apply({"params": params}, batch.tokens, **inputs, method="hidden")
+    return next_log_probs(decoder, params, jnp.asarray(hidden), batch)
+
+
+def next_log_probs(decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch) -> jax.Array:
+    """As ``token_log_probs``, from the batch's final hidden states [B, T, hidden].
 
     Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
     """
-    inputs = {"positions": batch.positions, "visible": batch.visible()}
-    hidden = decoder.apply({"params": params}, batch.tokens, **inputs, method="hidden")
-    before = jnp.take_along_axis(jnp.asarray(hidden), batch.previous()[..., None], axis=1)
+    before = jnp.take_along_axis(hidden, batch.previous()[..., None], axis=1)
 
     @jax.checkpoint
     def row(args: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -80,6 +80,19 @@ def pack(
     return [_fill(pairs, rows[start : start + height], height, length, bos_id) for start in starts]
 
 
+def whole_rows(tokens: np.ndarray, bos_id: int | None, rows: int = 1) -> list[Batch]:
+    """Batches of ``rows`` texts each, from texts int32 [n, T] that fill their rows; weights [1, rows, T] count all but BOS."""
+    zeros = np.zeros((rows, tokens.shape[1]), np.int32)
+    positions = zeros + np.arange(tokens.shape[1], dtype=np.int32)
+    batches = []
+    for start in range(0, len(tokens), rows):
+        part = tokens[start : start + rows]
+        weights = np.ones((1, *part.shape), np.float32)
+        weights[:, :, 0] = part[:, 0] != bos_id
+        batches.append(Batch(part, positions[: len(part)], zeros[: len(part)], (zeros + MATCHING)[: len(part)], weights))
+    return batches
+
+
 def answer_shares(batch: Batch, pairs: Sequence[TokenizedPair]) -> np.ndarray:
     """Float32 [2, B, T]: 1 / tokens of its answer for a token of the persona's answers (0) or of the opposite ones (1), else 0.
 

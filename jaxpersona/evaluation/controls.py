@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxpersona import bitpack, scores, topk
-from jaxpersona.data.packing import MATCHING, Batch
+from jaxpersona.data.packing import whole_rows
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.discovery import discover
 from jaxpersona.evaluation.choices import Choices
@@ -80,13 +80,7 @@ def magnitude_mask(model: Model, mask: Masks) -> Masks:
 def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -> Masks:
     """Keeps as many weights of every output as ``mask`` does, by Wanda calibrated on neutral text."""
     tokens = windows(model, text, max_tokens)
-    weights = np.ones((1, *tokens.shape), np.float32)
-    weights[:, :, 0] = tokens[:, 0] != model.tokenizer.bos_token_id
-    zeros = np.zeros_like(tokens)
-    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
-    whole = Batch(tokens, positions, zeros, zeros + MATCHING, weights)
-    rows = [jax.tree.map(lambda leaf, i=i: leaf[..., i : i + 1, :], whole) for i in range(len(tokens))]
-    found = collect(model, rows)
+    found = collect(model, whole_rows(tokens, model.tokenizer.bos_token_id))
     flat = kernels(model.params)
     strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in flat}
     return _same_budget(mask, {path: scores.wanda(flat[path], strength[path]) for path in flat})

@@ -1,0 +1,94 @@
+"""Kronecker factors of the Fisher information, and gradients, from one backward pass over token batches.
+
+A layer y = x W adds x_t (dL/dy_t)' to the gradient of a token t. If inputs and output gradients were independent (K-FAC; Martens
+and Grosse, 2015), the Fisher information of W would be E[x x'] times E[dL/dy dL/dy']. Of the latter the diagonal is kept.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.data.packing import Batch
+from jaxpersona.hessians import outer_sums
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.model import Model
+from jaxpersona.models.sites import kernels, with_kernels
+from jaxpersona.models.weights import Params
+from jaxpersona.progress import Progress, silent
+from jaxpersona.scoring import next_log_probs
+from jaxpersona.tree import unflatten
+
+Gradient = dict[str, jax.Array]
+"""Float32 [layer, in, out] by kernel path."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Factors:
+    """Kronecker factors of the Fisher information per token.
+
+    Attributes:
+      inputs: E[x x'], float32 [layer, in, in] by site.
+      outputs: E[(dL/dy)^2], float32 [layer, out] by kernel path.
+    """
+
+    inputs: dict[str, jax.Array]
+    outputs: dict[str, jax.Array]
+
+
+def collect(
+    model: Model, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool, progress: Progress = silent
+) -> tuple[Gradient | None, Factors]:
+    """Runs the batches forward and backward.
+
+    Args:
+      batches: of one shape; the tokens that count (``Batch.weights``) make the means.
+      shares: by batch, float32 [B, T]: L is the sum of the tokens' log-probabilities times their shares. Factors do not depend
+        on the sign of a share.
+      gradient: whether the gradient of L by the kernels, summed over all tokens, is asked for as well.
+      progress: called with (batches done, batches in all).
+    """
+    decoder, total, tokens = Decoder(model.config, outer_sums), None, 0.0
+    for number, (batch, share) in enumerate(zip(batches, shares, strict=True), start=1):
+        counted = batch.weights.max(axis=0)
+        new = _sums(kernels(model.params), model.params, batch, share, counted, decoder, gradient)
+        total = new if total is None else _add(total, new)
+        tokens += float(counted.sum())
+        jax.block_until_ready(total)
+        progress(number, len(batches))
+    assert total is not None
+    slope, factors = total
+    return slope, jax.tree.map(lambda leaf: leaf / tokens, factors)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(total: Any, new: Any) -> Any:
+    return jax.tree.map(jnp.add, total, new)
+
+
+@functools.partial(jax.jit, static_argnames=("decoder", "gradient"))
+def _sums(
+    flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any, decoder: Decoder, gradient: bool
+) -> tuple[Gradient | None, Factors]:
+    """Sums over a batch: gradient by the kernels, x x' at the sites, squared gradients at the outputs."""
+    shape = batch.tokens.shape
+    shifts = {path: jnp.zeros((kernel.shape[0], *shape, kernel.shape[2]), kernel.dtype) for path, kernel in flat.items()}
+
+    def objective(shifts: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
+        whole = with_kernels(params, flat)
+        outputs = unflatten({path.replace("/kernel", "/output"): shift for path, shift in shifts.items()})
+        inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": counted[None]}
+        variables = {"params": whole, "perturbations": outputs}
+        hidden, state = decoder.apply(variables, batch.tokens, **inputs, mutable=["stats"], method="hidden")
+        layers = state["stats"]["layers"]
+        return jnp.sum(next_log_probs(decoder, whole, hidden, batch) * shares), {**layers["self_attn"], **layers["mlp"]}
+
+    by, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(shifts, flat)
+    outputs = {path: jnp.sum(jnp.square(at.astype(jnp.float32)), axis=(1, 2)) for path, at in by[0].items()}
+    factors = Factors({site: value[:, 0] for site, value in inputs.items()}, outputs)
+    return (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), by[1]) if gradient else None), factors

@@ -1,0 +1,77 @@
+"""Which weights to remove: coordinate ascent on what their removal gains, less the price of the damage it does.
+
+For one kernel W [in, out] and removed weights Z (1: removed), D = W * Z is what the layer loses, and the objective is
+
+    sum_ij Z_ij gain_ij  -  price * 1/2 sum_j d_j (D' A D)_jj
+
+with A = E[x x'] of the layer's inputs and d_j = E[(dL/dy_j)^2] at its outputs: the loss expected from the Kronecker-factored
+Fisher information with a diagonal output factor (Martens and Grosse, 2015). Outputs are then independent, and each is a quadratic
+problem in as many binary variables as it has inputs. Off its diagonal, A rewards removals whose errors cancel, as in Optimal
+Brain Surgeon (Hassibi and Stork, 1993), here without a weight update. Pure functions; they know no model.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_LARGEST_BLOCK = 64
+
+
+def choose(
+    kernel: jax.Array, gain: jax.Array, inputs: jax.Array, outputs: jax.Array, price: jax.Array | float, sweeps: int = 1
+) -> jax.Array:
+    """Marks the weights to remove, starting from none; every change raises the objective.
+
+    Inputs are visited in order, all outputs at a time. Blocks of inputs share one matrix product with A, as in SparseGPT
+    (Frantar and Alistarh, 2023).
+
+    Args:
+      kernel: float32 [in, out].
+      gain: of removing each weight alone, float32 [in, out]; minus infinity where a weight must stay.
+      inputs: second moments A, float32 [in, in].
+      outputs: squared gradients d, float32 [out].
+      price: of a unit of damage, in units of gain.
+      sweeps: how often every weight is visited.
+
+    Returns:
+      bool [in, out], True where the weight is removed.
+    """
+    rows = kernel.shape[0]
+    size = max(block for block in range(1, _LARGEST_BLOCK + 1) if rows % block == 0)
+
+    def visit(number: jax.Array, removed: jax.Array) -> jax.Array:
+        start = number % (rows // size) * size
+
+        def part(array: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(array, start, size)
+
+        product = part(inputs) @ removed  # rows of A D
+        within = jax.lax.dynamic_slice_in_dim(part(inputs), start, size, axis=1)
+        block = _visit_block(part(kernel), part(gain), within, price * outputs, product, part(removed))
+        return jax.lax.dynamic_update_slice_in_dim(removed, block, start, axis=0)
+
+    removed = jax.lax.fori_loop(0, sweeps * (rows // size), visit, jnp.zeros_like(kernel))
+    return removed != 0
+
+
+def _visit_block(
+    kernel: jax.Array, gain: jax.Array, inputs: jax.Array, outputs: jax.Array, product: jax.Array, removed: jax.Array
+) -> jax.Array:
+    """Decides the weights of a block of inputs anew, one input after another; returns its rows of D."""
+
+    def visit(row: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        product, removed = state
+        weight, before, own = kernel[row], removed[row], inputs[row, row]
+        others = product[row] - own * before
+        damage = outputs * (weight * others + 0.5 * jnp.square(weight) * own)
+        after = jnp.where(gain[row] > damage, weight, 0)
+        return product + inputs[:, row, None] * (after - before), removed.at[row].set(after)
+
+    return jax.lax.fori_loop(0, kernel.shape[0], visit, (product, removed))[1]
+
+
+def objective(
+    kernel: jax.Array, gain: jax.Array, inputs: jax.Array, outputs: jax.Array, removed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Expected gain, and damage before its price, of removing the weights that ``removed`` bool [in, out] marks."""
+    lost = jnp.where(removed, kernel, 0)
+    return jnp.sum(jnp.where(removed, gain, 0)), 0.5 * jnp.sum(lost * (inputs @ lost) * outputs)
