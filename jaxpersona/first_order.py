@@ -40,7 +40,7 @@ from jaxpersona.selector import Selector
 _BATCH_TOKENS = 512  # activations of all layers are kept for the backward pass
 _BUDGET_TOKENS = 2048
 _SHRINKAGE = 0.1  # of the inputs' second moments towards their diagonal, as they come from few tokens
-_FIRST_PRICE, _STEPS = 2000.0, 8
+_FIRST_PRICE, _STEPS = 2000.0, 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,8 @@ def _pair_evidence(model: Model, pairs: Sequence[TokenizedPair], progress: Progr
     """Gradient of the margin, and Kronecker factors over the pairs' own tokens."""
     batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=_BATCH_TOKENS)
     # Tokens that the answers share are the same in both and do not count.
-    signs = [(batch.branch == MATCHING).astype(np.float32) - (batch.branch == NOT_MATCHING) for batch in batches]
+    kinds = [np.asarray(batch.branch) for batch in batches]
+    signs = [((kind == MATCHING).astype(np.float32) - (kind == NOT_MATCHING)).astype(np.float32) for kind in kinds]
     gradient, factors = fisher.collect(model, batches, signs, gradient=True, progress=progress)
     assert gradient is not None
     answer_tokens = sum(len(pair.matching) + len(pair.not_matching) for pair in pairs) / 2
@@ -124,20 +125,25 @@ def _search(
 ) -> Masks | None:
     """The masks with the largest measure of at most ``target``, or None if no step came below it.
 
-    The measure falls with the price about as price ** -exponent, which tells the next price to try; done within ``tolerance``.
+    The measure falls with the price about as price ** -exponent, which tells the next price to try until one lies on either side
+    of the target; then the interval is halved. Done within ``tolerance`` below the target.
     """
-    price, best, most = _FIRST_PRICE, None, -math.inf
+    price, low, high, best, most = _FIRST_PRICE, 0.0, math.inf, None, -math.inf
     for step in range(1, _STEPS + 1):
         masks = at_price(price)
         value = measure(masks)
+        value = value if math.isfinite(value) else math.inf
         if most < value <= target:
             best, most = masks, value
         done = (1 - tolerance) * target <= value <= target
         progress(_STEPS if done else step, _STEPS)
         if done:
             break
-        ratio = min(max(value / target, 1 / 30), 30.0)  # a measured damage can be negative, or not finite
+        low, high = (low, price) if value <= target else (price, high)
+        ratio = min(max(value / target, 1 / 30), 30.0)  # a measured damage can be negative
         price *= (ratio / (1 - tolerance / 2)) ** (1 / exponent)
+        if not low < price < high:
+            price = math.sqrt(low * high)
     return best
 
 
