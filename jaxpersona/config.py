@@ -80,6 +80,7 @@ class MethodOptions:
       select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
       overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
       max_perplexity_increase: damage budget of first_order instead of a sparsity, e.g. 0.02 for at most 2 %
+      budget_text: what the damage budget is measured on, builtin:neutral (the default) or a UTF-8 text file
       layer: of steering, after which layer (from 0) the vector is added; default the middle of the model
       strength: of steering, multiple of the mean difference between the two personas' residual streams
     """
@@ -94,6 +95,7 @@ class MethodOptions:
     select: str | None = None
     overrides: dict[str, float] | None = None
     max_perplexity_increase: float | None = None
+    budget_text: str | None = None
     layer: int | None = None
     strength: float | None = None
 

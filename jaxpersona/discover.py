@@ -43,7 +43,7 @@ def main(config: DiscoverConfig) -> None:
         for value in perplexity.values():
             print(f"Perplexity of the dense model on {config.perplexity.text}: {value:.2f}")
         options = {"personas": data.personas, "num_samples": data.num_samples, "text": data.text, "max_length": data.max_length}
-        run = discover(model, pairs, method, **options, neutral=text, seed=config.seed, protocol=config.protocol, report=report)
+        run = discover(model, pairs, method, **options, seed=config.seed, protocol=config.protocol, report=report)
         seconds |= run.seconds
         with timed(seconds, "perplexity"):
             perplexity |= _perplexity(model, run.masks, text, config.perplexity.max_tokens, report)

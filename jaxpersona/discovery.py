@@ -70,7 +70,6 @@ def discover(
     num_samples: int = 128,
     text: TextMode = "chat",
     max_length: int = 512,
-    neutral: str | None = None,
     seed: int = 42,
     protocol: str | Protocol = STRICT,
     report: Report = silent,
@@ -85,7 +84,6 @@ def discover(
       num_samples: how many pairs to draw, with ``seed``; all if there are fewer, or if the protocol does not sample.
       text: what the model reads (see ``data/text.py``); ``lines:`` data are read as they are.
       max_length: texts are cut at this many tokens.
-      neutral: text on which a damage budget is measured; default ``builtin:neutral``.
       protocol: strict, paper or official (see ``protocol.py``).
       report: called with (stage, steps done, steps in all).
 
@@ -102,7 +100,7 @@ def discover(
         with timed(seconds, "calibrate"):
             calibration.collect(method.needs)
     with timed(seconds, "mask"):
-        masks = find_masks(model, method, calibration, personas=personas, neutral=neutral, seed=seed, report=report)
+        masks = find_masks(model, method, calibration, personas=personas, seed=seed, report=report)
     return Run(model, method, masks, calibration, seed, seconds)
 
 
@@ -112,7 +110,6 @@ def find_masks(
     calibration: Calibration,
     *,
     personas: tuple[str, str] = ("seek", "reject"),
-    neutral: str | None = None,
     seed: int = 42,
     report: Report = silent,
 ) -> dict[str, Persona]:
@@ -120,7 +117,6 @@ def find_masks(
 
     Args:
       calibration: from ``calibrate``, of the same model.
-      neutral: text on which a damage budget is measured; default ``builtin:neutral``.
       seed: of methods that draw.
       report: called with (stage, steps done, steps in all).
 
@@ -138,7 +134,7 @@ def find_masks(
     for index, persona in enumerate(personas):
         if isinstance(method, FirstOrder):
             progress = functools.partial(report, f"budget, {persona}")
-            mask = first_order.prune(model, method, calibration.evidence, index, neutral, progress)
+            mask = first_order.prune(model, method, calibration.evidence, index, progress)
         elif isinstance(method, Steering):
             mask = steering.steer(method, calibration.residuals, index)
         else:

@@ -68,7 +68,7 @@ def _options(config: EvaluateConfig, subject: Subject) -> dict[str, Any]:
     same = {name: getattr(config, name) for name in ("controls", "rag_k", "letters", "open_ended", "max_new_tokens", "seed")}
     return same | {
         "personas": subject.personas,
-        "recipe": subject.recipe(neutral) if needs_recipe else None,
+        "recipe": subject.recipe() if needs_recipe else None,
         "text": config.data.text,
         "max_length": config.data.max_length,
         "neutral": neutral,

@@ -28,7 +28,7 @@ from jaxpersona.data.packing import MATCHING, NOT_MATCHING, pack, whole_rows
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.errors import InputError
 from jaxpersona.fisher import Factors, Gradient
-from jaxpersona.language_modelling import BUILTIN_TEXT, perplexity, read_text, windows
+from jaxpersona.language_modelling import perplexity, read_text, windows
 from jaxpersona.masks import Masks, apply_mask
 from jaxpersona.methods import FirstOrder
 from jaxpersona.models.model import Model
@@ -84,21 +84,18 @@ def neutral_factors(model: Model, tokens: np.ndarray, progress: Progress = silen
     return fisher.collect(model, batches, shares, gradient=False, progress=progress)[1]
 
 
-def prune(
-    model: Model, method: FirstOrder, evidence: Evidence, persona: int, neutral: str | None = None, progress: Progress = silent
-) -> Masks:
+def prune(model: Model, method: FirstOrder, evidence: Evidence, persona: int, progress: Progress = silent) -> Masks:
     """The masks of one persona, of the share or within the damage budget that ``method`` says.
 
     Args:
       persona: 0 for the persona of the matching answers, 1 for its opposite.
-      neutral: text on which a damage budget is measured; default ``builtin:neutral``.
 
     Raises:
       InputError: when fewer weights than the share have a gain at all.
     """
     at_price = functools.partial(remove_at_price, model.params, evidence, persona, method.select)
     if method.max_perplexity_increase is not None:
-        tokens = windows(model, neutral or read_text(BUILTIN_TEXT), _BUDGET_TOKENS)
+        tokens = windows(model, read_text(method.budget_text), _BUDGET_TOKENS)
         base = perplexity(model, model.params, tokens)
 
         def damage(masks: Masks) -> float:

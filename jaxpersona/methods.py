@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxpersona import scores, topk
 from jaxpersona.errors import InputError, nearest
+from jaxpersona.language_modelling import BUILTIN_TEXT, read_text
 from jaxpersona.protocol import Protocol
 from jaxpersona.selector import Selector, check_sparsity
 
@@ -279,23 +280,26 @@ class Random(Method):
 
 @dataclasses.dataclass(frozen=True)
 class FirstOrder:
-    """First-order (Taylor) saliency of removing a weight, against the damage it does to neutral text (``first_order.py``).
+    """Contrastive Taylor pruning: weights whose removal turns to a persona for the least damage (``first_order.py``).
 
     Attributes:
       sparsity: share of all maskable weights that is removed, over all layers together, in [0, 1).
-      max_perplexity_increase: instead of a share, the damage budget: the largest share whose perplexity on neutral text rises by
-        no more than this (0.02: 2 %). Where neither is given, 0.02.
+      max_perplexity_increase: instead of a share, the damage budget: the strongest mask under which perplexity on ``budget_text``
+        rises by no more than this (0.02: 2 %). Where neither is given, 0.02.
+      budget_text: ``builtin:neutral``, or a UTF-8 text file.
       select: which modules and layers are masked (see ``selector.py``).
     """
 
     sparsity: float | None = None
     max_perplexity_increase: float | None = None
+    budget_text: str = BUILTIN_TEXT
     select: str = "all"
     name: ClassVar[str] = "first_order"
     needs: ClassVar[tuple[Need, ...]] = ("evidence",)
 
     def __post_init__(self) -> None:
         Selector(self.select)
+        read_text(self.budget_text)  # says now, rather than after minutes of calibration, that it cannot be read
         if self.sparsity is not None and self.max_perplexity_increase is not None:
             raise InputError("method first_order takes sparsity or max_perplexity_increase, not both")
         if self.sparsity is not None:

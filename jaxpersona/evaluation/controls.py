@@ -44,9 +44,7 @@ def control_masks(
     if recipe is not None:
         blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
         options = {"num_samples": count, "text": recipe.text, "max_length": recipe.max_length, "personas": recipe.personas}
-        found = discover(
-            model, blind, recipe.method, **options, neutral=recipe.neutral, seed=seed, protocol=recipe.protocol, report=report
-        )
+        found = discover(model, blind, recipe.method, **options, seed=seed, protocol=recipe.protocol, report=report)
         yield from ((f"shuffled {persona}", found.masks[persona]) for persona in masks)
 
 

@@ -18,7 +18,6 @@ class Recipe:
       method: how weights were scored.
       text: what the model read (see ``data/text.py``).
       max_length: texts were cut at this many tokens.
-      neutral: text on which a damage budget was measured.
       protocol: the experimental choices it was done by.
     """
 
@@ -27,5 +26,4 @@ class Recipe:
     method: AnyMethod
     text: TextMode
     max_length: int
-    neutral: str
     protocol: Protocol = STRICT

@@ -59,8 +59,8 @@ class Subject:
             )
         return pairs, known
 
-    def recipe(self, neutral: str) -> Recipe | None:
-        """How the masks were found, where a run says so; ``neutral`` is the text for a damage budget.
+    def recipe(self) -> Recipe | None:
+        """How the masks were found, where a run says so.
 
         Raises:
           InputError: when the calibration pairs can no longer be read, or have changed.
@@ -73,7 +73,7 @@ class Subject:
         if pairs.digest != self.run["data"]["sha256"]:
             raise InputError(f"{data['source']} has changed since the masks were found on it; run discover again")
         method = methods.by_name(settings.pop("name"), **settings)
-        return Recipe(pairs, self.personas, method, data["text"], data["max_length"], neutral, protocol)
+        return Recipe(pairs, self.personas, method, data["text"], data["max_length"], protocol)
 
 
 def of_run(path: str) -> Subject:

@@ -35,7 +35,7 @@ class Bench:
       held_out: pairs to evaluate on.
       personas: of the matching answers, and its opposite.
       text, max_length: how calibration pairs are read.
-      neutral: text on which a damage budget is measured, and perplexity.
+      neutral: text on which perplexity is measured.
       evaluation: further options of ``evaluate``: text, max_length, neutral_tokens, letters, rag_k.
       protocol: the experimental choices, of calibration and of evaluation.
       prompts: system texts by persona; empty if there are none.
@@ -89,7 +89,7 @@ class Bench:
     def _method(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
         blind = cell.kind == "shuffled"
         calibration = self.calibration(cell.num_samples, cell.seed, blind)
-        options = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "report": self.report}
+        options = {"personas": self.personas, "seed": cell.seed, "report": self.report}
         with timed(seconds, "mask"):
             masks = find_masks(self.model, cell.method, calibration, **options)
         named = {f"shuffled {persona}" if blind else persona: mask for persona, mask in masks.items()}
@@ -114,9 +114,7 @@ class Bench:
 
     def _baseline(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
         pairs = self.pairs.sample(cell.num_samples, cell.seed)
-        recipe = Recipe(
-            pairs, self.personas, Wanda(), self.text, self.max_length, self.neutral, self.protocol
-        )  # baselines use no method
+        recipe = Recipe(pairs, self.personas, Wanda(), self.text, self.max_length, self.protocol)  # baselines use no method
         with timed(seconds, "evaluate"):  # rag is asked of the bare model
             found = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
         place = {"kind": "baseline", "num_samples": cell.num_samples, "seed": cell.seed}

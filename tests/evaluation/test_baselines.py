@@ -14,7 +14,7 @@ from jaxpersona.scoring import score_answers
 
 @pytest.fixture
 def recipe(pairs):
-    return Recipe(jp.Pairs("test", tuple(pairs)), ("seek", "reject"), jp.methods.Wanda(), "chat", 512, "")
+    return Recipe(jp.Pairs("test", tuple(pairs)), ("seek", "reject"), jp.methods.Wanda(), "chat", 512)
 
 
 def margin(model, params, pairs):

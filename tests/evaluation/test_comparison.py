@@ -12,7 +12,6 @@ from jaxpersona.evaluation.controls import random_mask
 from jaxpersona.evaluation.evaluator import Evaluator, hold
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.evaluation.retrieval import retriever
-from jaxpersona.language_modelling import BUILTIN_TEXT, read_text
 from jaxpersona.masks import apply_mask
 from jaxpersona.protocol import OFFICIAL, STRICT
 
@@ -29,7 +28,7 @@ def masks(tiny_model):
 
 @pytest.fixture(scope="module")
 def recipe():
-    return Recipe(FOUND, PERSONAS, METHOD, "chat", 64, read_text(BUILTIN_TEXT))
+    return Recipe(FOUND, PERSONAS, METHOD, "chat", 64)
 
 
 def accuracy(rows, mask, prompt="none", scoring="sum"):

@@ -144,7 +144,7 @@ def test_always_a_is_at_one_half_over_both_orders_and_at_the_files_share_in_its_
 
 def test_steering_is_held_against_random_directions_of_its_length_and_shuffled_labels(tiny_model, pairs):
     run = jp.discover(tiny_model, pairs, jp.methods.Steering(layer=1))
-    recipe = Recipe(run.calibration.pairs, ("seek", "reject"), run.method, "chat", 512, "")
+    recipe = Recipe(run.calibration.pairs, ("seek", "reject"), run.method, "chat", 512)
     found = dict(control_masks(tiny_model, run.masks, "", seed=3, recipe=recipe))
     assert list(found) == ["random seek", "random reject", "shuffled seek", "shuffled reject"]
     for persona, vectors in run.masks.items():

@@ -70,7 +70,7 @@ def test_bundles_know_their_place_in_the_pair(bundles, tiny_model):
         assert (found.personas, list(found.bundles)) == (("gain", "loss"), names)
         assert (found.model, found.source, found.run) == (tiny_model.name, "found", None)
         assert found.seen == {pair.digest for pair in ITEMS[:4]}
-        assert found.recipe("") is None
+        assert found.recipe() is None
     assert of_bundles([str(bundles / "gain")], "other").model == "other"
 
 
@@ -97,6 +97,6 @@ def test_recipe_draws_as_the_protocol_of_the_run_did(tmp_path, protocol):
         "method": {"name": "random"},
         "data": {"sha256": found.digest},
     }
-    recipe = Subject("m", ("gain", "loss"), {}, source, None, run).recipe("text")
+    recipe = Subject("m", ("gain", "loss"), {}, source, None, run).recipe()
     assert recipe is not None
     assert (recipe.pairs, recipe.protocol.name) == (found, protocol)
