@@ -115,7 +115,7 @@ def test_bad_config_files_give_one_line_and_status_2(capsys, yaml_file, text, pa
             ["config key 'model.dtype' is 'float16'; expected one of ['auto', 'float32', 'bfloat16']"],
         ),
         (["--model", "smollm2"], ["config key 'model' is 'smollm2', but it only groups keys such as model.name"]),
-        (["--protocol", "loose"], ["config key 'protocol' is 'loose'; expected one of ['strict']"]),
+        (["--protocol", "loose"], ["config key 'protocol' is 'loose'; expected one of ['strict', 'paper', 'official']"]),
         (["--seed"], ["--seed: expected one argument"]),
         (["--seed", "-1"], ["seed is -1; it must lie in 0"]),
         (["--config", "missing.yaml"], ["File does not exist", "missing.yaml'"]),

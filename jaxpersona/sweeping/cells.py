@@ -90,6 +90,8 @@ class Bench:
         blind = cell.kind == "shuffled"
         calibration = self.calibration(cell.num_samples, cell.seed, blind)
         options = {"personas": self.personas, "seed": cell.seed, "report": self.report}
+        with timed(seconds, "calibrate"):
+            calibration.collect(cell.method.needs)
         with timed(seconds, "mask"):
             masks = find_masks(self.model, cell.method, calibration, **options)
         named = {f"shuffled {persona}" if blind else persona: mask for persona, mask in masks.items()}
@@ -114,7 +116,8 @@ class Bench:
 
     def _baseline(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
         pairs = self.pairs.sample(cell.num_samples, cell.seed)
-        recipe = Recipe(pairs, self.personas, Wanda(), self.text, self.max_length, self.protocol)  # baselines use no method
+        unused = Wanda()  # baselines have no use for a method
+        recipe = Recipe(pairs, self.personas, unused, self.text, self.max_length, self.protocol)
         with timed(seconds, "evaluate"):  # rag is asked of the bare model
             found = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
         place = {"kind": "baseline", "num_samples": cell.num_samples, "seed": cell.seed}
