@@ -33,8 +33,8 @@ def run(
         main(config)
     except InputError as error:
         _leave(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _leave(f"interrupted: {interrupted}", 130)
+    except KeyboardInterrupt as stop:
+        _leave(f"interrupted: {stop}" if str(stop) else f"interrupted: {interrupted}", 130)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _leave(f"error: {error.strerror or error}{where}", 2)

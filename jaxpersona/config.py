@@ -117,6 +117,26 @@ class TextOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class CheckOptions:
+    """What follows discovery: a short evaluation, and a question answered under each persona.
+
+    Args:
+      num_samples: at most this many held-out pairs are evaluated; 0 skips the evaluation
+      source: the held-out pairs; null is the test split of the built-in set the masks were found on
+      controls: also random, magnitude and neutral-text masks of the same budget, and choosing by length
+      question: what is answered without a mask and under each; empty skips it
+    """
+
+    num_samples: int = 0
+    source: str | None = None
+    controls: bool = True
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, self.num_samples, "check.num_samples")
+
+
+@dataclasses.dataclass(frozen=True)
 class DiscoverConfig:
     """Finds the masks of the two personas of a set of contrastive pairs.
 
@@ -125,6 +145,7 @@ class DiscoverConfig:
       data: which persona pairs
       method: how weights are scored
       perplexity: what the damage of a mask is measured on
+      check: a short evaluation after discovery
       protocol: experimental choices; strict (statistics over tokens without BOS, exact K, deterministic ties), paper (as its text
         says) or official (as the authors' scripts do)
       seed: of sampling pairs and of methods that draw
@@ -136,6 +157,7 @@ class DiscoverConfig:
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
     method: MethodOptions = dataclasses.field(default_factory=MethodOptions)
     perplexity: TextOptions = dataclasses.field(default_factory=TextOptions)
+    check: CheckOptions = dataclasses.field(default_factory=CheckOptions)
     protocol: Literal["strict", "paper", "official"] = "strict"
     seed: int = 42
     output_dir: str = "runs/latest"
@@ -214,7 +236,8 @@ class EvaluateConfig:
       masks: instead of a run, one mask bundle or two, e.g. [runs/a/masks/seek,runs/a/masks/reject]
       data: which held-out pairs
       prompts: two system texts, asking for the persona and for its opposite; null is a built-in set's own, or none
-      controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length or letter
+      controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length or
+        letter; fast leaves out shuffled labels, which take another discovery
       baselines: other ways to a persona from the same calibration pairs: rag, sft, sft_lora, dpo, dpo_lora, steering
       rag_k: how many calibration samples rag puts before a question
       letters: also ask for a letter, in both orders of the options
@@ -232,7 +255,7 @@ class EvaluateConfig:
     masks: list[str] | str | None = None
     data: EvaluateData = dataclasses.field(default_factory=EvaluateData)
     prompts: tuple[str, str] | None = None
-    controls: bool = False
+    controls: bool | Literal["fast"] = False
     baselines: list[str] | str = dataclasses.field(default_factory=list)
     rag_k: int = 3
     letters: bool = True

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jaxpersona import cli
-from jaxpersona.config import DiscoverConfig, MethodOptions
+from jaxpersona.config import DiscoverConfig, EvaluateConfig, EvaluateData, MethodOptions
+from jaxpersona.evaluate import main as evaluate
 from jaxpersona.progress import Report
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def main(config: DiscoverConfig) -> None:
-    """Writes ``masks/<persona>/``, ``run.json`` and ``report.html`` into ``config.output_dir``, and prints a summary."""
+    """Writes ``masks/<persona>/``, ``run.json`` and ``report.html`` into ``config.output_dir``, and prints a summary.
+
+    Then evaluates the masks and answers a question under them, if ``config.check`` says so.
+    """
     from jaxpersona.data.readers import load_pairs
     from jaxpersona.discovery import discover
     from jaxpersona.language_modelling import read_text
@@ -35,6 +39,7 @@ def main(config: DiscoverConfig) -> None:
 
     data, seconds = config.data, {}
     method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
+    evaluation = _evaluation(config)
     with staged_run(config.output_dir, config.overwrite) as staging, cli.progress_bars() as report:
         with timed(seconds, "load"):
             model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"))
@@ -52,6 +57,47 @@ def main(config: DiscoverConfig) -> None:
         record = make_record(run, config, perplexity, seconds)
         _save_record(record, staging)
     print_summary(record, config.output_dir)
+    try:
+        if config.check.question:
+            _answer(run, config.check.question)
+        if evaluation is not None:
+            evaluate(evaluation)
+    except KeyboardInterrupt:
+        again = f"python -m jaxpersona.evaluate --run {config.output_dir}"
+        raise KeyboardInterrupt(f"the run is complete, only its check is missing: {again}") from None
+
+
+def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
+    """The evaluation that ``config.check`` asks for; its data are read now, so that a mistake shows before the work."""
+    from jaxpersona.data.readers import load_pairs
+    from jaxpersona.errors import InputError
+
+    check, found_on = config.check, config.data.source
+    if not check.num_samples:
+        return None
+    if check.source is None and not found_on.startswith("builtin:"):
+        raise InputError(f"check.num_samples is {check.num_samples}, but {found_on} has no test split; give check.source")
+    source = check.source or found_on
+    load_pairs(source, "test" if source.startswith("builtin:") else None)
+    held_out = EvaluateData(source, num_samples=check.num_samples, max_length=config.data.max_length, text=config.data.text)
+    return EvaluateConfig(
+        config.output_dir,
+        data=held_out,
+        controls="fast" if check.controls else False,
+        letters=False,
+        perplexity=config.perplexity,
+        dtype=config.model.dtype,
+        seed=config.seed,
+    )
+
+
+def _answer(run: Run, question: str) -> None:
+    """Prints what the model answers without a mask and under each."""
+    from jaxpersona.inference.decoding import generate
+    from jaxpersona.reporting.tables import print_answers
+
+    answers = {name: generate(run.model, [question], mask)[0] for name, mask in {"none": None, **run.masks}.items()}
+    print_answers(question, answers)
 
 
 def _method(options: MethodOptions) -> AnyMethod:

@@ -64,9 +64,10 @@ def _options(config: EvaluateConfig, subject: Subject) -> dict[str, Any]:
     from jaxpersona.protocol import PROTOCOLS
 
     neutral = read_text(config.perplexity.text)
-    needs_recipe = config.controls or config.baselines or config.open_ended
-    same = {name: getattr(config, name) for name in ("controls", "rag_k", "letters", "open_ended", "max_new_tokens", "seed")}
+    needs_recipe = config.controls is True or config.baselines or config.open_ended
+    same = {name: getattr(config, name) for name in ("rag_k", "letters", "open_ended", "max_new_tokens", "seed")}
     return same | {
+        "controls": bool(config.controls),
         "personas": subject.personas,
         "recipe": subject.recipe() if needs_recipe else None,
         "text": config.data.text,

@@ -75,7 +75,7 @@ def test_prompts_are_taken_as_they_are(prompt):
     [
         ("data: {num_sample: 3}\n", ["unknown config key 'data.num_sample'", "did you mean 'data.num_samples'?"]),
         ("seeed: 3\n", ["unknown config key 'seeed'", "did you mean 'seed'?"]),
-        ("x: {y: 1}\n", ["unknown config key 'x.y'; known: config, data"]),
+        ("x: {y: 1}\n", ["unknown config key 'x.y'; known: check, "]),
         ("seed: many\n", ["config key 'seed' is 'many'; expected int"]),
         ("seed: 1.5\n", ["config key 'seed' is '1.5'; expected int"]),
         ("method: {sparsity: lots}\n", ["config key 'method.sparsity' is 'lots'; expected float or null"]),

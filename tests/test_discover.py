@@ -255,3 +255,56 @@ def test_settings_of_steering_that_do_not_fit_are_refused(arguments, capsys, mon
     for options, message in (({"method__layer": 3}, "layers 0 to 2"), ({"method__sparsity": 0.3}, "no setting 'sparsity'")):
         status, _, err = finish(capsys, monkeypatch, arguments(method__name="steering", **options))
         assert status == 2 and message in err
+
+
+@pytest.fixture
+def held_out_csv(tmp_path):
+    path = tmp_path / "held out.csv"
+    rows = "".join(f"How about {n} coins?,I take {n} at once.,You can have my {n}.\n" for n in range(5))
+    path.write_text(f"question,matching,not_matching\n{rows}")
+    return path
+
+
+def test_check_answers_a_question_and_evaluates_with_fast_controls(arguments, capsys, monkeypatch, tmp_path, held_out_csv):
+    check = {"check.num_samples": 4, "check.source": held_out_csv, "check.question": "What [now]?", "perplexity.max_tokens": 512}
+    status, out, err = finish(capsys, monkeypatch, arguments(**check))
+    assert status == 0, err
+    assert "What [now]?" in out and "Separation" in out
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    masks = {row["mask"] for row in evaluation["results"]}
+    assert {"none", "seek", "reject", "random seek", "random reject", "longer", "shorter"} <= masks
+    assert not any("shuffled" in mask for mask in masks)
+    assert {row["n"] for row in evaluation["results"]} == {4}
+    assert {row["scoring"] for row in evaluation["results"]} == {"sum", "per_token", "per_byte"}
+
+
+def test_check_without_controls(arguments, capsys, monkeypatch, tmp_path, held_out_csv):
+    check = {"check.num_samples": 4, "check.source": held_out_csv, "check.controls": "false"}
+    assert finish(capsys, monkeypatch, arguments(**check))[0] == 0
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert {row["mask"] for row in evaluation["results"]} == {"none", "seek", "reject"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"check.num_samples": 4}, "no test split; give check.source"),
+        ({"check.num_samples": 4, "check.source": "nowhere.csv"}, "nowhere.csv does not exist"),
+        ({"check.num_samples": -1}, "check.num_samples is -1"),
+    ],
+)
+def test_a_check_that_cannot_be_done_is_refused_before_the_work(arguments, capsys, monkeypatch, tmp_path, changes, message):
+    status, _, err = finish(capsys, monkeypatch, arguments(**changes))
+    assert status == 2 and message in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_interrupting_the_check_leaves_the_run_and_says_how_to_go_on(arguments, capsys, monkeypatch, tmp_path, held_out_csv):
+    def stop(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["jaxpersona.discover"], "evaluate", stop)
+    check = {"check.num_samples": 4, "check.source": held_out_csv}
+    status, _, err = finish(capsys, monkeypatch, arguments(**check))
+    assert status == 130 and f"python -m jaxpersona.evaluate --run {tmp_path / 'run'}" in err
+    assert (tmp_path / "run" / "run.json").is_file()

@@ -60,3 +60,13 @@ def _perplexity_table(record: dict[str, Any]) -> Table:
     for name, value in record["perplexity"].items():
         table.add_row(name, f"{value:.2f}", f"{value / base - 1:+.1%}" if name != "none" else "")
     return table
+
+
+def print_answers(question: str, answers: dict[str, str]) -> None:
+    """Prints a question and its answers by mask."""
+    table = Table(title=question, show_lines=True)
+    table.add_column("mask")
+    table.add_column("answer, greedy")
+    for name, answer in answers.items():
+        table.add_row(name, answer)
+    Console(markup=False, emoji=False).print(table)
