@@ -15,7 +15,7 @@ NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
 def test_notebook_runs_and_answers_under_both_personas(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    parameters.source = "NUM_SAMPLES = 8\nMAX_NEW_TOKENS = 12"
+    parameters.source = "NUM_SAMPLES = 8\nNUM_HELD_OUT = 4\nMAX_NEW_TOKENS = 12"
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}})
     client.execute()
     (generating,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "jp.generate" in cell.source]
