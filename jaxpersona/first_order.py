@@ -59,8 +59,10 @@ class Evidence:
 def collect_evidence(model: Model, pairs: Sequence[TokenizedPair], seed: int = 42, report: Report = silent) -> Evidence:
     """Evidence from calibration pairs and, to equal parts, from text the model writes itself with ``seed``."""
     margin, own = _pair_evidence(model, pairs, functools.partial(report, "calibrate, pairs"))
+    report("write own text", 0, 1)
     tokens = self_text.write(model, seed=seed)
-    neutral = neutral_factors(model, tokens, functools.partial(report, "calibrate, neutral"))
+    report("write own text", 1, 1)
+    neutral = neutral_factors(model, tokens, functools.partial(report, "calibrate, own text"))
     return Evidence(margin, jax.tree.map(lambda a, b: (a + b) / 2, own, neutral))
 
 
