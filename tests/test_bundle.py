@@ -16,7 +16,7 @@ import pytest
 import jaxpersona as jp
 from jaxpersona import bundle, files
 from jaxpersona.errors import InputError
-from jaxpersona.models.sites import kernels
+from jaxpersona.models.sites import kernels_and_head
 
 
 def random_masks(model, seed=0):
@@ -69,9 +69,8 @@ def test_metadata_says_what_the_bundle_is(saved, masks, tiny_model):
     assert (metadata["persona"], metadata["model"], metadata["method"]) == ("seek", "tiny", {"name": "wanda"})
     assert metadata["fingerprint"] == tiny_model.fingerprint
     assert metadata["kept"] == pytest.approx(masks.kept())
-    shapes = {
-        path: {"rows": kernel.shape[1], "words": [3, 16, kernel.shape[2]]} for path, kernel in kernels(tiny_model.params).items()
-    }
+    masked = kernels_and_head(tiny_model.params)  # the fixture's tree is bool everywhere, at the head as well
+    shapes = {path: {"rows": leaf.shape[1], "words": [leaf.shape[0], 16, leaf.shape[2]]} for path, leaf in masked.items()}
     assert metadata["kernels"] == shapes
     assert "embed_tokens/embedding" in metadata["others"]
     on_disk = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}

@@ -108,7 +108,7 @@ def test_bad_config_files_give_one_line_and_status_2(capsys, yaml_file, text, pa
     [
         (["--method.sparsty", "0.2"], ["unknown option 'method.sparsty'; did you mean 'method.sparsity'?"]),
         (["--num_samples=3"], ["unknown option 'num_samples'; did you mean 'data.num_samples'?"]),
-        (["stray"], ["unknown option 'stray'; known: config"]),
+        (["stray"], ["unknown option 'stray'; known: check, "]),
         (["--method.sparsity", "x"], ["config key 'method.sparsity' is 'x'; expected float or null"]),
         (
             ["--model.dtype", "float16"],
