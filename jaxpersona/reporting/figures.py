@@ -171,7 +171,7 @@ def _bars(axes: Axes, x: Sequence[float], values: Sequence[Spread], label: str, 
 
 
 def _damage_axes(axes: Axes, shown: Sequence[Point], personas: tuple[str, str], goal: tuple[float, float] | None) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
 
     damage = [100 * (point.worst_damage or 0) for point in shown]
     wanted, allowed = (100 * part for part in goal or (0, 0))
@@ -181,9 +181,11 @@ def _damage_axes(axes: Axes, shown: Sequence[Point], personas: tuple[str, str], 
         bound(100 * part for point in shown for part in (point.separation.low, point.separation.high)) for bound in (min, max)
     )
     axes.set_ylim(min(-10, low - 4), max(20, high + 4, wanted + 15 if goal else 0))
-    axes.xaxis.set_major_locator(FixedLocator([-100, -10, -1, 0, 1, 2, 5, 10, 100, 1000, 1e4, 1e5, 1e6]))
+    between = [2, 5] if max(damage) < 1000 else []  # no room for them on a wide axis
+    axes.xaxis.set_major_locator(FixedLocator([-100, -10, -1, 0, *between, *(10.0**power for power in range(9))]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+,.0f}" if value else "0"))
+    short = EngFormatter(sep="")  # 10k, 1M
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ("+" if value > 0 else "") + short(value)))
     axes.set_xlabel("damage: increase of perplexity under the worse of the two masks, % (linear to 1 %, then logarithmic)")
     first, second = personas
     axes.set_ylabel(f"separation, points: accuracy on {first}\nunder the {first} mask minus under the {second} mask")
