@@ -67,11 +67,3 @@ def _visit_block(
         return product + inputs[:, row, None] * (after - before), removed.at[row].set(after)
 
     return jax.lax.fori_loop(0, kernel.shape[0], visit, (product, removed))[1]
-
-
-def objective(
-    kernel: jax.Array, gain: jax.Array, inputs: jax.Array, outputs: jax.Array, removed: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Expected gain, and damage before its price, of removing the weights that ``removed`` bool [in, out] marks."""
-    lost = jnp.where(removed, kernel, 0)
-    return jnp.sum(jnp.where(removed, gain, 0)), 0.5 * jnp.sum(lost * (inputs @ lost) * outputs)
