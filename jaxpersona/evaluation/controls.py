@@ -101,9 +101,16 @@ def _keep_as_many(words: jax.Array, ranks: jax.Array) -> jax.Array:
 
 
 def shuffled(pairs: Pairs, seed: int) -> Pairs:
-    """The pairs with the two answers exchanged in a random half: masks found on them know the topic but not the persona."""
-    swap = np.random.default_rng(seed).permutation(len(pairs)) < len(pairs) // 2
-    items = tuple(pair.swapped() if s else pair for pair, s in zip(pairs, swap, strict=True))
+    """The pairs with the two answers exchanged in a random half: masks found on them know the topic but not the persona.
+
+    Of every two pairs that are neighbours in length one is exchanged: long answers weigh more in a summed margin, and a half
+    drawn without regard to them would leave some of the persona, or of its opposite, in the labels.
+    """
+    length = [len(pair.matching) + len(pair.not_matching) for pair in pairs]
+    couples = np.argsort(length, kind="stable")[: len(length) // 2 * 2].reshape(-1, 2)
+    second = np.random.default_rng(seed).integers(2, size=len(couples))
+    swap = set(couples[np.arange(len(couples)), second].tolist())
+    items = tuple(pair.swapped() if number in swap else pair for number, pair in enumerate(pairs))
     return dataclasses.replace(pairs, source=f"{pairs.source}, shuffled", items=items)
 
 

@@ -123,6 +123,13 @@ def test_shuffled_draws_other_halves_with_other_seeds():
     assert len({shuffled(numbered(20), seed).digest for seed in range(10)}) == 10
 
 
+def test_shuffled_swaps_one_of_every_two_pairs_of_neighbouring_length():
+    pairs = Pairs("abc", tuple(jp.Pair("q", "a" * length, "b" * length) for length in (9, 1, 8, 2, 30, 31)))
+    for seed in range(5):
+        swapped = {number for number, pair in enumerate(shuffled(pairs, seed)) if pair != pairs.items[number]}
+        assert all(len(swapped & couple) == 1 for couple in ({0, 2}, {1, 3}, {4, 5}))
+
+
 def test_length_choosers_take_the_longer_or_the_shorter_answer():
     found = length_choosers(np.array([[5, 3], [2, 9], [4, 4]]))
     assert list(found) == ["longer", "shorter"]
