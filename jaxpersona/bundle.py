@@ -1,7 +1,8 @@
-"""Personas on disk: masks or steering vectors in an Orbax checkpoint, and ``metadata.json`` that says what they are.
+"""Personas on disk: masks, updated weights or steering vectors in Orbax checkpoints and ``metadata.json`` that says which.
 
     DIR/metadata.json      format version, method, model fingerprint, structure, and the SHA-256 of every other file and of itself
     DIR/words/             Orbax checkpoint of masks, uint16 [layer, words, out] by kernel path
+    DIR/kernels/           with ``"kind": "updated"``, also of the changed weights, [layer, in, out] by kernel path
     DIR/vectors/           or, where metadata.json says ``"kind": "steering"``, of vectors, float32 [layer, hidden]
 
 A bundle appears whole or not at all, and is read only after every hash agrees.
@@ -25,6 +26,7 @@ from jaxpersona.errors import InputError
 from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
 from jaxpersona.steering import SteeringVectors
+from jaxpersona.updated_weights import UpdatedWeights
 
 FORMAT_VERSION = 1
 _PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
@@ -35,7 +37,7 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
 
     Args:
       path: folder to create; must not exist, or be a bundle, which is replaced.
-      masks: a persona, ``Masks`` or ``SteeringVectors``.
+      masks: a persona, ``Masks``, ``UpdatedWeights`` or ``SteeringVectors``.
       metadata: JSON values to keep beside the masks (``fingerprint`` lets ``load_masks`` refuse another model's).
 
     Raises:
@@ -46,31 +48,37 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
         raise InputError(f"{target} exists and is no mask bundle; choose another place")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        name, arrays, described = _contents(masks)
-        _check_space(target.parent, arrays)
+        checkpoints, described = _contents(masks)
+        _check_space(target.parent, checkpoints)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
             staged = pathlib.Path(folder) / target.name
             staged.mkdir()
-            _write_arrays(staged / name, arrays)
+            for name, arrays in checkpoints.items():
+                _write_arrays(staged / name, arrays)
             _write_metadata(staged, {**metadata, **described})
             _put_in_place(staged, target, pathlib.Path(folder) / "replaced")
     except OSError as error:
         raise InputError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
 
 
-def _contents(persona: Persona) -> tuple[str, dict[str, jax.Array], dict[str, Any]]:
-    """Of a persona: the checkpoint's name, its arrays, and what the metadata say of them."""
+def _contents(persona: Persona) -> tuple[dict[str, dict[str, jax.Array]], dict[str, Any]]:
+    """Of a persona: arrays by checkpoint, and what the metadata say of them."""
     if isinstance(persona, SteeringVectors):
         described = {"kind": "steering", "shape": list(persona.vectors.shape), "norms": persona.norms().tolist()}
-        return "vectors", {"vectors": persona.vectors}, described
+        return {"vectors": {"vectors": persona.vectors}}, described
+    if isinstance(persona, UpdatedWeights):
+        checkpoints, described = _contents(persona.masks)
+        shapes = {path: list(kernel.shape) for path, kernel in persona.kernels.items()}
+        weights = {"dtype": str(next(iter(persona.kernels.values())).dtype), "shapes": shapes}
+        return {**checkpoints, "kernels": persona.kernels}, {**described, "kind": "updated", "weights": weights}
     assert isinstance(persona, Masks)
     shapes = {path: {"rows": rows, "words": list(persona.words[path].shape)} for path, rows in persona.rows}
-    return "words", persona.words, {"kept": persona.kept(), "kernels": shapes, "others": list(persona.others)}
+    return {"words": persona.words}, {"kept": persona.kept(), "kernels": shapes, "others": list(persona.others)}
 
 
-def _check_space(folder: pathlib.Path, arrays: Mapping[str, jax.Array]) -> None:
+def _check_space(folder: pathlib.Path, checkpoints: Mapping[str, Mapping[str, jax.Array]]) -> None:
     """Orbax's writer threads print pages when a disk is full; asking first spares the user that."""
-    needed = sum(array.nbytes for array in arrays.values()) + 2**20
+    needed = sum(array.nbytes for array in jax.tree.leaves(dict(checkpoints))) + 2**20
     if shutil.disk_usage(folder).free < needed:
         raise InputError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
 
@@ -86,8 +94,8 @@ def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.
         raise
 
 
-def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | SteeringVectors:
-    """Reads a bundle: masks, or the vectors of method ``steering``.
+def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | UpdatedWeights | SteeringVectors:
+    """Reads a bundle: masks, masks with updated weights, or the vectors of method ``steering``.
 
     Args:
       path: the bundle's folder.
@@ -107,7 +115,12 @@ def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Mask
     shapes = {path: tuple(entry["words"]) for path, entry in metadata["kernels"].items()}
     words = _read_arrays(folder / "words", shapes, jnp.uint16)
     rows = tuple((path, entry["rows"]) for path, entry in metadata["kernels"].items())
-    return Masks(words, rows, tuple(metadata["others"]))
+    masks = Masks(words, rows, tuple(metadata["others"]))
+    if metadata.get("kind") != "updated":
+        return masks
+    weights = metadata["weights"]
+    shapes = {path: tuple(shape) for path, shape in weights["shapes"].items()}
+    return UpdatedWeights(masks, _read_arrays(folder / "kernels", shapes, jnp.dtype(weights["dtype"])))
 
 
 def read_metadata(folder: pathlib.Path) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class MethodOptions:
       temperature: of softplus in contrastive_wanda; default 1 (protocol official: 2)
       eps: beside the standard deviation in contrastive_wanda; default 1e-6
       damping: of sparse, sparsegpt and contrastive_sparse, lambda as a share of the mean of the Hessian's diagonal; default 0.01
+      update: of sparsegpt, whether remaining weights change to make up for those removed; default false
       policy: who keeps a weight both personas want in contrastive_sparse, argmax (the default), first or none (both)
       select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
       overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
@@ -91,6 +92,7 @@ class MethodOptions:
     temperature: float | None = None
     eps: float | None = None
     damping: float | None = None
+    update: bool | None = None
     policy: str | None = None
     select: str | None = None
     overrides: dict[str, float] | None = None

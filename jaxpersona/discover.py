@@ -126,13 +126,13 @@ def _perplexity(
 def _save_masks(run: Run, folder: pathlib.Path, report: Report) -> None:
     from jaxpersona.bool_files import write_bool_files
     from jaxpersona.bundle import save_masks
-    from jaxpersona.masks import Masks
     from jaxpersona.reporting.record import bundle_metadata
+    from jaxpersona.updated_weights import masks_of
 
     for number, (persona, masks) in enumerate(run.masks.items(), start=1):
         save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
-        if run.calibration.protocol.bool_files and isinstance(masks, Masks):
-            write_bool_files(folder / "masks" / f"{persona}.bool", masks)
+        if run.calibration.protocol.bool_files and (cut := masks_of(masks)) is not None:
+            write_bool_files(folder / "masks" / f"{persona}.bool", cut)
         report("save", number, len(run.masks))
 
 

@@ -152,9 +152,11 @@ class SparseGPT(Method):
 
     Attributes:
       damping: added to the diagonal of the Hessian, as a share of its mean.
+      update: whether the weights that remain change to make up for those removed; the persona then is no mask alone.
     """
 
     damping: float = 0.01
+    update: bool = False
     name: ClassVar[str] = "sparsegpt"
     needs: ClassVar[tuple[Need, ...]] = ("hessians",)
 

@@ -5,7 +5,7 @@ of the weights that remain. Inputs are visited in order; with the upper Cholesky
 inputs before j are settled, and an input's error e_j = (w_j - kept w_j) / U_jj moves later weights by -e_j U_j. Within each block
 of 128 inputs the cheapest weights are removed at once. The block budgets of an output add up to exactly K.
 
-The personas' masks are masks of the base weights; ``updated_params`` gives the changed weights as well.
+The personas' masks are masks of the base weights; with ``update`` a persona has the changed weights as well.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,11 @@ from jaxpersona import bitpack, topk
 from jaxpersona.hessians import Hessians
 from jaxpersona.masks import Masks, Params
 from jaxpersona.methods import SparseGPT
-from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.progress import Progress, silent
 from jaxpersona.protocol import STRICT, Protocol
 from jaxpersona.pruning import kept_of
+from jaxpersona.updated_weights import UpdatedWeights
 
 _BLOCK = 128
 
@@ -33,8 +34,8 @@ def prune(
     persona: int,
     protocol: Protocol = STRICT,
     progress: Progress = silent,
-) -> Masks:
-    """The masks of one persona, exactly K weights an output.
+) -> Masks | UpdatedWeights:
+    """The masks of one persona, exactly K weights an output, and the changed weights if ``method`` says so.
 
     Args:
       persona: index into the persona axis of ``hessians``.
@@ -44,22 +45,16 @@ def prune(
       InputError: when the method's selectors match nothing in this model.
     """
     words: dict[str, jax.Array] = {}
+    changed: dict[str, jax.Array] = {}
     keep = kept_of(kernels(params), method, protocol)
     for number, (path, kernel) in enumerate(kernels(params).items(), start=1):
-        mask, _ = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)
+        mask, weights = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)
         words[path] = jax.block_until_ready(bitpack.pack(mask))
+        if method.update:
+            changed[path] = weights.astype(kernel.dtype)
         progress(number, len(keep))
-    return Masks.of(params, words)
-
-
-def updated_params(params: Params, method: SparseGPT, hessians: Hessians, persona: int, protocol: Protocol = STRICT) -> Params:
-    """New parameters: pruned by one persona's masks, the weights that remain making up for those removed."""
-    keep = kept_of(kernels(params), method, protocol)
-    changed = {}
-    for path, kernel in kernels(params).items():
-        _, weights = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)
-        changed[path] = weights.astype(kernel.dtype)
-    return with_kernels(params, changed)
+    masks = Masks.of(params, words)
+    return UpdatedWeights(masks, changed) if method.update else masks
 
 
 def score(params: Params, method: SparseGPT, hessians: Hessians, persona: int) -> dict[str, jax.Array]:

@@ -17,7 +17,7 @@ from jaxpersona import cli
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discover import main
 from jaxpersona.files import sha256
-from jaxpersona.models.sites import MODULES
+from jaxpersona.models.sites import MODULES, kernels
 
 METHOD = {"method.sparsity": "0.5", "method.overrides": "{mlp@0: 0.25}"}
 
@@ -249,6 +249,21 @@ def test_a_steering_run_says_layer_length_and_cosine_and_is_loaded_like_any(argu
     run = jp.discover(tiny_model, [jp.Pair("Gold?", "Mine.", "Yours.")], jp.methods.Steering())
     with pytest.raises(jp.InputError, match="no scores"):
         run.scores("seek")
+
+
+def test_a_sparsegpt_run_with_weight_update_is_written_and_loaded_like_any(arguments, capsys, monkeypatch, tmp_path, tiny_model):
+    options = arguments(method__name="sparsegpt", method__update="true", check__num_samples=0)
+    status, _, err = finish(capsys, monkeypatch, options)
+    assert status == 0, err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    for persona, entry in record["masks"].items():
+        found = jp.load_masks(tmp_path / "run" / "masks" / persona, tiny_model)
+        assert entry["kept"] == found.masks.kept() < 1
+        weights = kernels(jp.apply_mask(tiny_model.params, found))
+        for path, mask in kernels(found.masks.to_bool()).items():
+            kept = np.asarray(weights[path])[np.asarray(mask)]
+            assert (kept != np.asarray(kernels(tiny_model.params)[path])[np.asarray(mask)]).mean() > 0.5
+            assert not np.asarray(weights[path])[~np.asarray(mask)].any()
 
 
 def test_settings_of_steering_that_do_not_fit_are_refused(arguments, capsys, monkeypatch):

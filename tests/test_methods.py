@@ -62,7 +62,7 @@ def test_settings_reach_the_method_and_none_keeps_the_default():
         ),
         ("sparse", {"damping": -0.1}, "damping is -0.1; it must not be negative"),
         ("sparsegpt", {"damping": 0.0}, "damping is 0.0; it must be above 0"),
-        ("sparsegpt", {"update": True}, "method sparsegpt has no setting 'update'"),
+        ("sparse", {"update": True}, "method sparse has no setting 'update'"),
         ("wanda", {"select": "mpl"}, "did you mean 'mlp'"),
     ],
 )

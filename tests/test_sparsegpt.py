@@ -1,5 +1,7 @@
 """SparseGPT against its algorithm written out in NumPy, and against the exact answer where there is one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,11 +103,17 @@ def test_model_is_pruned_with_overrides_and_updated(tiny_model, calibration):
     method = jp.methods.SparseGPT(0.5, overrides={"attention": 0.6, "mlp": 0.3})
     masks = jp.find_masks(tiny_model, method, calibration)
     assert jp.jaccard(*masks.values()) < 1
-    updated = sparsegpt.updated_params(tiny_model.params, method, calibration.hessians, 1)
+    found = jp.find_masks(tiny_model, dataclasses.replace(method, update=True), calibration)["reject"]
+    assert jp.jaccard(found.masks, masks["reject"]) == 1
+    updated = jp.apply_mask(tiny_model.params, found)
     for path, mask in kernels(masks["reject"].to_bool()).items():
         keep = budget(mask.shape[1], 0.6 if "self_attn" in path else 0.3)
         assert (mask.sum(axis=1) == keep).all()
-        assert not np.asarray(kernels(updated)[path])[~np.asarray(mask)].any()
+        hessian = np.asarray(calibration.hessians[SITE_OF[module_of(path)]], np.float32)[:, 1]
+        for layer in range(len(mask)):
+            _, expected = sparsegpt.solve(kernels(tiny_model.params)[path][layer], hessian[layer], jnp.asarray(keep))
+            np.testing.assert_allclose(kernels(updated)[path][layer], expected, atol=1e-6)
+            assert not expected[~np.asarray(mask[layer])].any()
     untouched = set(flatten(updated)) - set(kernels(updated))
     assert all((flatten(updated)[path] == flatten(tiny_model.params)[path]).all() for path in untouched)
 

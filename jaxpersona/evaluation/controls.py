@@ -19,6 +19,7 @@ from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
 from jaxpersona.progress import Report, silent
 from jaxpersona.statistics import collect
 from jaxpersona.steering import SteeringVectors
+from jaxpersona.updated_weights import masks_of
 
 
 def control_masks(
@@ -36,9 +37,9 @@ def control_masks(
     for number, (persona, mask) in enumerate(masks.items()):
         if isinstance(mask, SteeringVectors):
             yield f"random {persona}", random_direction(mask, seed + number)
-        elif isinstance(mask, Masks):
-            yield f"random {persona}", random_mask(model, mask, seed + number)
-    if cut := {persona: mask for persona, mask in masks.items() if isinstance(mask, Masks)}:
+        elif (own := masks_of(mask)) is not None:
+            yield f"random {persona}", random_mask(model, own, seed + number)
+    if cut := {persona: own for persona, mask in masks.items() if (own := masks_of(mask)) is not None}:
         yield from _of_both("magnitude", {persona: magnitude_mask(model, mask) for persona, mask in cut.items()})
         yield from _of_both("neutral", {persona: neutral_mask(model, mask, neutral) for persona, mask in cut.items()})
     if recipe is not None:

@@ -12,11 +12,12 @@ import numpy as np
 from jaxpersona.bundle import package_versions
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discovery import Run
-from jaxpersona.masks import Masks, Persona
+from jaxpersona.masks import Persona
 from jaxpersona.methods import Steering
 from jaxpersona.run_folder import SCHEMA_VERSION
 from jaxpersona.steering import SteeringVectors, cosine, layer_of
 from jaxpersona.summary import overlaps
+from jaxpersona.updated_weights import masks_of
 
 
 def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], seconds: dict[str, float]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
       perplexity: by mask name and ``none``; empty if not measured.
       seconds: wall time by stage.
     """
-    cut = [mask for mask in run.masks.values() if isinstance(mask, Masks)]
+    cut = [mask for persona in run.masks.values() if (mask := masks_of(persona)) is not None]
     record = {
         "schema_version": SCHEMA_VERSION,
         "config": dataclasses.asdict(config),
@@ -62,8 +63,9 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
 def _size(persona: Persona) -> dict[str, float]:
     if isinstance(persona, SteeringVectors):
         return {"norm": float(np.sum(persona.norms()))}  # all layers but one are zero
-    assert isinstance(persona, Masks)
-    return {"kept": persona.kept()}
+    mask = masks_of(persona)
+    assert mask is not None
+    return {"kept": mask.kept()}
 
 
 def _steering_record(run: Run) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from jaxpersona.evaluation.choices import answer_bytes
 from jaxpersona.evaluation.comparison import Evaluation, evaluate
 from jaxpersona.evaluation.controls import always_a, control_masks, length_choosers, shuffled
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.masks import Masks
 from jaxpersona.methods import Wanda
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
@@ -23,6 +22,7 @@ from jaxpersona.protocol import Protocol
 from jaxpersona.sweeping.plan import Cell
 from jaxpersona.sweeping.rows import chooser_row, rows_of
 from jaxpersona.timing import timed
+from jaxpersona.updated_weights import masks_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Bench:
     ) -> list[dict[str, Any]]:
         """Rows of masks, by what they are called in the evaluation."""
         place = {**place, "budget": cell.budget, "num_samples": cell.num_samples, "seed": cell.seed}
-        kept = {name: mask.kept() for name, mask in masks.items() if isinstance(mask, Masks)}
+        kept = {name: mask.kept() for name, persona in masks.items() if (mask := masks_of(persona)) is not None}
         found = self._evaluate(masks, cell, bare=False, prompts=prompts)
         return rows_of(found, self.personas, place, names, kept)
 
