@@ -61,7 +61,8 @@ def test_sweep_parses_and_all_its_methods_take_their_settings(path):
     config = cli.parse("sweep", SweepConfig, ["--config", str(path)])
     assert config.model.name in SHAPES
     cells = plan(config.methods, config.data.num_samples, config.seeds, config.controls, config.baselines)
-    assert len({cell.method for cell in cells if cell.kind == "method"}) >= 4
+    assert {cell.name for cell in cells if cell.kind == "method"} == {entry["name"] for entry in config.methods}
+    assert {cell.num_samples for cell in cells} == set(config.data.num_samples)
 
 
 @pytest.mark.parametrize("path", sorted(set(FOLDER.glob("*.yaml")) - set(SWEEPS)), ids=lambda path: path.stem)
