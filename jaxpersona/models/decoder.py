@@ -6,17 +6,19 @@ Hugging Face's.
 
     logits = decoder.apply({"params": params}, tokens)
     logits = decoder.apply({"params": params, "masks": bools}, tokens)                 # weights masked out count as 0
+    logits = decoder.apply({"params": params, "masks": bank}, tokens, personas=Personas(ids))  # a persona a sequence: bank.py
     logits, state = decoder.apply({"params": params}, tokens, mutable=["stats"], ...)  # state["stats"]: see statistics.py
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpersona.kernels import masked_matmul
 from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.sites import SITES
 
@@ -25,21 +27,37 @@ Collect = Callable[[Array, Array], Any]
 """What to keep of the inputs [B, T, C] of a linear layer, given token weights [P, B, T]."""
 
 
-class Linear(nn.Module):
-    """y = x W + b with W [in, out], and W where the ``masks`` collection says True if that collection is given.
+class Personas(NamedTuple):
+    """Which persona of a mask bank each sequence of a batch has.
 
-    b is there where the architecture or the parameters given have one: a steering vector is a bias (``steering.py``).
+    Attributes:
+      ids: int32 [B], places in the bank.
+      gamma: float32 [B], the share of its strength a removed weight keeps; None for 0.
+    """
+
+    ids: Array
+    gamma: Array | None = None
+
+
+class Linear(nn.Module):
+    """y = x W + b with W [in, out], under the ``masks`` collection if that is given.
+
+    Masks are bool [in, out], or packed words uint16 [persona, words, out] for ``masked_matmul`` with ``personas``. b is there
+    where the architecture or the parameters given have one: a steering vector is a bias (``steering.py``).
     """
 
     features: int
     use_bias: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
-        if self.has_variable("masks", "kernel"):
-            kernel = jnp.where(self.get_variable("masks", "kernel"), kernel, 0)
-        y = x @ kernel.astype(x.dtype)
+    def __call__(self, x: Array, personas: Personas | None = None) -> Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)).astype(x.dtype)
+        mask = self.get_variable("masks", "kernel")
+        if mask is not None and mask.dtype == jnp.uint16:
+            assert personas is not None, "a mask bank needs personas"
+            y = masked_matmul(x, kernel, mask, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
+        else:
+            y = x @ (kernel if mask is None else jnp.where(mask, kernel, 0))
         if self.has_variable("perturbations", "output"):  # zeros, where the gradient at the output is asked for
             y = y + self.get_variable("perturbations", "output").astype(y.dtype)
         if self.use_bias or self.has_variable("params", "bias"):
@@ -115,7 +133,9 @@ class Attention(_Block):
         self.record("attn_in", x, inputs["weights"])
 
         def heads(name: str, count: int) -> Array:
-            return Linear(count * c.head_dim, c.qkv_bias, name=name)(x).reshape(batch, length, count, c.head_dim)
+            return Linear(count * c.head_dim, c.qkv_bias, name=name)(x, inputs["personas"]).reshape(
+                batch, length, count, c.head_dim
+            )
 
         q, k, v = heads("q_proj", c.num_heads), heads("k_proj", c.num_kv_heads), heads("v_proj", c.num_kv_heads)
         if c.qk_norm:
@@ -125,7 +145,7 @@ class Attention(_Block):
         k, v = self._cached("k", k, inputs["positions"]), self._cached("v", v, inputs["positions"])
         mixed = attend(q, k, v, inputs["visible"], c)
         self.record("attn_out_in", mixed, inputs["weights"])
-        return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed)
+        return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed, inputs["personas"])
 
     def _cached(self, name: str, new: Array, positions: Array) -> Array:
         """With a KV cache, writes the new entries at their positions and returns all; without one, returns the new ones."""
@@ -157,12 +177,12 @@ class MLP(_Block):
     def __call__(self, x: Array, inputs: dict[str, Any]) -> Array:
         c = self.config
         self.record("mlp_in", x, inputs["weights"])
-        gate = Linear(c.intermediate_size, c.mlp_bias, name="gate_proj")(x)
-        up = Linear(c.intermediate_size, c.mlp_bias, name="up_proj")(x)
+        gate = Linear(c.intermediate_size, c.mlp_bias, name="gate_proj")(x, inputs["personas"])
+        up = Linear(c.intermediate_size, c.mlp_bias, name="up_proj")(x, inputs["personas"])
         activated = jax.nn.silu(gate) if c.activation == "silu" else jax.nn.gelu(gate, approximate=True)
         inner = activated * up
         self.record("mlp_out_in", inner, inputs["weights"])
-        return Linear(c.hidden_size, c.mlp_bias, name="down_proj")(inner)
+        return Linear(c.hidden_size, c.mlp_bias, name="down_proj")(inner, inputs["personas"])
 
 
 class Layer(_Block):
@@ -223,10 +243,15 @@ class Decoder(nn.Module):
 
     def __call__(self, tokens: Array, **inputs: Any) -> Array:
         """Logits [B, T, vocab] in float32; arguments as for ``hidden``."""
-        return self.logits(self.hidden(tokens, **inputs))
+        return self.logits(self.hidden(tokens, **inputs), inputs.get("personas"))
 
     def hidden(
-        self, tokens: Array, positions: Array | None = None, visible: Array | None = None, weights: Array | None = None
+        self,
+        tokens: Array,
+        positions: Array | None = None,
+        visible: Array | None = None,
+        weights: Array | None = None,
+        personas: Personas | None = None,
     ) -> Array:
         """Final hidden states [B, T, hidden].
 
@@ -236,6 +261,7 @@ class Decoder(nn.Module):
           visible: bool [B, T, S], which keys a query may attend to (S = T, or the cache's length), default causal.
             In sliding-window layers the window, counted in positions, applies on top.
           weights: float [P, B, T], weight of each token in the statistics of P personas; needs ``mutable=["stats"]``.
+          personas: of each sequence, with a ``masks`` collection of packed words.
         """
         c = self.config
         if positions is None:
@@ -245,7 +271,7 @@ class Decoder(nn.Module):
         x = self.embed_tokens(tokens)
         if c.gemma_norms:
             x = x * jnp.asarray(c.hidden_size**0.5, x.dtype)
-        inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights}
+        inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights, "personas": personas}
         inputs["rope"] = rope_tables(c.rope, c.head_dim, positions)
         if c.local_rope is not None:
             inputs["rope_local"] = rope_tables(c.local_rope, c.head_dim, positions)
@@ -257,11 +283,11 @@ class Decoder(nn.Module):
         x, _ = self.layers(x, jnp.asarray(c.sliding_layers or (False,) * c.num_layers), inputs)
         return self.norm(x)
 
-    def logits(self, hidden: Array) -> Array:
-        """Next-token logits in float32 from final hidden states [..., hidden]."""
+    def logits(self, hidden: Array, personas: Personas | None = None) -> Array:
+        """Next-token logits in float32 from final hidden states [B, ..., hidden]."""
         c = self.config
-        head = self.embed_tokens.attend if c.tied_embeddings else self.lm_head
-        return softcap(head(hidden).astype(jnp.float32), c.logit_softcap)
+        scores = self.embed_tokens.attend(hidden) if c.tied_embeddings else self.lm_head(hidden, personas)
+        return softcap(scores.astype(jnp.float32), c.logit_softcap)
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
