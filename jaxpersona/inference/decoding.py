@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxpersona.data.text import chat_ids
 from jaxpersona.errors import InputError
-from jaxpersona.inference.sampling import Sampling, sample
+from jaxpersona.inference.sampling import Sampling, Settings, sample, settings_of, tokens_seen
 from jaxpersona.masks import Params, Persona, apply_mask
 from jaxpersona.models.decoder import Decoder, empty_cache
 from jaxpersona.models.model import Model
@@ -79,21 +79,21 @@ def generate_ids(
     tokens = np.zeros((len(prompts), width), np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
-    decode = functools.partial(_decode, model.decoder, sampling, model.eos_ids, max_new_tokens)
-    new, counts = decode(params, tokens, lengths, jax.random.key(seed))
+    decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens)
+    new, counts = decode(params, tokens, lengths, jax.random.key(seed), settings_of([sampling] * len(prompts)))
     return [row[:count].tolist() for row, count in zip(np.asarray(new), np.asarray(counts), strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _decode(
     decoder: Decoder,
-    sampling: Sampling,
     eos: tuple[int, ...],
     steps: int,
     params: Params,
     tokens: Any,
     lengths: Any,
     key: jax.Array,
+    settings: Settings,
 ) -> tuple[jax.Array, jax.Array]:
     """New tokens int32 [B, steps] and how many of each row count.
 
@@ -111,20 +111,23 @@ def _decode(
         hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
         return jnp.asarray(decoder.apply({"params": params}, hidden, method="logits")), state["cache"]
 
-    def draw(logits: jax.Array, step: jax.Array | int, running: jax.Array) -> tuple[jax.Array, jax.Array]:
-        chosen = sample(logits, jax.vmap(jax.random.fold_in, (0, None))(keys, step), sampling)
-        return chosen, running & ~jnp.isin(chosen, jnp.array(eos, jnp.int32))
+    def draw(
+        logits: jax.Array, step: jax.Array | int, running: jax.Array, seen: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        chosen = sample(logits, jax.vmap(jax.random.fold_in, (0, None))(keys, step), settings, seen)
+        return chosen, running & ~jnp.isin(chosen, jnp.array(eos, jnp.int32)), seen.at[jnp.arange(batch), chosen].set(True)
 
     def advance(state: tuple) -> tuple:
-        step, cache, current, running, new = state
+        step, cache, current, running, seen, new = state
         new = new.at[:, step].set(jnp.where(running, current, -1))
         logits, cache = forward(cache, current[:, None], (lengths + step)[:, None], jnp.zeros(batch, jnp.int32))
-        chosen, running = draw(logits, step + 1, running)
-        return step + 1, cache, chosen, running, new
+        chosen, running, seen = draw(logits, step + 1, running, seen)
+        return step + 1, cache, chosen, running, seen, new
 
     positions = jnp.broadcast_to(jnp.arange(width), (batch, width))
     logits, cache = forward(cache, tokens, positions, lengths - 1)
-    first, running = draw(logits, 0, jnp.ones(batch, bool))
-    start = (0, cache, first, running, jnp.full((batch, steps), -1, jnp.int32))
+    seen = tokens_seen(tokens, lengths, decoder.config.vocab_size)
+    first, running, seen = draw(logits, 0, jnp.ones(batch, bool), seen)
+    start = (0, cache, first, running, seen, jnp.full((batch, steps), -1, jnp.int32))
     *_, new = jax.lax.while_loop(lambda state: (state[0] < steps) & state[3].any(), advance, start)
     return new, (new >= 0).sum(axis=1)

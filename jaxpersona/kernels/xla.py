@@ -41,11 +41,14 @@ def _fold(w: Array, words: Array) -> Array:
 
 
 def _by_sequence(x: Array, w: Array, words: Array, ids: Array) -> Array:
+    nothing = jnp.zeros((x.shape[1], w.shape[1]), jnp.float32)
+
     @jax.checkpoint  # or the backward pass would keep the masked weights of all sequences
     def one(part: tuple[Array, Array]) -> Array:
         rows, persona = part
         valid = (persona >= 0) & (persona < words.shape[0])
-        return jnp.where(valid, _product(rows, _fold(w, words[jnp.where(valid, persona, 0)])), 0)
+        # A branch, so that a sequence without a persona (an empty row of the engine) takes no time.
+        return jax.lax.cond(valid, lambda: _product(rows, _fold(w, words[persona])), lambda: nothing + 0 * persona)
 
     return jax.lax.map(one, (x, ids))
 
