@@ -1,4 +1,4 @@
-"""Choosing the next token from logits: greedy, temperature, top-k, top-p, min-p, and a penalty on repetition; each row its own way."""
+"""Choosing the next token from logits: greedy, temperature, top-k, top-p, min-p, repetition penalty; each row its own way."""
 
 import dataclasses
 import math
@@ -23,8 +23,8 @@ class Sampling:
       top_k: draw only from the k likeliest tokens; 0 means all.
       top_p: draw only from the smallest set of likeliest tokens whose probability reaches top_p, in (0, 1].
       min_p: draw only from tokens at least min_p times as probable as the likeliest, in [0, 1].
-      repetition_penalty: before all else, logits of tokens that stand in the prompt or the answer so far are divided by it where they
-        are positive and multiplied by it where negative (Keskar et al., 2019); 1 changes nothing.
+      repetition_penalty: before all else, logits of tokens that stand in the prompt or the answer so far are divided by it
+        where they are positive and multiplied by it where negative (Keskar et al., 2019); 1 changes nothing.
     """
 
     temperature: float = 0.0
