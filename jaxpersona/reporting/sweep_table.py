@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jaxpersona.reporting.sweep_summary import Point, Spread, summarize
 
-_WIDTH = 124
+_WIDTH = 150
 """Narrower, numbers would be cut; a terminal that is narrower wraps lines."""
 
 
@@ -43,7 +43,7 @@ def sweep_table(record: Mapping[str, Any], personas: tuple[str, str]) -> Table:
     )
     table = Table(title=title, caption=caption, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    table.add_column("budget")
+    table.add_column("budget", no_wrap=True)
     for heading in (*personas, "separation", "p", "ppl, %", "NLL"):
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None
@@ -87,4 +87,6 @@ def _percent(spread: Spread, mean: str, bound: str) -> str:
 
 
 def _increase(value: float) -> str:
-    return f"{100 * value:+.1f}" if value < 10 else f"x{value + 1:,.0f}"
+    if value < 10:
+        return f"{100 * value:+.1f}"
+    return f"x{value + 1:,.0f}" if value < 1e4 else f"x{value:.0e}"

@@ -65,4 +65,4 @@ def test_what_was_skipped_is_said_with_the_reason(capsys):
 
 def test_a_broken_model_is_said_in_folds(capsys):
     out = printed(capsys, [base_row(), make_row("wanda", perplexity=(44.0, 4.0e6))])
-    assert "+10.0 / x100,000" in out
+    assert "+10.0 / x1e+05" in out
