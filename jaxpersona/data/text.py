@@ -1,6 +1,7 @@
 """From a pair to tokens: the text modes, and where the two answers part."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import jinja2
@@ -79,14 +80,25 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, answer: str | None, 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str = "", answer: str | None = None) -> list[int]:
     """Token ids of a one-turn chat in the model's own template: up to where the answer starts, or with ``answer``."""
+    messages = [{"role": "system", "content": system}] if system.strip() else []
+    messages.append({"role": "user", "content": prompt})
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return messages_ids(tokenizer, messages)
+
+
+def messages_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of a chat of ``role`` and ``content``: up to where an answer starts, unless the last message is one.
+
+    Raises:
+      InputError: when the tokenizer has no chat template, or one that refuses the messages.
+    """
     if not tokenizer.chat_template:
         raise InputError("the model has no chat template; use --data.text prompt_response (or an instruct model)")
-    messages = [{"role": "system", "content": system.strip()}] if system.strip() else []
-    messages.append({"role": "user", "content": prompt.strip()})
-    if answer is not None:
-        messages.append({"role": "assistant", "content": answer.strip()})
+    stripped = [{"role": message["role"], "content": message["content"].strip()} for message in messages]
+    opened = stripped[-1]["role"] != "assistant"
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None)
+        text = tokenizer.apply_chat_template(stripped, tokenize=False, add_generation_prompt=opened)
     except jinja2.TemplateError as error:
         raise InputError(f"the model's chat template refuses the messages ({error}); leave out the system text") from None
     return tokenizer.encode(text, add_special_tokens=False)

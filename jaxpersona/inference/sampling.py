@@ -60,7 +60,8 @@ def settings_of(rows: Sequence[Sampling]) -> Settings:
     """The settings of a batch, host arrays [B]."""
     kinds = {"top_k": np.int32}
     names = Settings._fields
-    return Settings(*(np.array([getattr(row, name) for row in rows], kinds.get(name, np.float32)) for name in names))  # type: ignore
+    # type: ignore
+    return Settings(*(np.array([getattr(row, name) for row in rows], kinds.get(name, np.float32)) for name in names))
 
 
 def sample(logits: Array, keys: Array, settings: Settings, seen: Array) -> Array:

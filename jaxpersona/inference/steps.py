@@ -1,0 +1,115 @@
+"""The engine's three compiled functions: read a prompt, put what it left into a row, and give every row its next token.
+
+All shapes are fixed but the prompt's, which comes in a few widths. The last position of the cache is scratch: rows that sit a
+pass out write there, and nothing reads it.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxpersona.inference.sampling import Settings, sample, token_keys, tokens_seen
+from jaxpersona.masks import Params
+from jaxpersona.models.decoder import Decoder, Personas, empty_cache
+
+Array = jax.Array
+
+
+class Rows(NamedTuple):
+    """What a step needs to know of each row, arrays [B].
+
+    Attributes:
+      positions: int32, of the token that goes in (the last of the prompt, or the newest one).
+      numbers: int32, which new token comes out, from 0.
+      seeds: uint32.
+      settings: how it is drawn.
+    """
+
+    positions: Array
+    numbers: Array
+    seeds: Array
+    settings: Settings
+
+
+class State(NamedTuple):
+    """What stays on the device from step to step.
+
+    Attributes:
+      cache: k and v, [layer, row, length + 1, KV heads, head_dim].
+      seen: bool [row, vocab], the tokens of each row's text.
+    """
+
+    cache: Any
+    seen: Array
+
+
+def empty_state(decoder: Decoder, rows: int, length: int, dtype: Any) -> State:
+    """State for so many rows of so many positions."""
+    return State(empty_cache(decoder.config, rows, length + 1, dtype), jnp.zeros((rows, decoder.config.vocab_size), bool))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def prefill(
+    decoder: Decoder, params: Params, masks: Any, personas: Personas | None, tokens: Array, rows: Rows
+) -> tuple[State, Array]:
+    """Reads one prompt, tokens int32 [1, W] padded at the end; returns its state, of W positions, and its first new token [1]."""
+    cache = empty_cache(decoder.config, 1, tokens.shape[1], jax.tree.leaves(params)[0].dtype)
+    positions = jnp.arange(tokens.shape[1])[None]
+    visible = positions[:, None, :] <= positions[:, :, None]
+    logits, cache = _forward(decoder, params, masks, personas, cache, tokens, positions, visible, rows.positions)
+    seen = tokens_seen(tokens, rows.positions + 1, decoder.config.vocab_size)
+    token = sample(logits, token_keys(rows.seeds, rows.numbers), rows.settings, seen)
+    return State(cache, seen.at[0, token[0]].set(True)), token
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def insert(state: State, row: Array, new: State) -> State:
+    """Puts a prompt's state into a row. What an earlier request left behind it there is overwritten before it is seen."""
+
+    def place(all_rows: Array, one: Array) -> Array:
+        return jax.lax.dynamic_update_slice(all_rows, one.astype(all_rows.dtype), (0, row, *[0] * (one.ndim - 2)))
+
+    return State(jax.tree.map(place, state.cache, new.cache), jax.lax.dynamic_update_slice(state.seen, new.seen, (row, 0)))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
+def decode(
+    decoder: Decoder,
+    params: Params,
+    masks: Any,
+    personas: Personas | None,
+    state: State,
+    tokens: Array,
+    active: Array,
+    rows: Rows,
+) -> tuple[State, Array]:
+    """Takes each row's newest token, int32 [B], and returns the next; of rows that are not ``active`` [B] nothing changes."""
+    scratch = jax.tree.leaves(state.cache)[0].shape[2] - 1
+    positions = jnp.where(active, rows.positions, scratch)[:, None]
+    visible = jnp.arange(scratch + 1) <= positions[..., None]
+    last = jnp.zeros_like(tokens)
+    logits, cache = _forward(decoder, params, masks, personas, state.cache, tokens[:, None], positions, visible, last)
+    drawn = sample(logits, token_keys(rows.seeds, rows.numbers), rows.settings, state.seen)
+    drawn = jnp.where(active, drawn, tokens)  # which is seen already
+    return State(cache, state.seen.at[jnp.arange(tokens.shape[0]), drawn].set(True)), drawn
+
+
+def _forward(
+    decoder: Decoder,
+    params: Params,
+    masks: Any,
+    personas: Personas | None,
+    cache: Any,
+    tokens: Array,
+    positions: Array,
+    visible: Array,
+    last: Array,
+) -> tuple[Array, Any]:
+    """Logits [B, vocab] at each row's place ``last`` [B], and the cache with the tokens' keys and values."""
+    fixed = {"params": params} if masks is None else {"params": params, "masks": masks}
+    inputs = {"positions": positions, "visible": visible, "personas": personas}
+    hidden, state = decoder.apply({**fixed, "cache": cache}, tokens, **inputs, mutable=["cache"], method="hidden")
+    hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+    return jnp.asarray(decoder.apply(fixed, hidden, personas, method="logits")), state["cache"]
