@@ -8,12 +8,14 @@ from jaxpersona.errors import InputError
 _RESERVED = {"none", "magnitude", "neutral", "longer", "shorter"}  # what evaluations call their controls
 
 
-def _check_at_least(least: int, value: int, key: str) -> None:
+def check_at_least(least: int, value: int, key: str) -> None:
+    """Refuses a value of ``key`` under ``least``."""
     if value < least:
         raise InputError(f"{key} is {value}; give at least {least}")
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Refuses a seed that is no 32-bit number."""
     if not 0 <= seed < 2**32:
         raise InputError(f"seed is {seed}; it must lie in 0 to 2**32 - 1")
 
@@ -53,8 +55,8 @@ class DataOptions:
     personas: tuple[str, str] = ("seek", "reject")
 
     def __post_init__(self) -> None:
-        _check_at_least(1, self.num_samples, "data.num_samples")
-        _check_at_least(2, self.max_length, "data.max_length")
+        check_at_least(1, self.num_samples, "data.num_samples")
+        check_at_least(2, self.max_length, "data.max_length")
         for name in self.personas:
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise InputError(f"data.personas: {name!r} cannot name a folder; use letters, digits, - and _")
@@ -115,7 +117,7 @@ class TextOptions:
     max_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        _check_at_least(0, self.max_tokens, "perplexity.max_tokens")
+        check_at_least(0, self.max_tokens, "perplexity.max_tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +137,7 @@ class CheckOptions:
     question: str = ""
 
     def __post_init__(self) -> None:
-        _check_at_least(0, self.num_samples, "check.num_samples")
+        check_at_least(0, self.num_samples, "check.num_samples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,43 +168,7 @@ class DiscoverConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        _check_seed(self.seed)
-
-
-@dataclasses.dataclass(frozen=True)
-class GenerateConfig:
-    """Answers prompts under a persona of a run.
-
-    Args:
-      run: folder of a discover run
-      persona: name of one of its personas, or none for the model as it is
-      prompt: what to answer
-      gamma: share of its strength a removed weight keeps, in [0, 1)
-      max_new_tokens: at most this many tokens an answer
-      temperature: 0 takes the likeliest token
-      top_k: draw only from the k likeliest tokens; 0 means all
-      top_p: draw only from the likeliest tokens that together reach this probability
-      chat: put prompts into the model's chat template
-      system: system text before the prompt
-      dtype: of parameters and computation
-      seed: of sampling
-    """
-
-    run: str
-    prompt: str
-    persona: str = "none"
-    gamma: float = 0.0
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    chat: bool = True
-    system: str = ""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        _check_seed(self.seed)
+        check_seed(self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,8 +190,8 @@ class EvaluateData:
     text: Literal["chat", "prompt_response", "response", "raw"] = "chat"
 
     def __post_init__(self) -> None:
-        _check_at_least(1, self.num_samples, "data.num_samples")
-        _check_at_least(2, self.max_length, "data.max_length")
+        check_at_least(1, self.num_samples, "data.num_samples")
+        check_at_least(2, self.max_length, "data.max_length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,10 +236,10 @@ class EvaluateConfig:
     output_dir: str | None = None
 
     def __post_init__(self) -> None:
-        _check_seed(self.seed)
-        _check_at_least(1, self.rag_k, "rag_k")
-        _check_at_least(0, self.open_ended, "open_ended")
-        _check_at_least(1, self.max_new_tokens, "max_new_tokens")
+        check_seed(self.seed)
+        check_at_least(1, self.rag_k, "rag_k")
+        check_at_least(0, self.open_ended, "open_ended")
+        check_at_least(1, self.max_new_tokens, "max_new_tokens")
         if (self.run is None) == (not self.masks):
             raise InputError("give what to evaluate, either --run DIR or --masks BUNDLE")
         if self.run is None and self.output_dir is None:
@@ -299,8 +265,8 @@ class PerplexityConfig:
     window: int = 512
 
     def __post_init__(self) -> None:
-        _check_at_least(2, self.max_tokens, "max_tokens")
-        _check_at_least(2, self.window, "window")
+        check_at_least(2, self.max_tokens, "max_tokens")
+        check_at_least(2, self.window, "window")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -374,7 +340,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         for seed in [self.seeds] if isinstance(self.seeds, int) else self.seeds:
-            _check_seed(seed)
+            check_seed(seed)
         if self.seeds == [] or not self.methods:
             raise InputError("seeds and methods must not be empty; give at least one of each")
-        _check_at_least(1, self.rag_k, "rag_k")
+        check_at_least(1, self.rag_k, "rag_k")

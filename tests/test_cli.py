@@ -7,8 +7,9 @@ import jax
 import pytest
 
 from jaxpersona import cli
-from jaxpersona.config import DiscoverConfig, GenerateConfig, PerplexityConfig
+from jaxpersona.config import DiscoverConfig, PerplexityConfig
 from jaxpersona.errors import InputError
+from jaxpersona.inference.options import GenerateConfig
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +132,7 @@ def test_bad_options_give_one_line_and_status_2(capsys, argv, parts):
 def test_missing_required_options_are_named(capsys):
     status, _, err = finish(capsys, argv=[], config_class=GenerateConfig)
     assert status == 2
-    assert_one_line(err, "required: run, prompt")
+    assert_one_line(err, "required: run")
 
 
 @pytest.mark.parametrize("config_class", [DiscoverConfig, GenerateConfig, PerplexityConfig])

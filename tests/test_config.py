@@ -9,7 +9,6 @@ from jaxpersona.config import (
     DiscoverConfig,
     EvaluateConfig,
     EvaluateData,
-    GenerateConfig,
     MethodOptions,
     PerplexityConfig,
     SweepConfig,
@@ -17,6 +16,7 @@ from jaxpersona.config import (
     TextOptions,
 )
 from jaxpersona.errors import InputError
+from jaxpersona.inference.options import ChatConfig, GenerateConfig
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ from jaxpersona.errors import InputError
         (lambda: DiscoverConfig(seed=-1), r"seed is -1; it must lie in 0 to 2\*\*32 - 1"),
         (lambda: DiscoverConfig(seed=2**32), "seed is 4294967296"),
         (lambda: GenerateConfig("run", "prompt", seed=-1), "seed is -1"),
+        (lambda: GenerateConfig("run", "prompt", prompts="file"), "give what to answer once"),
+        (lambda: GenerateConfig("run", "prompt", batch=0), "batch is 0"),
+        (lambda: GenerateConfig("run", "prompt", []), "persona is an empty list"),
+        (lambda: ChatConfig("run", seed=-1), "seed is -1"),
+        (lambda: ChatConfig("run", max_new_tokens=0), "max_new_tokens is 0"),
+        (lambda: ChatConfig("run", max_length=128), "max_length is 128; it must be above max_new_tokens"),
         (lambda: EvaluateData(num_samples=0), "data.num_samples is 0; give at least 1"),
         (lambda: EvaluateData(max_length=1), "data.max_length is 1; give at least 2"),
         (lambda: EvaluateConfig("run", seed=-1), "seed is -1"),

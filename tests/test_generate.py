@@ -1,5 +1,6 @@
 """The command ``generate``: it prints what the library gives, and refuses what does not fit."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,9 +11,10 @@ from conftest import write_model
 
 import jaxpersona as jp
 from jaxpersona import cli
-from jaxpersona.config import DiscoverConfig, GenerateConfig
+from jaxpersona.config import DiscoverConfig
 from jaxpersona.discover import main as discover
-from jaxpersona.generate import main
+from jaxpersona.generate import main, read_prompts
+from jaxpersona.inference.options import GenerateConfig
 
 PROMPT = "How would you: spend it?"
 
@@ -70,6 +72,39 @@ def test_persona_none_is_the_model_as_it_is(finish, folder):
     assert finish(persona="seek")[1] != plain
 
 
+def test_several_personas_answer_a_file_of_prompts_side_by_side(finish, folder, tmp_path):
+    prompts = [PROMPT, "And you?"]
+    (tmp_path / "prompts.txt").write_text("\n\n".join(prompts))
+    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in prompts))
+    model = jp.load_model(str(folder / "model"))
+    seek, reject = (jp.load_masks(folder / "run" / "masks" / name, model) for name in ("seek", "reject"))
+    mixed = jp.mix({reject: 0.3, seek: 0.7})
+    options = {"max_new_tokens": 8}
+    columns = {
+        "none": jp.generate(model, prompts, **options),
+        "seek": jp.generate(model, prompts, seek, gamma=0.5, **options),
+        "0.7*seek+0.3*reject": jp.generate(model, prompts, mixed, gamma=0.5, **options),
+    }
+    for kind in ("txt", "jsonl"):
+        given = {"prompts": tmp_path / f"prompts.{kind}", "persona": f"[{','.join(columns)}]", "output": tmp_path / "out.jsonl"}
+        status, out, err = finish(prompt="", gamma=0.5, **given)
+        assert (status, err) == (0, "")
+        assert all(prompt in out for prompt in prompts)
+        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [(row["prompt"], row["persona"]) for row in rows] == [(prompt, name) for prompt in prompts for name in columns]
+        assert [row["text"] for row in rows] == [columns[name][i] for i in range(2) for name in columns]
+        assert [row["gamma"] for row in rows[:3]] == [0, 0.5, 0.5]
+        assert {row["finish"] for row in rows} <= {"length", "eos"}
+
+
+@pytest.mark.parametrize("contents", ["", "{}", '{"prompt": 3}', "[", b"\xff"])
+def test_a_file_without_prompts_is_refused(tmp_path, contents):
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    with pytest.raises(jp.InputError, match=r"^prompts .*prompts.jsonl: "):
+        read_prompts(str(path))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -79,12 +114,18 @@ def test_persona_none_is_the_model_as_it_is(finish, folder):
         ({"prompt": ""}, "a prompt is empty; give some text"),
         ({"gamma": 1}, "gamma is 1.0; it must lie in [0, 1)"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
-        ({"max_new_tokens": 512}, "but the longest prompt has"),
+        ({"max_new_tokens": 512}, "but the prompt has"),
         ({"temperature": -1}, "temperature is -1.0"),
         ({"temperature": ".nan"}, "temperature is nan"),
         ({"top_k": -1}, "top_k is -1"),
         ({"top_p": 0}, "top_p is 0.0"),
+        ({"min_p": 2}, "min_p is 2.0"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0.0"),
+        ({"stop": "['']"}, "give a list of strings that are not empty"),
         ({"seed": -1}, "seed is -1"),
+        ({"persona": "x*seek+reject"}, "'x' is no number; write 0.7*seek+0.3*reject"),
+        ({"persona": "2*seek"}, "the share of persona 'seek' is 2.0; it must lie in [0, 1]"),
+        ({"prompt": "", "prompts": "nowhere.txt"}, "prompts nowhere.txt: cannot be read"),
         ({"dtype": "int8"}, "config key 'dtype' is 'int8'; expected one of"),
     ],
     ids=str,

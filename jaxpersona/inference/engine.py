@@ -84,6 +84,7 @@ class Engine:
           InputError: for an unknown persona, or a prompt that is empty or leaves no room for ``max_new_tokens``.
           QueueFullError: when too many requests wait.
         """
+        self.check(request)
         ids = request.ids(self.model.tokenizer)
         room = self.max_length - len(ids)
         if not 1 <= request.max_new_tokens <= room:
@@ -91,12 +92,19 @@ class Engine:
                 f"max_new_tokens is {request.max_new_tokens}, but the prompt has {len(ids)} tokens and the engine room for "
                 f"{self.max_length}; between 1 and {max(room, 0)} new tokens are possible"
             )
-        check_shares(self.personas, request.persona_shares)
         if len(self._queue) >= self.queue_limit:
             raise QueueFullError(f"the queue is full ({self.queue_limit} requests wait); try again later")
         generation = Generation(request, ids, self.model.tokenizer, on_text)
         self._queue.append(generation)
         return generation
+
+    def check(self, request: Request) -> None:
+        """Refuses a persona that the engine does not have.
+
+        Raises:
+          InputError: for an unknown name, or a mixture that cannot be.
+        """
+        check_shares(self.personas, request.persona_shares)
 
     def run(self) -> None:
         """Steps until every request has ended."""
