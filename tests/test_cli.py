@@ -9,7 +9,7 @@ import pytest
 from jaxpersona import cli
 from jaxpersona.config import DiscoverConfig, PerplexityConfig
 from jaxpersona.errors import InputError
-from jaxpersona.inference.options import GenerateConfig
+from jaxpersona.inference.options import ChatConfig, GenerateConfig
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_missing_required_options_are_named(capsys):
     assert_one_line(err, "required: run")
 
 
-@pytest.mark.parametrize("config_class", [DiscoverConfig, GenerateConfig, PerplexityConfig])
+@pytest.mark.parametrize("config_class", [DiscoverConfig, GenerateConfig, ChatConfig, PerplexityConfig])
 def test_help_explains_every_option(capsys, config_class):
     status, out, err = finish(capsys, argv=["--help"], config_class=config_class)
     assert (status, err) == (0, "")
