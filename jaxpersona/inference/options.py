@@ -62,7 +62,7 @@ class GenerateConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ChatConfig:
-    """Talks with the personas of a run; personas and gamma can be switched in mid-conversation, and two compared.
+    """Talks with the personas of a run; personas and gamma can be switched at any time, and two compared.
 
     Args:
       run: folder of a discover run
