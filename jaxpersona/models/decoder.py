@@ -27,6 +27,13 @@ Collect = Callable[[Array, Array], Any]
 """What to keep of the inputs [B, T, C] of a linear layer, given token weights [P, B, T]."""
 
 
+def matmul(x: Array, kernel: Array) -> Array:
+    """x @ kernel in the dtype of x, summed in float32 [..., out] and returned so: bfloat16 products with a bfloat16 result take
+    twice as long as float32 ones on a CPU, those with a float32 result half as long.
+    """
+    return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
+
+
 class Personas(NamedTuple):
     """Which persona of a mask bank each sequence of a batch has.
 
@@ -57,7 +64,7 @@ class Linear(nn.Module):
             assert personas is not None, "a mask bank needs personas"
             y = masked_matmul(x, kernel, mask, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
         else:
-            y = x @ (kernel if mask is None else jnp.where(mask, kernel, 0))
+            y = matmul(x, kernel if mask is None else jnp.where(mask, kernel, 0)).astype(x.dtype)
         if self.has_variable("perturbations", "output"):  # zeros, where the gradient at the output is asked for
             y = y + self.get_variable("perturbations", "output").astype(y.dtype)
         if self.use_bias or self.has_variable("params", "bias"):
@@ -159,15 +166,23 @@ class Attention(_Block):
 
 
 def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
-    """Softmax attention, scores in float32. q [B, T, H, D]; k, v [B, S, K, D]; visible bool [B, T, S]. Returns [B, T, H * D]."""
+    """Softmax attention, scores in float32. q [B, T, H, D]; k, v [B, S, K, D]; visible bool [B, T, S]. Returns [B, T, H * D].
+
+    The query heads of a key head are rows of one product, and the mixture, not its S shares, is divided by the sum of the
+    exponentials, as in FlashAttention (Dao et al., 2022): one pass less over the scores, which are what takes time on a CPU.
+    """
     batch, length, heads, dim = q.shape
-    q = q.reshape(batch, length, k.shape[2], heads // k.shape[2], dim)
-    scores = jnp.einsum("btkgd,bskd->bkgts", q, k, preferred_element_type=jnp.float32) * config.query_scale
-    scores = softcap(scores, config.attention_softcap)
+    shared, keys = k.shape[2], k.shape[1]
+    q = q.reshape(batch, length, shared, heads // shared, dim).transpose(0, 2, 3, 1, 4).reshape(batch, shared, -1, dim)
+    scores = jnp.einsum("bkrd,bskd->bkrs", q, k, preferred_element_type=jnp.float32) * config.query_scale
+    scores = softcap(scores, config.attention_softcap).reshape(batch, shared, -1, length, keys)
     # A finite floor: a row that sees nothing (padding) then averages instead of becoming NaN.
     scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    shares = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("bkgts,bskd->btkgd", shares, v).reshape(batch, length, heads * dim)
+    shares = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    rows = shares.astype(v.dtype).reshape(batch, shared, -1, keys)
+    mixed = jnp.einsum("bkrs,bskd->bkrd", rows, v, preferred_element_type=jnp.float32)
+    mixed = mixed.reshape(batch, shared, -1, length, dim) / shares.sum(axis=-1)[..., None]
+    return mixed.astype(v.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, heads * dim)
 
 
 class MLP(_Block):
@@ -218,7 +233,7 @@ class Layer(_Block):
 
 
 class Decoder(nn.Module):
-    """Embedding, layers, final norm, head. Computes in the dtype of the embedding.
+    """Embedding, layers, final norm, head. Computes in ``dtype``, by default that of the embedding.
 
     ``collect`` says what is kept of the activations at ``sites``: those of ``sites.py``, and ``layer_out``.
     """
@@ -226,6 +241,7 @@ class Decoder(nn.Module):
     config: ModelConfig
     collect: Collect | None = None
     sites: tuple[str, ...] = tuple(SITES)
+    dtype: Any = None
 
     def setup(self) -> None:
         c = self.config
@@ -268,7 +284,7 @@ class Decoder(nn.Module):
             positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         if visible is None:
             visible = positions[:, :, None] >= positions[:, None, :]
-        x = self.embed_tokens(tokens)
+        x = self.embed_tokens(tokens).astype(self.dtype or self.embed_tokens.embedding.dtype)
         if c.gemma_norms:
             x = x * jnp.asarray(c.hidden_size**0.5, x.dtype)
         inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights, "personas": personas}
@@ -286,8 +302,11 @@ class Decoder(nn.Module):
     def logits(self, hidden: Array, personas: Personas | None = None) -> Array:
         """Next-token logits in float32 from final hidden states [B, ..., hidden]."""
         c = self.config
-        scores = self.embed_tokens.attend(hidden) if c.tied_embeddings else self.lm_head(hidden, personas)
-        return softcap(scores.astype(jnp.float32), c.logit_softcap)
+        if c.tied_embeddings:  # not rounded to the dtype of hidden, as ``nn.Embed.attend`` would
+            scores = matmul(hidden, self.embed_tokens.embedding.T)
+        else:
+            scores = self.lm_head(hidden, personas).astype(jnp.float32)
+        return softcap(scores, c.logit_softcap)
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
