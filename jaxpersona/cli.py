@@ -118,6 +118,7 @@ def _use_compilation_cache() -> None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small programs take as long as a large one
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """GGUF files of the Llama family: configuration and dequantised tensors under their Hugging Face names."""
 
+import math
 import pathlib
 from typing import Any
 
@@ -7,8 +8,10 @@ import gguf
 import numpy as np
 
 from jaxpersona.errors import InputError
+from jaxpersona.models.gguf_header import read_header
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_JOINED_ROWS = 16
 
 
 class GGUFSource:
@@ -21,11 +24,9 @@ class GGUFSource:
     def __init__(self, path: pathlib.Path):
         self.path = path
         try:
-            reader = gguf.GGUFReader(path)
-        except (ValueError, IndexError, KeyError) as error:
+            self.fields, self._tensors = read_header(path)
+        except ValueError as error:
             raise InputError(f"{path}: not a readable GGUF file ({error}); download it again") from None
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
-        self.fields = dict(reader.fields)
         self._architecture = self.field("general.architecture")
         if self._architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
@@ -35,13 +36,13 @@ class GGUFSource:
 
     def field(self, name: str, default: Any = None) -> Any:
         """The metadata value ``name``, or ``default`` where the file has none."""
-        return self.fields[name].contents() if name in self.fields else default
+        return self.fields.get(name, default)
 
     def required(self, name: str) -> Any:
         """The metadata value ``name``, which the file must have."""
         if name not in self.fields:
             raise InputError(f"{self.path}: metadata {name} is missing; download the file again")
-        return self.field(name)
+        return self.fields[name]
 
     def _hyper(self, name: str, default: Any = None) -> Any:
         full = f"{self._architecture}.{name}"
@@ -53,7 +54,7 @@ class GGUFSource:
         hidden = self._hyper("embedding_length")
         return {
             "architectures": [ARCHITECTURES[self._architecture]],
-            "vocab_size": self._tensors["token_embd.weight"].shape[1].item(),
+            "vocab_size": self._tensors["token_embd.weight"].shape[0],
             "hidden_size": hidden,
             "intermediate_size": self._hyper("feed_forward_length"),
             "num_hidden_layers": self._hyper("block_count"),
@@ -80,10 +81,13 @@ class GGUFSource:
 
     def _dequantise(self, name: str) -> np.ndarray:
         tensor = self._tensors[name]
+        rows = tensor.data.reshape(-1, tensor.data.shape[-1])
+        # dequantize works on 16 rows at a time, too few to be quick; rows lie end to end, so several can pass for one
+        joined = rows.reshape(len(rows) // math.gcd(len(rows), _JOINED_ROWS), -1)
         try:
-            return gguf.dequantize(tensor.data, tensor.tensor_type)
+            return gguf.dequantize(joined, tensor.kind).reshape(tensor.shape)
         except NotImplementedError:
-            kind = tensor.tensor_type.name
+            kind = tensor.kind.name
             raise InputError(f"{self.path}: tensor {name} has type {kind}, which is not supported; use another file") from None
 
     def read(self, name: str) -> np.ndarray:

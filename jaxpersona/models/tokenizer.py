@@ -8,7 +8,7 @@ import tokenizers.decoders
 import tokenizers.models
 import tokenizers.normalizers
 import tokenizers.pre_tokenizers as pre
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from jaxpersona.errors import InputError
 from jaxpersona.models.gguf import GGUFSource
@@ -25,6 +25,8 @@ def from_folder(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     Raises:
       InputError: when the folder holds no tokenizer that loads.
     """
+    from transformers import AutoTokenizer  # imports PyTorch where that is installed, which takes seconds
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -38,8 +38,9 @@ def load_params(source: TensorSource, config: ModelConfig, dtype: Any, progress:
     shapes = flatten(parameter_shapes(config))
     params = {}
     for path, shape in shapes.items():
-        params[path] = _finite(path, jnp.asarray(_read_leaf(source, path, shape.shape, dtype)))
+        params[path] = jnp.asarray(_read_leaf(source, path, shape.shape, dtype))
         progress(len(params), len(shapes))
+    _check_finite(params)
     return unflatten(params)
 
 
@@ -74,11 +75,12 @@ def hf_name(path: str, layer: int | None = None) -> str:
 
 
 @jax.jit
-def _all_finite(leaf: jax.Array) -> jax.Array:
-    return jnp.isfinite(leaf).all()
+def _finite(leaves: list[jax.Array]) -> jax.Array:
+    """Whether each leaf is finite throughout, bool [leaves]."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves])
 
 
-def _finite(path: str, leaf: jax.Array) -> jax.Array:
-    if not _all_finite(leaf):
-        raise InputError(f"weights of {path} hold NaN or infinity; the file is damaged or its dtype overflowed, get it again")
-    return leaf
+def _check_finite(params: dict[str, jax.Array]) -> None:
+    for path, finite in zip(params, np.asarray(_finite(list(params.values()))), strict=True):  # one compilation for all
+        if not finite:
+            raise InputError(f"weights of {path} hold NaN or infinity; the file is damaged or its dtype overflowed, get it again")
