@@ -32,20 +32,21 @@ def run(
         _use_compilation_cache()
         main(config)
     except InputError as error:
-        _leave(f"error: {error}", 2)
+        leave(f"error: {error}", 2)
     except KeyboardInterrupt as stop:
-        _leave(f"interrupted: {stop}" if str(stop) else f"interrupted: {interrupted}", 130)
+        leave(f"interrupted: {stop}" if str(stop) else f"interrupted: {interrupted}", 130)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _leave(f"error: {error.strerror or error}{where}", 2)
+        leave(f"error: {error.strerror or error}{where}", 2)
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        _leave(f"error: out of memory ({str(error).splitlines()[0]}); use dtype bfloat16 or a smaller model", 2)
+        leave(f"error: out of memory ({str(error).splitlines()[0]}); use dtype bfloat16 or a smaller model", 2)
     sys.exit(0)
 
 
-def _leave(message: str, status: int) -> None:
+def leave(message: str, status: int) -> None:
+    """Prints ``message`` as one line on standard error and exits with ``status``."""
     print(" ".join(message.split()), file=sys.stderr)
     sys.exit(status)
 

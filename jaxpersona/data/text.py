@@ -80,11 +80,16 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, answer: str | None, 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str = "", answer: str | None = None) -> list[int]:
     """Token ids of a one-turn chat in the model's own template: up to where the answer starts, or with ``answer``."""
+    return tokenizer.encode(chat_text(tokenizer, prompt, system, answer), add_special_tokens=False)
+
+
+def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str = "", answer: str | None = None) -> str:
+    """What ``chat_ids`` tokenizes."""
     messages = [{"role": "system", "content": system}] if system.strip() else []
     messages.append({"role": "user", "content": prompt})
     if answer is not None:
         messages.append({"role": "assistant", "content": answer})
-    return messages_ids(tokenizer, messages)
+    return _templated(tokenizer, messages)
 
 
 def messages_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
@@ -93,6 +98,10 @@ def messages_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[
     Raises:
       InputError: when the tokenizer has no chat template, or one that refuses the messages.
     """
+    return tokenizer.encode(_templated(tokenizer, messages), add_special_tokens=False)
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> str:
     if not tokenizer.chat_template:
         raise InputError("the model has no chat template; use --data.text prompt_response (or an instruct model)")
     stripped = [{"role": message["role"], "content": message["content"].strip()} for message in messages]
@@ -101,4 +110,4 @@ def messages_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[
         text = tokenizer.apply_chat_template(stripped, tokenize=False, add_generation_prompt=opened)
     except jinja2.TemplateError as error:
         raise InputError(f"the model's chat template refuses the messages ({error}); leave out the system text") from None
-    return tokenizer.encode(text, add_special_tokens=False)
+    return str(text)

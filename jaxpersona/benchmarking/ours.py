@@ -1,0 +1,107 @@
+"""Our side of a comparison, a process of its own: ``python -m jaxpersona.benchmarking.ours TASK OPTIONS.json RESULT.json``.
+
+Counterpart of ``benchmarks/torch_baseline.py``: the same tasks and options.
+"""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxpersona import cli
+from jaxpersona.benchmarking.compilations import Compilations
+from jaxpersona.config import DiscoverConfig
+from jaxpersona.data.text import TokenizedPair
+from jaxpersona.inference.decoding import generate_ids
+from jaxpersona.inference.sampling import Sampling
+from jaxpersona.masks import Masks, apply_mask
+from jaxpersona.models.model import Model, load_model
+from jaxpersona.models.sites import kernels, with_kernels
+from jaxpersona.scoring import score_answers
+from jaxpersona.timing import timed
+
+Options = dict[str, Any]
+Seconds = dict[str, float]
+
+
+def discover(options: Options, seconds: Seconds) -> Options:
+    """The command ``discover`` with the arguments ``argv``."""
+    command = importlib.import_module("jaxpersona.discover")
+    config = cli.parse("discover", DiscoverConfig, options["argv"])
+    command.main(config)
+    run = json.loads((pathlib.Path(config.output_dir) / "run.json").read_text())
+    seconds |= run["seconds"]
+    return {"tokens": run["data"]["tokens"]}
+
+
+def multiple_choice(options: Options, seconds: Seconds) -> Options:
+    """Summed log-probability of both answers of every one of the tokenized ``pairs``."""
+    model = _load(options, seconds)
+    pairs = [TokenizedPair(**{key: _tuple(value) for key, value in pair.items()}) for pair in options["pairs"]]
+    with timed(seconds, "score"):
+        scores = score_answers(model, model.params, pairs)
+    return {"scores": scores.log_prob.tolist()}
+
+
+def generate(options: Options, seconds: Seconds) -> Options:
+    """Greedy tokens after each batch of ``prompts``, ``new_tokens`` a prompt whatever the model says; timed once warm."""
+    model = dataclasses.replace(_load(options, seconds), eos_ids=())
+    prompts = [model.tokenizer.encode(prompt, add_special_tokens=False) for prompt in options["prompts"]]
+    found: dict[str, list[float]] = {}
+    for size in options["batches"]:
+        with timed(seconds, f"first, batch {size}"):
+            generate_ids(model, model.params, prompts[:size], options["new_tokens"], Sampling())
+        for _ in range(options["repeats"]):
+            start = time.perf_counter()
+            new = generate_ids(model, model.params, prompts[:size], options["new_tokens"], Sampling())
+            found.setdefault(str(size), []).append(sum(map(len, new)) / (time.perf_counter() - start))
+    return {"tokens_per_second": found}
+
+
+def switch(options: Options, seconds: Seconds) -> Options:
+    """New parameters under one of two masks, ``repeats`` times to and fro; the first pays for compilation."""
+    model = _load(options, seconds)
+    rng, masks = np.random.default_rng(0), []
+    for _ in range(2):
+        bools = {path: rng.random(kernel.shape, np.float32) < 0.7 for path, kernel in kernels(model.params).items()}
+        masks.append(jax.block_until_ready(Masks.from_bool(with_kernels(model.params, bools))))
+    found, current = [], None
+    for number in range(options["repeats"]):
+        current = None  # as a server would, let go of the old persona first
+        start = time.perf_counter()
+        current = jax.block_until_ready(apply_mask(model.params, masks[number % 2]))
+        found.append(time.perf_counter() - start)
+    del current
+    return {"switch": found}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _load(options: Options, seconds: Seconds) -> Model:
+    with timed(seconds, "load"):
+        return load_model(options["model"], options.get("dtype", "auto"))
+
+
+TASKS = {"discover": discover, "multiple_choice": multiple_choice, "generate": generate, "switch": switch}
+
+
+def main(task: str, options: str, result: str) -> None:
+    """Reads ``options``, a JSON file, runs the task, and writes ``result``: what it found, seconds by stage, compilations."""
+    settings = json.loads(pathlib.Path(options).read_text())
+    seconds = {"import": time.time() - settings["started"]}
+    with Compilations() as compilations:
+        found = TASKS[task](settings, seconds)
+    seconds["of which compile"] = compilations.seconds
+    pathlib.Path(result).write_text(json.dumps({**found, "seconds": seconds, "compilations": compilations.count}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
