@@ -21,6 +21,8 @@ from jaxpersona.protocol import STRICT, Protocol, resolve
 from jaxpersona.statistics import Statistics
 from jaxpersona.steering import Residuals
 
+_ROW = 256  # tokens a row where pairs are not longer: attention scores grow with its square
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
@@ -87,7 +89,7 @@ class Calibration:
 
     def _batches(self) -> list[Batch]:
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
-        return pack(self.tokenized, bos_id, row_multiple=len(jax.local_devices()))
+        return pack(self.tokenized, bos_id, _ROW, row_multiple=len(jax.local_devices()))
 
     def _progress(self) -> Progress:
         return functools.partial(self.report, "calibrate")

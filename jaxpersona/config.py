@@ -26,7 +26,8 @@ class ModelOptions:
 
     Args:
       name: smollm2-135m-instruct, a Hugging Face folder, a .gguf file, or a hub repository OWNER/NAME
-      dtype: of parameters and computation; auto is float32 on CPU and bfloat16 on GPU and TPU
+      dtype: of parameters and computation; auto is bfloat16 on GPU and TPU, and on a CPU float32 for parameters and generation,
+        bfloat16 for statistics and answer scores if the CPU multiplies it itself (AVX-512 BF16, AMX)
     """
 
     name: str = "smollm2-135m-instruct"

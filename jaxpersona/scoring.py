@@ -52,9 +52,9 @@ def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], 
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
-    batches = pack(pairs, model.tokenizer.bos_token_id, batch_tokens=2048)
+    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=2048)
     for number, batch in enumerate(batches, start=1):
-        new_sums, new_counts = answer_sums(params, batch, starts, model.decoder)
+        new_sums, new_counts = answer_sums(params, batch, starts, model.batch_decoder())
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
         progress(number, len(batches))

@@ -83,7 +83,7 @@ def token_means(
 ) -> tuple[Any, tuple[int, ...]]:
     """By site, what ``sums`` adds up over the tokens [layer, persona, ...], divided by their number; and that, by persona."""
     mesh = mesh or data_mesh(batches[0].tokens.shape[0])
-    decoder = Decoder(model.config, sums)
+    decoder = model.batch_decoder(sums)
     total, counts = None, np.zeros(batches[0].weights.shape[0])
     for number, batch in enumerate(batches, start=1):
         new = site_sums(model.params, batch, decoder, mesh)

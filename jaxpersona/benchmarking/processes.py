@@ -80,6 +80,11 @@ def run_process(
         return Finished(seconds, usage.ru_maxrss * scale, json.loads(files[1].read_text()))
 
 
+def cache_in(folder: str) -> dict[str, str]:
+    """Environment variables that keep compiled programs in ``folder``, as the commands do in the user's cache."""
+    return {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
 def processor() -> str:
     """The CPU's name and number of cores this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -5,6 +5,7 @@ import json
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxpersona.errors import InputError
 from jaxpersona.files import write_atomically
@@ -45,6 +46,14 @@ def row(
     other = statistics.median(baseline)
     better = (other, value) if unit in LESS_IS_BETTER else (value, other)
     return Row(name, value, other, better[0] / max(better[1], 1e-12), unit, device, versions)
+
+
+def place(device: str, baseline: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Device and versions as ``row`` takes them; ``baseline`` is a result of the PyTorch side."""
+    from jaxpersona.bundle import package_versions
+
+    versions = package_versions() | (baseline["versions"] if baseline else {})
+    return {"device": device, "versions": {name: str(version) for name, version in versions.items()}}
 
 
 def print_rows(rows: Sequence[Row]) -> None:

@@ -82,5 +82,7 @@ def hf_tensors(model: Model) -> dict[str, np.ndarray]:
 
 def texts(model: Model, pair: Pair) -> tuple[str, str]:
     """Both answers of a pair in the model's chat template."""
-    first, second = (chat_text(model.tokenizer, pair.prompt, pair.system, answer) for answer in (pair.matching, pair.not_matching))
+    first, second = (
+        chat_text(model.tokenizer, pair.prompt, pair.system, answer) for answer in (pair.matching, pair.not_matching)
+    )
     return first, second

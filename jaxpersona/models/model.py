@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,14 @@ from transformers import PreTrainedTokenizerBase
 from jaxpersona.errors import InputError
 from jaxpersona.models import tokenizer as tokenizers
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.precision import Dtype, pick_dtypes
 from jaxpersona.models.resolve import resolve
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
 from jaxpersona.models.weights import Params, load_params
 from jaxpersona.progress import Progress, silent
-
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Model:
       params: parameter pytree; kernels are [layer, in, out].
       tokenizer: a Transformers tokenizer.
       eos_ids: token ids that end a generation.
+      batch_dtype: in which statistics and answer scores are computed from batches of texts; None is that of the parameters.
     """
 
     name: str
@@ -44,11 +44,16 @@ class Model:
     params: Params
     tokenizer: PreTrainedTokenizerBase
     eos_ids: tuple[int, ...]
+    batch_dtype: Any = None
 
     @property
     def decoder(self) -> Decoder:
         """The Linen module; hashable, so it can be closed over or passed as a static argument."""
         return Decoder(self.config)
+
+    def batch_decoder(self, collect: Collect | None = None) -> Decoder:
+        """The decoder that reads batches of texts, in ``batch_dtype``; ``collect`` as in ``Decoder``."""
+        return Decoder(self.config, collect, dtype=self.batch_dtype)
 
     def apply(self, variables: dict[str, Any], tokens: jax.Array, **inputs: Any) -> Any:
         """``decoder.apply``: logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""
@@ -75,14 +80,14 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent) ->
 
     Args:
       name: ``smollm2-135m-instruct``, a Hugging Face folder, a ``.gguf`` file, or a hub repository ``owner/name``.
-      dtype: of the parameters and the computation; ``auto`` is float32 on CPU and bfloat16 elsewhere.
+      dtype: of the parameters and the computation; ``auto`` as in ``precision.pick_dtypes``.
       progress: called with (parameter arrays loaded, arrays in all).
 
     Raises:
       InputError: when the model cannot be found, is of another architecture, or its files are damaged.
     """
     resolved = resolve(name)
-    number = jnp.dtype(_pick_dtype(dtype))
+    number, batch_dtype = pick_dtypes(dtype)
     if resolved.path.suffix == ".gguf":
         source = GGUFSource(resolved.path)
         hf = source.hf_config()
@@ -92,15 +97,7 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent) ->
         hf = _read_json(resolved.path / "config.json")
         config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
     params = load_params(source, config, number, progress)
-    return Model(name, resolved.origin, config, params, tokenizer, _eos_ids(resolved.path, hf, tokenizer))
-
-
-def _pick_dtype(dtype: str) -> str:
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise InputError(f"dtype {dtype!r} is unknown; known: auto, bfloat16, float32")
-    if dtype == "auto":
-        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return dtype
+    return Model(name, resolved.origin, config, params, tokenizer, _eos_ids(resolved.path, hf, tokenizer), batch_dtype)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

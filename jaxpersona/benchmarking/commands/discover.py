@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxpersona.benchmarking.processes import OURS, Finished, baseline, processor, run_process
-from jaxpersona.benchmarking.rows import Row, row
+from jaxpersona.benchmarking.processes import OURS, Finished, baseline, cache_in, processor, run_process
+from jaxpersona.benchmarking.rows import Row, place, row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Config:
 def run(config: Config) -> list[Row]:
     """Rows ``discover/...``; both sides alternate, ours with an empty compilation cache and then with the one it filled."""
     from jaxpersona.benchmarking import subject
-    from jaxpersona.bundle import package_versions
     from jaxpersona.data.readers import load_pairs
 
     theirs = baseline() if config.baseline else None
@@ -63,13 +62,12 @@ def run(config: Config) -> list[Row]:
                 options = {"model": prepared.folder, "texts": texts, "sparsity": config.sparsity, "output": str(folder / "torch")}
                 runs.setdefault("torch", []).append(run_process(theirs, "discover", options))
         main, torch = config.methods[0], runs.get("torch", [])
-        versions = package_versions() | (torch[0].result["versions"] if torch else {})
-        place = {"device": processor(), "versions": {name: str(version) for name, version in versions.items()}}
-        rows = _rows(runs, torch, main, place)
-        rows += [row("discover/bytes of both masks", [_size(folder / main / "masks")], _sizes(folder / "torch"), "MB", **place)]
+        found = place(processor(), torch[0].result if torch else None)
+        rows = _rows(runs, torch, main, found)
+        rows += [row("discover/bytes of both masks", [_size(folder / main / "masks")], _sizes(folder / "torch"), "MB", **found)]
         if torch and main == "wanda":
-            found = agreement(folder / main / "masks", folder / "torch")
-            rows.append(row("discover/Jaccard of our masks and PyTorch's", [found], [], "of 1", **place))
+            same = agreement(folder / main / "masks", folder / "torch")
+            rows.append(row("discover/Jaccard of our masks and PyTorch's", [same], [], "of 1", **found))
     return rows
 
 
@@ -87,24 +85,21 @@ def _ours(config: Config, method: str, model: str, folder: pathlib.Path) -> Fini
         "overwrite": "true",
     }
     options = {"argv": [f"--{key}={value}" for key, value in settings.items()]}
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return run_process(OURS, "discover", options, cache)
+    return run_process(OURS, "discover", options, cache_in(str(folder / "cache")))
 
 
-def _rows(
-    runs: Mapping[str, Sequence[Finished]], torch: Sequence[Finished], main: str, place: Mapping[str, Any]
-) -> list[Row]:
+def _rows(runs: Mapping[str, Sequence[Finished]], torch: Sequence[Finished], main: str, found: Mapping[str, Any]) -> list[Row]:
     rows = []
     for name, finished in runs.items():
         if name == "torch":
             continue
         other = torch if name.startswith(f"{main},") else runs[f"{main}, {name.rpartition(', ')[2]}"]
-        rows.append(row(f"discover/{name}: process", _seconds(finished), _seconds(other), "s", **place))
+        rows.append(row(f"discover/{name}: process", _seconds(finished), _seconds(other), "s", **found))
         stages, theirs = _stages(finished), _stages(other)
         for stage, values in stages.items():
-            rows.append(row(f"discover/{name}: {stage}", values, theirs.get(stage, []), "s", **place))
+            rows.append(row(f"discover/{name}: {stage}", values, theirs.get(stage, []), "s", **found))
         peaks, their_peaks = ([run.peak / 1e6 for run in side] for side in (finished, other))
-        rows.append(row(f"discover/{name}: peak memory", peaks, their_peaks, "MB", **place))
+        rows.append(row(f"discover/{name}: peak memory", peaks, their_peaks, "MB", **found))
     return rows
 
 
