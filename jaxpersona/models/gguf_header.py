@@ -1,7 +1,7 @@
 """The header of a GGUF file, version 2 or 3, little-endian: metadata, and where each tensor lies.
 
-The ``gguf`` package's reader makes several NumPy views for every word of a vocabulary, which takes seconds; this reads the same in a
-tenth of one. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+The ``gguf`` package's reader makes several NumPy views for every word of a vocabulary, which takes seconds; this reads the same
+in a tenth of one. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import dataclasses
