@@ -125,7 +125,7 @@ def test_swapped_answers_swap_the_personas(tiny_model, tokenized, expected):
 
 def test_sliding_window_counts_positions_of_the_text_not_of_the_row(tmp_path, tokenized):
     folder = write_model(tmp_path / "window", architectures=["MistralForCausalLM"], sliding_window=8)
-    model = jp.load_model(str(folder))
+    model = jp.load_model(str(folder), dtype="float32")
     assert model.config.sliding_window == 8
     assert_close(collect(model, pack(tokenized, BOS)).moments, moments_of_each_text_alone(model, tokenized))
 
@@ -138,7 +138,7 @@ from jaxpersona.data.packing import pack
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.statistics import collect, data_mesh
 
-model = jp.load_model(sys.argv[1])
+model = jp.load_model(sys.argv[1], "float32")
 tokenized = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs(sys.argv[2])]
 statistics = collect(model, pack(tokenized, 0, row_length=64, row_multiple=len(jax.devices())))
 flat = {f"{site} {name}": value for site, by_name in statistics.moments.items() for name, value in by_name.items()}

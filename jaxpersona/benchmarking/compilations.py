@@ -26,7 +26,7 @@ class Compilations:
     def __exit__(self, *error: object) -> None:
         self._open = False  # JAX has no public way to take a listener away
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if self._open and event == _COMPILED:
             self.count += 1
-            self.seconds += seconds
+            self.seconds += duration_secs

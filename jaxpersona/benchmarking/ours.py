@@ -12,22 +12,35 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona import cli
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from jaxpersona import cli, statistics
 from jaxpersona.benchmarking.compilations import Compilations
 from jaxpersona.config import DiscoverConfig
+from jaxpersona.data.packing import Batch, whole_rows
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.inference.decoding import generate_ids
 from jaxpersona.inference.sampling import Sampling
 from jaxpersona.masks import Masks, apply_mask
+from jaxpersona.methods import Wanda
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.decoder import parameter_shapes
 from jaxpersona.models.model import Model, load_model
+from jaxpersona.models.precision import pick_dtypes
 from jaxpersona.models.sites import kernels, with_kernels
+from jaxpersona.pruning import prune
+from jaxpersona.reporting.record import peak_memory_bytes
 from jaxpersona.scoring import score_answers
 from jaxpersona.timing import timed
 
 Options = dict[str, Any]
 Seconds = dict[str, float]
+_ROW = 256
 
 
 def discover(options: Options, seconds: Seconds) -> Options:
@@ -69,7 +82,7 @@ def switch(options: Options, seconds: Seconds) -> Options:
     model = _load(options, seconds)
     rng, masks = np.random.default_rng(0), []
     for _ in range(2):
-        bools = {path: rng.random(kernel.shape, np.float32) < 0.7 for path, kernel in kernels(model.params).items()}
+        bools = {path: jnp.asarray(rng.random(kernel.shape, np.float32) < 0.7) for path, kernel in kernels(model.params).items()}
         masks.append(jax.block_until_ready(Masks.from_bool(with_kernels(model.params, bools))))
     found, current = [], None
     for number in range(options["repeats"]):
@@ -81,6 +94,34 @@ def switch(options: Options, seconds: Seconds) -> Options:
     return {"switch": found}
 
 
+def scaling(options: Options, seconds: Seconds) -> Options:
+    """Wanda masks of a random model of shape ``config`` from ``tokens`` random tokens; compiled before it is timed."""
+    number, batch_dtype = pick_dtypes(options["dtype"])
+    config = ModelConfig.from_hf(json.loads(pathlib.Path(options["config"]).read_text()))
+    before = peak_memory_bytes()
+    rng = np.random.default_rng(0)
+
+    def random(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.asarray(rng.standard_normal(leaf.shape, np.float32) / leaf.shape[-1] ** 0.5, number)
+
+    params = jax.tree.map(random, parameter_shapes(config))
+    model = Model("random", "random", config, params, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE())), (), batch_dtype)
+    rows = rng.integers(0, config.vocab_size, (options["tokens"] // _ROW, _ROW), np.int32)
+    batches = [two_personas(batch) for batch in whole_rows(rows, None, rows=8)]
+    prune(params, Wanda(), statistics.collect(model, batches[:1]))
+    with timed(seconds, "calibrate"):
+        found = statistics.collect(model, batches)
+    with timed(seconds, "mask"):
+        prune(params, Wanda(), found)
+    return {"before": before}
+
+
+def two_personas(batch: Batch) -> Batch:
+    """Whole texts, of which the first half of each row counts for one persona and the rest for the other."""
+    first = np.asarray(batch.weights[0]) * (np.asarray(batch.positions) < _ROW // 2)
+    return dataclasses.replace(batch, weights=np.stack([first, batch.weights[0] - first]))
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -90,7 +131,7 @@ def _load(options: Options, seconds: Seconds) -> Model:
         return load_model(options["model"], options.get("dtype", "auto"))
 
 
-TASKS = {"discover": discover, "multiple_choice": multiple_choice, "generate": generate, "switch": switch}
+TASKS = {"scaling": scaling, "discover": discover, "multiple_choice": multiple_choice, "generate": generate, "switch": switch}
 
 
 def main(task: str, options: str, result: str) -> None:
