@@ -10,6 +10,7 @@ switching by multiplying weights with masks. ``python -m jaxpersona.benchmark`` 
 import contextlib
 import json
 import pathlib
+import resource
 import sys
 import time
 from typing import Any
@@ -28,6 +29,14 @@ def timed(seconds: Seconds, stage: str):
     start = time.perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def peak_memory_bytes() -> int:
+    """Most memory this process held at once; the system's own count may include what the process that started it held."""
+    status = pathlib.Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def load(options: Options, seconds: Seconds):
@@ -149,7 +158,7 @@ def main(task: str, options: str, result: str) -> None:
     with torch.no_grad():
         found = TASKS[task](settings, seconds)
     versions = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    pathlib.Path(result).write_text(json.dumps({**found, "seconds": seconds, "versions": versions}))
+    pathlib.Path(result).write_text(json.dumps({**found, "seconds": seconds, "peak": peak_memory_bytes(), "versions": versions}))
 
 
 if __name__ == "__main__":

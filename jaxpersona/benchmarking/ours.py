@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
@@ -141,7 +140,8 @@ def main(task: str, options: str, result: str) -> None:
     with Compilations() as compilations:
         found = TASKS[task](settings, seconds)
     seconds["of which compile"] = compilations.seconds
-    pathlib.Path(result).write_text(json.dumps({**found, "seconds": seconds, "compilations": compilations.count}))
+    measured = {"seconds": seconds, "peak": peak_memory_bytes(), "compilations": compilations.count}
+    pathlib.Path(result).write_text(json.dumps({**found, **measured}))
 
 
 if __name__ == "__main__":

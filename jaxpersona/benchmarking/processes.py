@@ -1,4 +1,4 @@
-"""Both sides of a comparison as whole processes: wall time and peak memory from outside, stages from inside.
+"""Both sides of a comparison as whole processes: wall time from outside, stages and peak memory from inside.
 
 Either side is called with the name of a task, a JSON file of options and one to write its result to. Options say when the
 process was ``started`` (seconds since 1970), so that it can tell how long its imports took.
@@ -28,12 +28,10 @@ class Finished:
 
     Attributes:
       seconds: from start to end.
-      peak: most memory it held at once, in bytes.
-      result: what it wrote; ``seconds`` by stage among it.
+      result: what it wrote: ``seconds`` by stage, ``peak`` memory in bytes, and what its task found.
     """
 
     seconds: float
-    peak: int
     result: dict[str, Any]
 
 
@@ -64,20 +62,18 @@ def run_process(
         files[0].write_text(json.dumps({**options, "started": time.time()}))
         with files[2].open("w") as errors:
             start = time.perf_counter()
-            process = subprocess.Popen(
+            process = subprocess.run(
                 [*command, task, str(files[0]), str(files[1])],
                 env={**os.environ, **(environment or {})},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                check=False,
             )
-            _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode or not files[1].is_file():
             said = files[2].read_text().strip().splitlines() or [f"status {process.returncode}"]
             raise InputError(f"{' '.join(command[1:])} {task} failed: {said[-1]}")
-        scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-        return Finished(seconds, usage.ru_maxrss * scale, json.loads(files[1].read_text()))
+        return Finished(seconds, json.loads(files[1].read_text()))
 
 
 def cache_in(folder: str) -> dict[str, str]:

@@ -98,7 +98,7 @@ def _rows(runs: Mapping[str, Sequence[Finished]], torch: Sequence[Finished], mai
         stages, theirs = _stages(finished), _stages(other)
         for stage, values in stages.items():
             rows.append(row(f"discover/{name}: {stage}", values, theirs.get(stage, []), "s", **found))
-        peaks, their_peaks = ([run.peak / 1e6 for run in side] for side in (finished, other))
+        peaks, their_peaks = ([run.result["peak"] / 1e6 for run in side] for side in (finished, other))
         rows.append(row(f"discover/{name}: peak memory", peaks, their_peaks, "MB", **found))
     return rows
 

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 import tempfile
 
-from jaxpersona.benchmarking.processes import OURS, baseline, cache_in, processor, run_process
+from jaxpersona.benchmarking.processes import OURS, Finished, baseline, cache_in, processor, run_process
 from jaxpersona.benchmarking.rows import Row, place, row
 
 
@@ -42,6 +42,7 @@ def run(config: Config) -> list[Row]:
     prompts = [chat_text(prepared.model.tokenizer, pair.prompt) for pair in pairs]
     options = {"prompts": prompts, "batches": config.batches, "new_tokens": config.new_tokens, "repeats": 3}
     rates: dict[tuple[str, int], list[float]] = {}
+    finished: dict[str, Finished] = {}
     with tempfile.TemporaryDirectory(prefix="jaxpersona-benchmark-") as cache:
         for _ in range(config.repeats):
             finished = {

@@ -57,7 +57,7 @@ def run(config: Config) -> list[Row]:
         rows.append(row(f"multiple-choice/{state}: a question", each, their, "s", **found))
         whole, their = ([run.seconds for run in side] for side in (runs[state], other))
         rows.append(row(f"multiple-choice/{state}: process", whole, their, "s", **found))
-        peak, their = ([run.peak / 1e6 for run in side] for side in (runs[state], other))
+        peak, their = ([run.result["peak"] / 1e6 for run in side] for side in (runs[state], other))
         rows.append(row(f"multiple-choice/{state}: peak memory", peak, their, "MB", **found))
     scores = [np.array(runs[side][0].result["scores"]) for side in ("warm", "torch")]
     margins = [score[:, 0] - score[:, 1] for score in scores]

@@ -65,7 +65,7 @@ def _measure(config: Config, size: dict[str, int], work: pathlib.Path) -> list[t
     for _ in range(config.repeats):
         runs.append(run_process(OURS, "scaling", options, cache_in(str(work / "cache"))))
     seconds = {stage: [run.result["seconds"][stage] for run in runs] for stage in ("calibrate", "mask")}
-    peak = [(run.peak - run.result["before"]) / 1e6 for run in runs]
+    peak = [(run.result["peak"] - run.result["before"]) / 1e6 for run in runs]
     return [("calibrate", "s", seconds["calibrate"]), ("mask", "s", seconds["mask"]), ("memory above start", "MB", peak)]
 
 
