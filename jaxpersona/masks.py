@@ -85,17 +85,24 @@ class Masks:
         full = {path: bitpack.pack(jnp.ones((rows, 1), bool)) for path, rows in self.rows}
         return dataclasses.replace(self, words={path: words ^ full[path] for path, words in self.words.items()})
 
-    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
-        """New parameters under these masks; see ``apply_mask``."""
+    def apply(self, params: Params, gamma: float = 0.0, previous: Params | None = None) -> dict[str, Any]:
+        """New parameters under these masks; see ``apply_mask``.
+
+        Args:
+          previous: what ``apply`` made of the same parameters for another persona. The new ones take its memory, which makes
+            switching several times faster on a CPU; it cannot be used any more.
+        """
         flat = flatten(params)
-        maskable = kernels_and_head(params)
+        maskable, old = kernels_and_head(params), kernels_and_head(previous or {})
         for path, rows in self.rows:
             shape = self.words[path].shape
             if path not in maskable or maskable[path].shape != (shape[0], rows, shape[2]):
                 found = maskable[path].shape if path in maskable else "missing"
                 made_for = (shape[0], rows, shape[2])
                 raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
-            flat[path] = _gate(maskable[path], self.words[path], gamma).reshape(flat[path].shape)
+            gate = (maskable[path], self.words[path], gamma)
+            reuse = path in old and old[path] is not maskable[path]  # the base stays as it is, whatever comes as previous
+            flat[path] = (_gate_into(old[path], *gate) if reuse else _gate(*gate)).reshape(flat[path].shape)
         return unflatten(flat)
 
     def counts(self) -> dict[str, np.ndarray]:
@@ -148,6 +155,12 @@ def apply_mask(params: Params, masks: "Persona | Mapping[str, Any]", gamma: floa
 def _gate(kernel: jax.Array, words: jax.Array, gamma: float) -> jax.Array:
     removed = kernel * jnp.asarray(gamma, kernel.dtype) if gamma else jnp.zeros((), kernel.dtype)
     return jnp.where(bitpack.unpack(words, kernel.shape[1]), kernel, removed)
+
+
+@jax.jit(static_argnames="gamma", donate_argnums=0, keep_unused=True)
+def _gate_into(previous: jax.Array, kernel: jax.Array, words: jax.Array, gamma: float) -> jax.Array:
+    """As ``_gate``, into the memory of ``previous``: fresh pages cost a CPU more than the arithmetic does."""
+    return _gate(kernel, words, gamma)
 
 
 def jaccard(a: Masks, b: Masks) -> float:

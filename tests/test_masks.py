@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxpersona as jp
+from jaxpersona import bitpack
 from jaxpersona.errors import InputError
+from jaxpersona.masks import Masks
+from jaxpersona.models.sites import kernels
 
 SHAPES = {"q_proj": (2, 20, 5), "down_proj": (2, 300, 3)}
 PARTS = (("q_proj", "self_attn"), ("down_proj", "mlp"))
@@ -209,3 +212,20 @@ def test_mix_refuses_bad_shares():
     for shares in ({}, {masks: 1.1}, {masks: -0.1}, {masks: float("nan")}):
         with pytest.raises(InputError, match=r"mix needs masks with shares in \[0, 1\]"):
             jp.mix(shares)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.25])
+def test_switching_reuses_the_previous_persona_and_never_the_base(tiny_model, gamma):
+    rng = np.random.default_rng(0)
+    leaves = kernels(tiny_model.params)
+    seek, reject = (
+        Masks.of(tiny_model.params, {p: bitpack.pack(jnp.asarray(rng.random(k.shape) < 0.5)) for p, k in leaves.items()})
+        for _ in "ab"
+    )
+    before = jax.tree.map(np.array, tiny_model.params)
+    expected = jax.tree.map(np.array, reject.apply(tiny_model.params, gamma))
+    previous = seek.apply(tiny_model.params, gamma, previous=tiny_model.params)
+    switched = reject.apply(tiny_model.params, gamma, previous=previous)
+    jax.tree.map(np.testing.assert_array_equal, switched, expected)
+    jax.tree.map(np.testing.assert_array_equal, tiny_model.params, before)
+    assert all(kernel.is_deleted() for kernel in kernels(previous).values())
