@@ -117,6 +117,11 @@ class Engine:
         self.run()
         return asked
 
+    def memory(self) -> dict[str, int]:
+        """Bytes of the model's ``parameters``, of the ``masks`` (copies of the parameters, when folded), and of the ``cache``."""
+        parameters, cache = (sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (self.model.params, self._state))
+        return {"parameters": parameters, "masks": self._weights.nbytes(), "cache": cache}
+
     def step(self) -> bool:
         """Lets waiting requests in and gives every running one its next token; returns whether any request is left."""
         self._drop_cancelled()

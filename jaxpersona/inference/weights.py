@@ -6,6 +6,7 @@ Why there are two, and which is taken when, is measured in docs/engine.md.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -91,6 +92,12 @@ class Folded:
         if seat.shares:
             self._places.release((seat.shares, seat.gamma))
 
+    def nbytes(self) -> int:
+        """Bytes of the copies, beyond what they share with the parameters."""
+        shared = {id(leaf) for leaf in jax.tree.leaves(self.params)}
+        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(self._copies) if id(leaf) not in shared}
+        return sum(own.values())
+
     def passes(self, seats: Sequence[Seat | None]) -> Iterator[Pass]:
         """A pass for each copy in use; rows of other copies sit it out, so that the shape of a pass never changes."""
         for place in sorted({seat.place for seat in seats if seat}):
@@ -130,6 +137,10 @@ class Packed:
         """The request has ended."""
         if seat.shares:
             self._places.release(seat.shares)
+
+    def nbytes(self) -> int:
+        """Bytes of the bank."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self._bank))
 
     def passes(self, seats: Sequence[Seat | None]) -> Iterator[Pass]:
         """One pass for all rows. Only if one of them is soft, a product with the bare weights is added."""

@@ -14,6 +14,7 @@ from jaxpersona.inference import steps
 from jaxpersona.inference.engine import Engine, QueueFullError
 from jaxpersona.inference.requests import Request
 from jaxpersona.steering import SteeringVectors
+from jaxpersona.tree import flatten
 
 PROMPTS = ["Hi", "What would you buy with all the money of the world, and why? Tell me in one line.", "Rent", "No."]
 KINDS = ["folded", "packed"]
@@ -182,6 +183,20 @@ def test_a_folded_engine_takes_other_personas_than_masks_and_a_packed_one_refuse
 def test_few_personas_on_a_cpu_are_folded_and_many_packed(engines, model, personas):
     assert Engine(model, {"a": personas["a"]}, rows=1, max_length=64).weights_kind == "folded"
     assert Engine(model, personas, rows=1, max_length=64).weights_kind == "packed"
+
+
+def test_memory_is_one_bit_a_weight_when_packed_and_a_copy_a_persona_when_folded(model, personas):
+    packed = Engine(model, personas, rows=2, max_length=64, weights="packed", resident=3)
+    kernels = sum(words.nbytes for words in personas["a"].words.values())
+    assert packed.memory()["masks"] == 4 * kernels  # and one of the model as it is
+    folded = Engine(model, personas, rows=2, max_length=64, weights="folded")
+    assert folded.memory()["masks"] == 0
+    folded.generate([Request("Hi", name, max_new_tokens=1) for name in personas])
+    masked = sum(leaf.nbytes for path, leaf in flatten(model.params).items() if path in personas["a"].words)
+    assert folded.memory()["masks"] == 2 * masked
+    config = model.config
+    per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 4
+    assert packed.memory()["cache"] == 2 * (65 * per_token + config.vocab_size)
 
 
 def test_the_queue_is_bounded(model, personas):
