@@ -52,7 +52,8 @@ def arguments(tiny_folder, pairs_csv, tmp_path):
 def finished(tiny_folder, pairs_csv, tmp_path_factory):
     """The folder of a run by the real command, configured by a YAML file and options, and the finished process."""
     work = tmp_path_factory.mktemp("work")
-    text = f"model: {{name: {tiny_folder}}}\ndata:\n  source: {pairs_csv}\n  num_samples: 4\n  personas: [gain, loss]\nseed: 7\n"
+    text = f"model: {{name: {tiny_folder}, dtype: float32}}\n"
+    text += f"data:\n  source: {pairs_csv}\n  num_samples: 4\n  personas: [gain, loss]\nseed: 7\n"
     (work / "c.yaml").write_text(text)
     options = [f"--{key}={value}" for key, value in METHOD.items()]
     command = [sys.executable, "-m", "jaxpersona.discover", "--config", "c.yaml", "--data.max_length=64", *options]

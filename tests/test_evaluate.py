@@ -104,7 +104,9 @@ def refused(finish, work):
 
 def test_evaluation_with_controls_and_prompts(finish, work, tiny_model):
     before = {path.name for path in (work / "run").iterdir()}
-    status, out, err, found = finish("--controls=true", "--prompts=[Take.,Give.]", "--perplexity.max_tokens=512")
+    status, out, err, found = finish(
+        "--controls=true", "--prompts=[Take.,Give.]", "--perplexity.max_tokens=512", "--dtype=float32"
+    )
     assert status == 0, err
     assert {path.name for path in (work / "run").iterdir()} == before | {"evaluation.json", "evaluation.csv"}
     assert (found["schema_version"], found["prompts"]) == (1, {"gain": "Take.", "loss": "Give."})

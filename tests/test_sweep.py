@@ -83,7 +83,7 @@ def test_every_method_budget_size_and_seed_is_a_cell_and_data_are_collected_once
 
 
 def test_a_cell_is_what_discover_and_evaluate_give(finish, tiny_model):
-    record = finish("--seeds=3")[3]
+    record = finish("--seeds=3", "--model.dtype=float32")[3]
     pairs, held = jp.load_pairs("found.csv"), jp.load_pairs("held.csv").sample(200, 3)
     run = jp.discover(tiny_model, pairs, jp.methods.Wanda(sparsity=0.5), num_samples=4, max_length=64, seed=3)
     expected = evaluate(tiny_model, run.masks, held, max_length=64, neutral_tokens=512, letters=False, seed=3)
