@@ -4,13 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 
-import jax
-
 from jaxpersona import first_order, hessians, line_statistics, statistics, steering
 from jaxpersona.data.lines import Lines, tokenize_line
 from jaxpersona.data.packing import Batch, pack
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
+from jaxpersona.distributed import row_multiple
 from jaxpersona.errors import InputError
 from jaxpersona.first_order import Evidence
 from jaxpersona.hessians import Hessians
@@ -22,6 +21,7 @@ from jaxpersona.statistics import Statistics
 from jaxpersona.steering import Residuals
 
 _ROW = 256  # tokens a row where pairs are not longer: attention scores grow with its square
+_BATCH_TOKENS = 4096  # a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Calibration:
 
     def _batches(self) -> list[Batch]:
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
-        return pack(self.tokenized, bos_id, _ROW, row_multiple=len(jax.local_devices()))
+        share = row_multiple(self.model.mesh)
+        return pack(self.tokenized, bos_id, _ROW, _BATCH_TOKENS * share, row_multiple=share)
 
     def _progress(self) -> Progress:
         return functools.partial(self.report, "calibrate")

@@ -26,6 +26,7 @@ _COMMANDS = ("persona", "compare", "gamma", "system", "new", "help", "quit")
 
 def main(config: ChatConfig) -> None:
     """Reads lines from standard input and prints answers until there are no more."""
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.inference.conversation import Conversation
     from jaxpersona.inference.engine import Engine
     from jaxpersona.inference.personas import load_personas
@@ -33,7 +34,8 @@ def main(config: ChatConfig) -> None:
     from jaxpersona.run_folder import read_run
 
     drawn = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
-    model, personas = load_personas(config.run, read_run(config.run)["masks"], config.dtype)
+    mesh = make_mesh(config.mesh.data, config.mesh.model)
+    model, personas = load_personas(config.run, read_run(config.run)["masks"], config.dtype, mesh)
     engine = Engine(model, personas, rows=2, max_length=config.max_length)
     talk = Conversation(engine, "none", 0.0, config.system, config.max_new_tokens, drawn, config.seed)
     talk.set_gamma(str(config.gamma))

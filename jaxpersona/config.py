@@ -35,6 +35,24 @@ class ModelOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshOptions:
+    """How the devices of all hosts share the work (docs/distributed.md); data times model must be their number.
+
+    Args:
+      data: over how many devices the rows of a batch are split; null is all that model leaves
+      model: over how many devices the parameters are split; null is 1, each device holding the whole model
+    """
+
+    data: int | None = None
+    model: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            if value is not None:
+                check_at_least(1, value, f"mesh.{key}")
+
+
+@dataclasses.dataclass(frozen=True)
 class DataOptions:
     """Which persona pairs, and as what text the model reads them.
 
@@ -154,6 +172,7 @@ class DiscoverConfig:
       protocol: experimental choices; strict (statistics over tokens without BOS, exact K, deterministic ties), paper (as its text
         says) or official (as the authors' scripts do)
       seed: of sampling pairs and of methods that draw
+      mesh: how devices share the work
       output_dir: folder for the masks and run.json
       overwrite: replace the run that output_dir already holds
     """
@@ -165,6 +184,7 @@ class DiscoverConfig:
     check: CheckOptions = dataclasses.field(default_factory=CheckOptions)
     protocol: Literal["strict", "paper", "official"] = "strict"
     seed: int = 42
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     output_dir: str = "runs/latest"
     overwrite: bool = False
 
@@ -216,6 +236,7 @@ class EvaluateConfig:
       protocol: how choices are scored; official is the authors' scripts (masks behind a persona prompt only, ties to an option)
       dtype: of parameters and computation
       seed: of sampling, random controls, the bootstrap and baselines
+      mesh: how devices share the work
       output_dir: folder for evaluation.json, evaluation.csv and answers.jsonl; null is that of the run
     """
 
@@ -234,6 +255,7 @@ class EvaluateConfig:
     protocol: Literal["strict", "paper", "official"] = "strict"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 42
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     output_dir: str | None = None
 
     def __post_init__(self) -> None:
@@ -258,12 +280,14 @@ class PerplexityConfig:
       text: builtin:neutral, or a UTF-8 text file such as the WikiText-2 test split
       max_tokens: how much of it is read
       window: tokens a window; each token is predicted from those before it in its window
+      mesh: how devices share the work
     """
 
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     text: str = "builtin:neutral"
     max_tokens: int = 4096
     window: int = 512
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
 
     def __post_init__(self) -> None:
         check_at_least(2, self.max_tokens, "max_tokens")
@@ -318,6 +342,7 @@ class SweepConfig:
       perplexity: what damage is measured on
       protocol: experimental choices, strict or paper (official evaluates no mask without a prompt: use discover)
       goal: separation and perplexity increase that the Pareto figure marks, e.g. [0.55, 0.02]
+      mesh: how devices share the work
       output_dir: folder for sweep.json, sweep.csv and the figures; a sweep that was interrupted goes on there
       overwrite: start anew where output_dir already holds a sweep
     """
@@ -336,6 +361,7 @@ class SweepConfig:
     perplexity: TextOptions = dataclasses.field(default_factory=TextOptions)
     protocol: Literal["strict", "paper"] = "strict"
     goal: tuple[float, float] | None = None
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     output_dir: str = "runs/sweep"
     overwrite: bool = False
 

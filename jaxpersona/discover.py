@@ -30,6 +30,7 @@ def main(config: DiscoverConfig) -> None:
     """
     from jaxpersona.data.readers import load_pairs
     from jaxpersona.discovery import discover
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.language_modelling import read_text
     from jaxpersona.models.model import load_model
     from jaxpersona.reporting.record import make_record
@@ -39,10 +40,10 @@ def main(config: DiscoverConfig) -> None:
 
     data, seconds = config.data, {}
     method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
-    evaluation = _evaluation(config)
+    evaluation, mesh = _evaluation(config), make_mesh(config.mesh.data, config.mesh.model)
     with staged_run(config.output_dir, config.overwrite) as staging, cli.progress_bars() as report:
         with timed(seconds, "load"):
-            model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"))
+            model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh)
         with timed(seconds, "perplexity"):
             perplexity = _perplexity(model, {"none": None}, text, config.perplexity.max_tokens, report)
         for value in perplexity.values():
@@ -88,6 +89,7 @@ def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
         perplexity=config.perplexity,
         dtype=config.model.dtype,
         seed=config.seed,
+        mesh=config.mesh,
     )
 
 

@@ -27,6 +27,7 @@ def main(config: EvaluateConfig) -> None:
     """Writes ``evaluation.json``, ``evaluation.csv`` and, of open answers, ``answers.jsonl``, and prints tables."""
     from jaxpersona.bundle import load_masks
     from jaxpersona.data.readers import builtin_prompts
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.evaluation.baselines import check_baselines
     from jaxpersona.evaluation.comparison import evaluate
     from jaxpersona.models.model import load_model
@@ -37,11 +38,11 @@ def main(config: EvaluateConfig) -> None:
     pairs, calibrated_on = subject.held_out(config.data.source, config.data.split, config.data.num_samples, config.seed)
     prompts = config.prompts or builtin_prompts(pairs.source)
     asked = dict(zip(subject.personas, prompts, strict=True)) if prompts else {}
-    options = _options(config, subject)
+    options, mesh = _options(config, subject), make_mesh(config.mesh.data, config.mesh.model)
     folder = pathlib.Path(config.output_dir or config.run or "").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     with cli.progress_bars() as report:
-        model = load_model(subject.model, config.dtype)
+        model = load_model(subject.model, config.dtype, mesh=mesh)
         masks = {persona: load_masks(bundle, model) for persona, bundle in subject.bundles.items()}
         found = evaluate(model, masks, pairs, prompts=asked, baselines=baselines, **options, report=report)
     record = _record(config, found, pairs, calibrated_on, asked)

@@ -26,6 +26,7 @@ import numpy as np
 from jaxpersona import bitpack, fisher, removal, self_text
 from jaxpersona.data.packing import MATCHING, NOT_MATCHING, pack, whole_rows
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.distributed import by_output, row_multiple
 from jaxpersona.errors import InputError
 from jaxpersona.fisher import Factors, Gradient
 from jaxpersona.language_modelling import perplexity, read_text, windows
@@ -68,7 +69,8 @@ def collect_evidence(model: Model, pairs: Sequence[TokenizedPair], seed: int = 4
 
 def _pair_evidence(model: Model, pairs: Sequence[TokenizedPair], progress: Progress) -> tuple[Gradient, Factors]:
     """Gradient of the margin, and Kronecker factors over the pairs' own tokens."""
-    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=_BATCH_TOKENS)
+    share = row_multiple(model.mesh)
+    batches = pack(pairs, model.tokenizer.bos_token_id, 256, _BATCH_TOKENS * share, row_multiple=share)
     # Tokens that the answers share are the same in both and do not count.
     kinds = [np.asarray(batch.branch) for batch in batches]
     signs = [((kind == MATCHING).astype(np.float32) - (kind == NOT_MATCHING)).astype(np.float32) for kind in kinds]
@@ -80,7 +82,9 @@ def _pair_evidence(model: Model, pairs: Sequence[TokenizedPair], progress: Progr
 
 def neutral_factors(model: Model, tokens: np.ndarray, progress: Progress = silent) -> Factors:
     """Kronecker factors over texts int32 [n, length]."""
-    rows = max(1, _BATCH_TOKENS // tokens.shape[1])
+    share, most = row_multiple(model.mesh), max(1, _BATCH_TOKENS // tokens.shape[1])
+    # as many rows a device as without a mesh, or fewer, so that no text is left out
+    rows = max((rows for rows in range(share, most * share + 1, share) if len(tokens) % rows == 0), default=most)
     batches = whole_rows(tokens[: len(tokens) // rows * rows], model.tokenizer.bos_token_id, rows)
     shares = [np.asarray(batch.positions > 0, np.float32) for batch in batches]
     return fisher.collect(model, batches, shares, gradient=False, progress=progress)[1]
@@ -157,7 +161,8 @@ def remove_at_price(params: Params, evidence: Evidence, persona: int, select: st
     for path, kernel in kernels(params).items():
         inputs, outputs = evidence.factors.inputs[SITE_OF[module_of(path)]], evidence.factors.outputs[path]
         eligible = selector.matches(module_of(path), kernel.shape[0])
-        words[path] = _kept(kernel, evidence.margin[path], inputs, outputs, eligible, sign, min(price, 1e30))
+        kernel, margin = by_output(kernel), by_output(evidence.margin[path])
+        words[path] = by_output(_kept(kernel, margin, inputs, outputs, eligible, sign, min(price, 1e30)))
     return Masks.of(params, words)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxpersona.data.packing import Batch
+from jaxpersona.distributed import add_over_rows, pin_moments, pin_parameters, place_rows
 from jaxpersona.hessians import outer_sums
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
@@ -53,10 +55,11 @@ def collect(
       gradient: whether the gradient of L by the kernels, summed over all tokens, is asked for as well.
       progress: called with (batches done, batches in all).
     """
-    decoder, total, tokens = Decoder(model.config, outer_sums), None, 0.0
+    decoder, mesh, total, tokens = Decoder(model.config, outer_sums), model.mesh, None, 0.0
     for number, (batch, share) in enumerate(zip(batches, shares, strict=True), start=1):
         counted = batch.weights.max(axis=0)
-        new = _sums(kernels(model.params), model.params, batch, share, counted, decoder, gradient)
+        rows = place_rows((batch, share, counted), mesh)
+        new = _sums(kernels(model.params), model.params, *rows, decoder, gradient, mesh)
         total = new if total is None else _add(total, new)
         tokens += float(counted.sum())
         jax.block_until_ready(total)
@@ -71,11 +74,26 @@ def _add(total: Any, new: Any) -> Any:
     return jax.tree.map(jnp.add, total, new)
 
 
-@functools.partial(jax.jit, static_argnames=("decoder", "gradient"))
+@functools.partial(jax.jit, static_argnames=("decoder", "gradient", "mesh"))
 def _sums(
-    flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any, decoder: Decoder, gradient: bool
+    flat: Gradient,
+    params: Params,
+    batch: Batch,
+    shares: Any,
+    counted: Any,
+    decoder: Decoder,
+    gradient: bool,
+    mesh: Mesh | None,
 ) -> tuple[Gradient | None, Factors]:
     """Sums over a batch: gradient by the kernels, x x' at the sites, squared gradients at the outputs."""
+    local = functools.partial(_local_sums, decoder, gradient)
+    slope, factors = add_over_rows(local, mesh, (flat, params), (batch, shares, counted))
+    return slope and pin_parameters(slope, mesh), pin_moments(factors, mesh)
+
+
+def _local_sums(
+    decoder: Decoder, gradient: bool, flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any
+) -> tuple[Gradient | None, Factors]:
     shape = batch.tokens.shape
     shifts = {path: jnp.zeros((kernel.shape[0], *shape, kernel.shape[2]), kernel.dtype) for path, kernel in flat.items()}
 

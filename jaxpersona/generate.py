@@ -21,6 +21,7 @@ _WIDTHS = 64
 
 def main(config: GenerateConfig) -> None:
     """Prints the answers, and writes them where ``config.output`` says."""
+    from jaxpersona.distributed import is_first, make_mesh
     from jaxpersona.inference.engine import Engine
     from jaxpersona.inference.personas import load_personas, parse_persona
     from jaxpersona.inference.requests import Request
@@ -38,7 +39,8 @@ def main(config: GenerateConfig) -> None:
         return Request(prompt, shares[name] or None, soft, **common)
 
     requests = [request(prompt, name) for prompt in prompts for name in names]
-    model, personas = load_personas(config.run, [part for name in names for part in shares[name]], config.dtype)
+    mesh = make_mesh(config.mesh.data, config.mesh.model)
+    model, personas = load_personas(config.run, [part for name in names for part in shares[name]], config.dtype, mesh)
     longest = max(len(one.ids(model.tokenizer)) for one in requests) + max(config.max_new_tokens, 1)
     length = -(-longest // _WIDTHS) * _WIDTHS  # few shapes, few compilations
     engine = Engine(model, personas, rows=min(config.batch, len(requests)), max_length=length, queue=len(requests))
@@ -46,7 +48,7 @@ def main(config: GenerateConfig) -> None:
     for answer in answers:
         if answer.error is not None:
             raise answer.error
-    if config.output is not None:
+    if config.output is not None and is_first():
         _write(config.output, prompts, names, answers)
     _print(prompts, names, answers)
 

@@ -8,7 +8,9 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from jaxpersona.distributed import add_over_rows, place_rows, row_multiple
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Params
 from jaxpersona.models.decoder import Decoder
@@ -66,16 +68,24 @@ def perplexity(model: Model, params: Params, tokens: np.ndarray, progress: Progr
       tokens: int32 [n, length] from ``windows``.
       progress: called with (windows done, windows in all).
     """
-    total = 0.0
-    for number, window in enumerate(tokens, start=1):
-        total += float(_window_nll(model.decoder, params, window[None]))
-        progress(number, len(tokens))
+    mesh, total = model.mesh, 0.0
+    share = row_multiple(mesh)
+    for start in range(0, len(tokens), share):
+        part = tokens[start : start + share]
+        rows = np.pad(part, ((0, share - len(part)), (0, 0)))
+        counted = np.arange(share, dtype=np.float32)[:, None] < len(part)
+        total += float(_window_nll(model.decoder, mesh, params, *place_rows((rows, counted), mesh)))
+        progress(start + len(part), len(tokens))
     return math.exp(total / (tokens.shape[0] * (tokens.shape[1] - 1)))
 
 
-@functools.partial(jax.jit, static_argnames="decoder")
-def _window_nll(decoder: Decoder, params: Params, tokens: jax.Array) -> jax.Array:
-    """Summed negative log-likelihood of a window [1, T]'s tokens after the first."""
-    logits = jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1]))
-    picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-    return jnp.sum(jax.nn.logsumexp(logits, axis=-1) - picked)
+@functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
+def _window_nll(decoder: Decoder, mesh: Mesh | None, params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
+    """Summed negative log-likelihood of the tokens after the first in windows [B, T] that are ``counted``, bool [B, 1]."""
+
+    def local(params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
+        logits = jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1]))
+        picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+        return jnp.sum((jax.nn.logsumexp(logits, axis=-1) - picked) * counted)
+
+    return add_over_rows(local, mesh, (params,), (tokens, counted))

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from jaxpersona.data.packing import Batch
+from jaxpersona.distributed import place_rows
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, silent
-from jaxpersona.statistics import Statistics, data_mesh, site_sums, weighted_sums
+from jaxpersona.statistics import Statistics, site_sums, weighted_sums
 
 _OF_TEXTS = {"norm": "norm_variance", "line_mean": "line_mean_variance"}
 
@@ -28,14 +29,13 @@ def collect(model: Model, batches: Sequence[Batch], head: bool = False, progress
       head: the input of the head is a site as well (``head_in``).
     """
     decoder = Decoder(model.config, weighted_sums)
-    mesh = data_mesh(batches[0].tokens.shape[0])
     most = max(len(_members(batch)) for batch in batches)
     totals, counts, texts = None, np.zeros(2), np.zeros(2)
     for number, batch in enumerate(batches, start=1):
         weights = _text_weights(batch, most)
         tokens = weights.sum(axis=(2, 3))
         batch = dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:]))
-        sums = site_sums(model.params, batch, decoder, mesh, head)
+        sums = site_sums(model.params, place_rows(batch, model.mesh), decoder, model.mesh, head)
         new = jax.tree.map(np.asarray, {site: _reduce(by_name, tokens) for site, by_name in sums.items()})
         totals = new if totals is None else jax.tree.map(np.add, totals, new)
         counts, texts = counts + tokens.sum(axis=1), texts + (tokens > 0).sum(axis=1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack, topk
+from jaxpersona.distributed import to_host, words_for
 from jaxpersona.errors import InputError
 from jaxpersona.models.sites import HEAD, kernels, kernels_and_head, module_of
 from jaxpersona.tree import flatten, unflatten
@@ -100,7 +101,7 @@ class Masks:
                 found = maskable[path].shape if path in maskable else "missing"
                 made_for = (shape[0], rows, shape[2])
                 raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
-            gate = (maskable[path], self.words[path], gamma)
+            gate = (maskable[path], words_for(maskable[path], self.words[path]), gamma)
             reuse = path in old and old[path] is not maskable[path]  # the base stays as it is, whatever comes as previous
             flat[path] = (_gate_into(old[path], *gate) if reuse else _gate(*gate)).reshape(flat[path].shape)
         return unflatten(flat)
@@ -108,7 +109,7 @@ class Masks:
     def counts(self) -> dict[str, np.ndarray]:
         """Number of kept weights by kernel path, int64 [layer]."""
         counts = {path: jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32) for path, words in self.words.items()}
-        return {path: np.asarray(count, np.int64) for path, count in counts.items()}
+        return {path: to_host(count).astype(np.int64) for path, count in counts.items()}
 
     def sizes(self) -> dict[str, np.ndarray]:
         """Number of weights by kernel path, int64 [layer]."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack, scores
+from jaxpersona.distributed import by_output
 from jaxpersona.masks import Masks, Params
 from jaxpersona.methods import Method, Moments
 from jaxpersona.models.sites import HEAD, HEAD_SITE, MODULES, SITE_OF, kernels, kernels_and_head, module_of
@@ -44,7 +45,7 @@ def prune(
     words: dict[str, jax.Array] = {}
     for number, (path, kernel) in enumerate(flat.items(), start=1):
         inputs = _inputs(path, kernel.shape[0], method, statistics, seed)
-        words[path] = jax.block_until_ready(_prune_kernel(scoring, protocol, kernel, keep[path], *inputs))
+        words[path] = jax.block_until_ready(by_output(_prune_kernel(scoring, protocol, by_output(kernel), keep[path], *inputs)))
         progress(number, len(flat))
     first, second = ({path: both[:, persona] for path, both in words.items()} for persona in (0, 1))
     return Masks.of(params, first), Masks.of(params, second)

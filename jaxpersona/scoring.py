@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, pack
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.distributed import add_over_rows, pin_moments, place_rows, row_multiple
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
@@ -52,9 +54,10 @@ def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], 
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
-    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=2048)
+    mesh, share = model.mesh, row_multiple(model.mesh)
+    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=2048 * share, row_multiple=share)
     for number, batch in enumerate(batches, start=1):
-        new_sums, new_counts = answer_sums(params, batch, starts, model.batch_decoder())
+        new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, model.batch_decoder(), mesh)
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
         progress(number, len(batches))
@@ -84,13 +87,21 @@ def next_log_probs(decoder: Decoder, params: Params, hidden: jax.Array, batch: B
     return jax.lax.map(row, (before, batch.tokens))
 
 
-@functools.partial(jax.jit, static_argnames="decoder")
-def answer_sums(params: Params, batch: Batch, starts: Any, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
+def answer_sums(
+    params: Params, batch: Batch, starts: Any, decoder: Decoder, mesh: Mesh | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Summed log-probability and number of both answers' tokens and the prompt's, [3, pairs]; zero for pairs not in the batch.
 
     Args:
       starts: int [pairs], the ``answer_start`` of every pair.
+      mesh: among whose devices the rows are shared.
     """
+    local = functools.partial(_local_answer_sums, decoder)
+    return pin_moments(add_over_rows(local, mesh, (params, jnp.asarray(starts)), (batch,)), mesh)
+
+
+def _local_answer_sums(decoder: Decoder, params: Params, starts: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
     log_probs = token_log_probs(decoder, params, batch)
     pair = jnp.asarray(batch.pair)
     counted, answer = (pair >= 0) & (batch.positions > 0), batch.positions >= starts[pair]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack, topk
+from jaxpersona.distributed import by_output, like
 from jaxpersona.hessians import Hessians
 from jaxpersona.masks import Masks, Params
 from jaxpersona.methods import SparseGPT
@@ -48,10 +49,10 @@ def prune(
     changed: dict[str, jax.Array] = {}
     keep = kept_of(kernels(params), method, protocol)
     for number, (path, kernel) in enumerate(kernels(params).items(), start=1):
-        mask, weights = _solve_kernel(kernel, _hessian(hessians, path, persona), keep[path], method.damping)
-        words[path] = jax.block_until_ready(bitpack.pack(mask))
+        mask, weights = _solve_kernel(by_output(kernel), _hessian(hessians, path, persona), keep[path], method.damping)
+        words[path] = jax.block_until_ready(by_output(bitpack.pack(mask)))
         if method.update:
-            changed[path] = weights.astype(kernel.dtype)
+            changed[path] = like(kernel, weights.astype(kernel.dtype))
         progress(number, len(keep))
     masks = Masks.of(params, words)
     return UpdatedWeights(masks, changed) if method.update else masks

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxpersona.data.packing import Batch
+from jaxpersona.distributed import add_over_rows, pin_moments, place_rows
 from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import HEAD_SITE, SITES
@@ -64,29 +65,26 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
 def collect(
     model: Model,
     batches: Sequence[Batch],
-    mesh: Mesh | None = None,
     progress: Progress = silent,
 ) -> Statistics:
     """Runs the batches through the model and returns the moments.
 
     Args:
-      batches: from ``pack``; their rows are shared among the devices of ``mesh``.
-      mesh: with an axis ``data``; default one over all devices of this process that the rows divide among.
+      batches: from ``pack``; their rows are shared among the devices of the model's mesh.
       progress: called with (batches done, batches in all).
     """
-    moments, tokens = token_means(model, batches, weighted_sums, mesh, progress)
+    moments, tokens = token_means(model, batches, weighted_sums, progress)
     return Statistics(moments, tokens)
 
 
 def token_means(
-    model: Model, batches: Sequence[Batch], sums: Collect, mesh: Mesh | None = None, progress: Progress = silent
+    model: Model, batches: Sequence[Batch], sums: Collect, progress: Progress = silent
 ) -> tuple[Any, tuple[int, ...]]:
     """By site, what ``sums`` adds up over the tokens [layer, persona, ...], divided by their number; and that, by persona."""
-    mesh = mesh or data_mesh(batches[0].tokens.shape[0])
-    decoder = model.batch_decoder(sums)
+    decoder, mesh = model.batch_decoder(sums), model.mesh
     total, counts = None, np.zeros(batches[0].weights.shape[0])
     for number, batch in enumerate(batches, start=1):
-        new = site_sums(model.params, batch, decoder, mesh)
+        new = site_sums(model.params, place_rows(batch, mesh), decoder, mesh)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
         counts += batch.weights.sum(axis=(1, 2))
         jax.block_until_ready(total)
@@ -96,15 +94,8 @@ def token_means(
     return means, tuple(int(count) for count in counts)
 
 
-def data_mesh(rows: int) -> Mesh:
-    """A one-axis mesh ``data`` over as many local devices as divide ``rows`` evenly."""
-    devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if rows % n == 0)
-    return Mesh(np.array(devices[:count]), ("data",))
-
-
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "head"))
-def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh, head: bool = False) -> dict[str, Any]:
+def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh | None, head: bool = False) -> dict[str, Any]:
     """What ``decoder`` collects at every site for a batch whose rows are shared among the devices of ``mesh``.
 
     ``head`` says whether the head's input is a site as well, of one layer.
@@ -119,8 +110,6 @@ def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh, head: 
             sites[HEAD_SITE] = jax.tree.map(
                 lambda leaf: leaf[None], decoder.collect(jnp.asarray(hidden), jnp.asarray(batch.weights))
             )
-        return jax.lax.psum(sites, "data")
+        return sites
 
-    rows = PartitionSpec("data")
-    batch_specs = Batch(rows, rows, rows, rows, PartitionSpec(None, "data"))  # type: ignore[arg-type]
-    return jax.shard_map(local, mesh=mesh, in_specs=(PartitionSpec(), batch_specs), out_specs=PartitionSpec())(params, batch)
+    return pin_moments(add_over_rows(local, mesh, (params,), (batch,)), mesh)

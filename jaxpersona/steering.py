@@ -15,9 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxpersona.data.packing import Batch, answer_shares, pack
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.distributed import add_over_rows, pin_moments, place_rows, row_multiple
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Params
 from jaxpersona.methods import Steering
@@ -93,9 +95,10 @@ def collect_residuals(model: Model, pairs: Sequence[TokenizedPair], progress: Pr
     """
     _check_family(model.params)
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
-    batches, total = pack(pairs, model.tokenizer.bos_token_id), None
+    batches, total = pack(pairs, model.tokenizer.bos_token_id, row_multiple=row_multiple(model.mesh)), None
     for number, batch in enumerate(batches, start=1):
-        new = _sums(model.params, batch, answer_shares(batch, pairs) / len(pairs), decoder)
+        rows = place_rows((batch, answer_shares(batch, pairs) / len(pairs)), model.mesh)
+        new = _sums(model.params, *rows, decoder, model.mesh)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
         jax.block_until_ready(total)
         progress(number, len(batches))
@@ -103,12 +106,16 @@ def collect_residuals(model: Model, pairs: Sequence[TokenizedPair], progress: Pr
     return Residuals(total["mean"], jnp.sqrt(jnp.mean(jnp.sum(total["mean_square"], axis=2), axis=1)))
 
 
-@functools.partial(jax.jit, static_argnames="decoder")
-def _sums(params: Params, batch: Batch, weights: jax.Array, decoder: Decoder) -> Any:
+@functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
+def _sums(params: Params, batch: Batch, weights: jax.Array, decoder: Decoder, mesh: Mesh | None) -> Any:
     """Weighted sums by moment, [layer, persona, hidden] over the batch's tokens."""
-    inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": weights}
-    _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
-    return state["stats"]["layers"]["layer_out"]
+
+    def local(params: Params, batch: Batch, weights: jax.Array) -> Any:
+        inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": weights}
+        _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
+        return state["stats"]["layers"]["layer_out"]
+
+    return pin_moments(add_over_rows(local, mesh, (params,), (batch, weights)), mesh)
 
 
 def steer(method: Steering, residuals: Residuals, persona: int) -> SteeringVectors:

@@ -75,6 +75,7 @@ def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
 
 
 def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -> Bench:
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.language_modelling import read_text
     from jaxpersona.models.model import load_model
     from jaxpersona.protocol import PROTOCOLS
@@ -84,7 +85,7 @@ def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -
     data, evaluated, texts = config.data, config.held_out, _prompts(config)
     wanted = config.prompts or PROMPT in _listed(config.baselines)
     return Bench(
-        load_model(config.model.name, config.model.dtype),
+        load_model(config.model.name, config.model.dtype, mesh=make_mesh(config.mesh.data, config.mesh.model)),
         pairs,
         held_out,
         data.personas,
@@ -107,7 +108,8 @@ def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -
 
 def _asked(config: SweepConfig, bench: Bench) -> dict[str, Any]:
     """What the rows depend on; a sweep goes on only where all of it is the same."""
-    asked = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output_dir", "overwrite", "goal")}
+    ignored = ("output_dir", "overwrite", "goal", "mesh")
+    asked = {key: value for key, value in dataclasses.asdict(config).items() if key not in ignored}
     data = {
         name: {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs)}
         for name, pairs in (("calibration", bench.pairs), ("held_out", bench.held_out))

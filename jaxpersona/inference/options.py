@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from jaxpersona.config import check_at_least, check_seed
+from jaxpersona.config import MeshOptions, check_at_least, check_seed
 from jaxpersona.errors import InputError
 
 
@@ -28,6 +28,7 @@ class GenerateConfig:
       system: system text before the prompt
       dtype: of parameters and computation
       seed: of sampling
+      mesh: how devices share the work
       batch: how many answers are worked on at once
       output: file for all answers, JSONL with prompt, persona, gamma, text, tokens and finish (eos, stop or length)
     """
@@ -48,6 +49,7 @@ class GenerateConfig:
     system: str = ""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 42
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     batch: int = 8
     output: str | None = None
 
@@ -78,6 +80,7 @@ class ChatConfig:
       system: system text before the conversation
       dtype: of parameters and computation
       seed: of sampling
+      mesh: how devices share the work
     """
 
     run: str
@@ -93,6 +96,7 @@ class ChatConfig:
     system: str = ""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 42
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

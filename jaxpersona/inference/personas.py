@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from jax.sharding import Mesh
+
 from jaxpersona.bundle import load_masks
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Persona
@@ -30,12 +32,12 @@ def parse_persona(text: str) -> dict[str, float]:
     return shares
 
 
-def load_personas(run: str, wanted: Iterable[str], dtype: Dtype) -> tuple[Model, dict[str, Persona]]:
-    """The model of a run, and its personas of these names.
+def load_personas(run: str, wanted: Iterable[str], dtype: Dtype, mesh: Mesh | None = None) -> tuple[Model, dict[str, Persona]]:
+    """The model of a run, and its personas of these names; ``mesh`` as for ``load_model``.
 
     Raises:
       InputError: when there is no such run or persona, or it was made for other weights.
     """
     bundles = {name: persona_bundle(run, name) for name in dict.fromkeys(wanted)}
-    model = load_model(read_run(run)["model"]["name"], dtype)
+    model = load_model(read_run(run)["model"]["name"], dtype, mesh=mesh)
     return model, {name: load_masks(bundle, model) for name, bundle in bundles.items()}

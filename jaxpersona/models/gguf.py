@@ -90,18 +90,30 @@ class GGUFSource:
             kind = tensor.kind.name
             raise InputError(f"{self.path}: tensor {name} has type {kind}, which is not supported; use another file") from None
 
-    def read(self, name: str) -> np.ndarray:
-        """The tensor with Hugging Face name ``name`` (without the ``model.`` prefix), float32, (out, in)."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the tensor with Hugging Face name ``name``."""
+        return tuple(self._tensors[self._stored(name)].shape)
+
+    def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
+        """The tensor with Hugging Face name ``name`` (without the ``model.`` prefix), float32, (out, in).
+
+        Args:
+          part: returns no more than this of it; it is dequantised as a whole all the same.
+        """
+        value = self._dequantise(self._stored(name))
+        if self._architecture == "llama" and ".self_attn.q_proj." in name:
+            value = _halves(value, self._hyper("attention.head_count"))
+        if self._architecture == "llama" and ".self_attn.k_proj." in name:
+            value = _halves(value, self._hyper("attention.head_count_kv", self._hyper("attention.head_count")))
+        return value[part]
+
+    def _stored(self, name: str) -> str:
+        """What the file calls the tensor with Hugging Face name ``name``."""
         hf_name = name if name.startswith("lm_head") else f"model.{name}"
         stored = self._names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
         if stored not in self._tensors:
             raise InputError(f"{self.path}: tensor {stored or name} is missing; download the file again")
-        value = self._dequantise(stored)
-        if self._architecture == "llama" and ".self_attn.q_proj." in name:
-            return _halves(value, self._hyper("attention.head_count"))
-        if self._architecture == "llama" and ".self_attn.k_proj." in name:
-            return _halves(value, self._hyper("attention.head_count_kv", self._hyper("attention.head_count")))
-        return value
+        return stored
 
 
 def _halves(value: np.ndarray, heads: int) -> np.ndarray:

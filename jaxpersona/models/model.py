@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
+from jaxpersona import distributed
 from jaxpersona.errors import InputError
 from jaxpersona.models import tokenizer as tokenizers
 from jaxpersona.models.config import ModelConfig
@@ -47,6 +48,11 @@ class Model:
     batch_dtype: Any = None
 
     @property
+    def mesh(self) -> Mesh | None:
+        """The mesh the parameters lie on; None on a single device."""
+        return distributed.mesh_of(self.params)
+
+    @property
     def decoder(self) -> Decoder:
         """The Linen module; hashable, so it can be closed over or passed as a static argument."""
         return Decoder(self.config)
@@ -70,18 +76,20 @@ def fingerprint(params: Params) -> str:
     digest = hashlib.sha256()
     for path, kernel in sorted(kernels(params).items()):
         rows, columns = max(1, kernel.shape[1] // 16), max(1, kernel.shape[2] // 16)
-        sample = np.asarray(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
+        sample = distributed.to_host(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
         digest.update(f"{path} {kernel.shape}".encode() + sample.tobytes())
     return digest.hexdigest()
 
 
-def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent) -> Model:
+def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent, mesh: Mesh | None = None) -> Model:
     """Loads a model of the Llama family.
 
     Args:
       name: ``smollm2-135m-instruct``, a Hugging Face folder, a ``.gguf`` file, or a hub repository ``owner/name``.
       dtype: of the parameters and the computation; ``auto`` as in ``precision.pick_dtypes``.
       progress: called with (parameter arrays loaded, arrays in all).
+      mesh: from ``distributed.make_mesh``; default one over all devices, each with the whole model. Every device is given its
+        shards of the parameters and nothing else.
 
     Raises:
       InputError: when the model cannot be found, is of another architecture, or its files are damaged.
@@ -96,7 +104,8 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent) ->
         source = SafetensorsSource(resolved.path)
         hf = _read_json(resolved.path / "config.json")
         config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
-    params = load_params(source, config, number, progress)
+    mesh = mesh or distributed.make_mesh()
+    params = load_params(source, config, number, progress, mesh if mesh.size > 1 else None)
     return Model(name, resolved.origin, config, params, tokenizer, _eos_ids(resolved.path, hf, tokenizer), batch_dtype)
 
 

@@ -2,12 +2,15 @@
 
 import json
 import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxpersona.errors import InputError
 
+T = TypeVar("T")
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _EMBEDDING = "embed_tokens.weight"
@@ -50,8 +53,20 @@ class SafetensorsSource:
                 raise InputError(f"{self.folder / file}: damaged or truncated ({error}); download it again") from None
         return self._files[file]
 
-    def read(self, name: str) -> np.ndarray:
-        """The tensor ``name``, given without the module prefix (``layers.0.mlp.up_proj.weight``), as stored: (out, in)."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of tensor ``name``."""
+        return self._of(name, lambda file, full: tuple(file.get_slice(full).get_shape()))
+
+    def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
+        """The tensor ``name``, given without the module prefix (``layers.0.mlp.up_proj.weight``), as stored: (out, in).
+
+        Args:
+          part: reads no more than this of it.
+        """
+        return self._of(name, lambda file, full: file.get_slice(full)[part] if part else file.get_tensor(full))
+
+    def _of(self, name: str, get: Callable[[Any, str], T]) -> T:
+        """What ``get`` makes of the open file that holds tensor ``name``, and of what the tensor is called there."""
         full = name if name.startswith("lm_head") else self._prefix + name
         if full not in self._file_of and name.startswith("lm_head"):
             full = next((n for n in self._file_of if n.endswith(name)), full)
@@ -59,6 +74,6 @@ class SafetensorsSource:
             raise InputError(f"{self.folder}: tensor {full} is missing; the weights do not fit config.json")
         file = self._file_of[full]
         try:
-            return self._open(file).get_tensor(full)
+            return get(self._open(file), full)
         except SafetensorError as error:
             raise InputError(f"{self.folder / file}: {error}, though {INDEX} says so; download it again") from None

@@ -1,65 +1,96 @@
 """Parameters from weight files: reads one tensor at a time into the decoder's stacked tree."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
+from jaxpersona.distributed import sharding_of
 from jaxpersona.errors import InputError
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
-from jaxpersona.progress import Progress
+from jaxpersona.progress import Progress, silent
 from jaxpersona.tree import flatten, unflatten
 
 Params = dict[str, Any]
+Part = tuple[slice, ...]
+"""An index of an array, a slice for each dimension; empty for the whole."""
 _LEAF_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight", "bias": "bias"}
 
 
 class TensorSource(Protocol):
     """Weight files that give tensors by their Hugging Face names (without the ``model.`` prefix), shaped (out, in)."""
 
-    def read(self, name: str) -> np.ndarray:
-        """The tensor called ``name``."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the tensor called ``name``."""
+        ...
+
+    def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
+        """The tensor called ``name``, or a part of it."""
         ...
 
 
-def load_params(source: TensorSource, config: ModelConfig, dtype: Any, progress: Progress) -> Params:
+def load_params(
+    source: TensorSource, config: ModelConfig, dtype: Any, progress: Progress = silent, mesh: Mesh | None = None
+) -> Params:
     """The decoder's parameters in ``dtype``.
 
-    Each leaf is filled layer by layer and moved to the device before the next is read, so host memory holds one leaf at a time.
+    Each leaf is filled layer by layer and moved to its devices before the next is read, so host memory holds one leaf at a time;
+    on a mesh, of this leaf what the devices of this process need.
 
     Args:
       progress: called with (leaves done, leaves in all).
+      mesh: whose devices each get their shards (``distributed.RULES``); None is the one device there is.
 
     Raises:
       InputError: when a tensor is missing, has another shape than the configuration says, or holds NaN or infinity.
     """
     shapes = flatten(parameter_shapes(config))
     params = {}
-    for path, shape in shapes.items():
-        params[path] = jnp.asarray(_read_leaf(source, path, shape.shape, dtype))
+    for path, leaf in shapes.items():
+        read = functools.partial(_read_leaf, source, path, leaf.shape, dtype)
+        params[path] = jnp.asarray(read()) if mesh is None else _in_shards(read, sharding_of(path, leaf.shape, mesh), leaf.shape)
         progress(len(params), len(shapes))
     _check_finite(params)
     return unflatten(params)
 
 
-def _read_leaf(source: TensorSource, path: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    leaf = np.empty(shape, dtype)
+def _in_shards(read: Callable[[Part], np.ndarray], sharding: NamedSharding, shape: tuple[int, ...]) -> jax.Array:
+    """An array of which each device gets its part; what several devices hold is read once."""
+    parts: dict[str, np.ndarray] = {}
+
+    def part(index: Part | None) -> np.ndarray:
+        key = repr(index)  # slices cannot be hashed before Python 3.12
+        if key not in parts:
+            parts[key] = read(index or ())
+        return parts[key]
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+
+def _read_leaf(source: TensorSource, path: str, shape: tuple[int, ...], dtype: Any, part: Part = ()) -> np.ndarray:
+    """The parameter at ``path``, or a part of it."""
+    leaf = np.empty([len(range(size)[span]) for size, span in zip(shape, part, strict=True)] if part else shape, dtype)
     if not path.startswith("layers/"):
-        _fill(leaf, source, hf_name(path), path.endswith("kernel"))
+        _fill(leaf, source, hf_name(path), path.endswith("kernel"), shape, part)
     else:
-        for layer in range(shape[0]):
-            _fill(leaf[layer, ...], source, hf_name(path, layer), path.endswith("kernel"))
+        for row, layer in enumerate(range(shape[0])[part[0]] if part else range(shape[0])):
+            _fill(leaf[row, ...], source, hf_name(path, layer), path.endswith("kernel"), shape[1:], part[1:])
     return leaf
 
 
-def _fill(target: np.ndarray, source: TensorSource, name: str, transpose: bool) -> None:
-    value = source.read(name)
-    value = value.T if transpose else value
-    if value.shape != target.shape:
-        raise InputError(f"tensor {name} has shape {value.shape}, config.json says {target.shape}; they are of different models")
-    target[...] = value
+def _fill(target: np.ndarray, source: TensorSource, name: str, transpose: bool, shape: tuple[int, ...], part: Part) -> None:
+    """Fills ``target`` with a tensor that must have ``shape`` once transposed, or with a part of it."""
+    turn = slice(None, None, -1 if transpose else 1)
+    stored = source.shape(name)[turn]
+    if stored != shape:
+        raise InputError(f"tensor {name} has shape {stored}, config.json says {shape}; they are of different models")
+    value = source.read(name, part[turn])
+    target[...] = value.T if transpose else value
 
 
 def hf_name(path: str, layer: int | None = None) -> str:

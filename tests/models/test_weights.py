@@ -20,9 +20,12 @@ class Tensors:
         self.tensors |= {name.replace("__", "."): value for name, value in changes.items()}
         self.reads = collections.Counter()
 
-    def read(self, name):
+    def shape(self, name):
+        return self.tensors[name].shape
+
+    def read(self, name, part=()):
         self.reads[name] += 1
-        return self.tensors[name]
+        return self.tensors[name][part]
 
 
 @pytest.mark.parametrize("name", ["llama_linear", "qwen2", "qwen3", "gemma2"])

@@ -1,0 +1,60 @@
+"""Run by tests in processes of their own with several virtual devices: what a mesh must not change, written to a file.
+
+python tests/on_many_devices.py MODEL OUT.npz DATA [MODEL_AXIS]
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+import jaxpersona as jp
+from jaxpersona import distributed
+from jaxpersona.bundle import load_masks, save_masks
+from jaxpersona.language_modelling import perplexity, read_text, windows
+from jaxpersona.scoring import score_answers
+from jaxpersona.tree import flatten
+
+METHODS = {
+    "wanda": jp.methods.Wanda(0.5),
+    "contrastive_sparse": jp.methods.ContrastiveSparse(0.5),
+    "sparsegpt": jp.methods.SparseGPT(0.5),
+    "first_order": jp.methods.FirstOrder(sparsity=0.05),
+    "random": jp.methods.Random(0.3),
+}
+
+
+def pairs():
+    words = ["Gold", "Iron", "I take silver", "Coins", "Rent", "Land", "Shares", "I want all"]
+    return [
+        jp.Pair(f"What is {n}?", f"{word} for me, number {n}.", f"I give {word.lower()} away, {n} times.")
+        for n, word in enumerate(words * 3)
+    ]
+
+
+def measure(model):
+    """Everything by name, as host arrays."""
+    found = {}
+    for name, method in METHODS.items():
+        run = jp.discover(model, pairs(), method)
+        for persona, masks in run.masks.items():
+            found |= {f"{name}/{persona}/{path}": distributed.to_host(words) for path, words in masks.words.items()}
+        if name == "wanda":
+            scores = score_answers(model, jp.apply_mask(model.params, run.masks["seek"]), run.calibration.tokenized)
+            found["answers"] = scores.log_prob
+    steering = jp.discover(model, pairs(), jp.methods.Steering(layer=1)).masks["seek"]
+    found["steering"] = distributed.to_host(steering.vectors)
+    tokens = np.arange(24, dtype=np.int32).reshape(2, 12) + 5
+    found["logits"] = distributed.to_host(jax.jit(model.decoder.apply)({"params": model.params}, tokens))
+    text = windows(model, read_text("builtin:neutral"), 320, 64)
+    found["perplexity"] = np.array(perplexity(model, model.params, text))
+    found["fingerprint"] = np.array(model.fingerprint)
+    return found
+
+
+if __name__ == "__main__":
+    folder, out, *shape = sys.argv[1:]
+    mesh = distributed.make_mesh(*map(int, shape))
+    model = jp.load_model(folder, "float32", mesh=mesh)
+    np.savez(out, **measure(model))
