@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxpersona import bitpack
 from jaxpersona.errors import InputError
 from jaxpersona.tree import flatten, unflatten
 
@@ -191,16 +192,18 @@ def like(kernel: jax.Array, array: jax.Array) -> jax.Array:
     return array if mesh_of(kernel) is None else jax.device_put(array, kernel.sharding)
 
 
-def words_for(kernel: jax.Array, words: jax.Array) -> jax.Array:
-    """Packed mask words [layer, words, out] split as the kernel [layer, in, out] they are applied to, or whole.
+def aligned(kernel: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A kernel [layer, in, out] and its packed mask words [layer, words, out], split alike so that neither is unpacked whole.
 
-    What is applied then stays where it is; words are a sixteenth of it at most.
+    The kernel stays as it is unless it is split by inputs, and not at the blocks of 256 that words are packed in.
     """
     mesh = mesh_of(kernel)
     if mesh is None or not isinstance(kernel.sharding, NamedSharding):
-        return words
-    outputs = kernel.sharding.spec[2] if len(kernel.sharding.spec) > 2 else None
-    return jax.device_put(words, NamedSharding(mesh, PartitionSpec(None, None, outputs)))
+        return kernel, words
+    _, inputs, outputs = (*kernel.sharding.spec, None, None, None)[:3]
+    if inputs is not None and kernel.shape[1] % (mesh.shape["model"] * bitpack.BLOCK):
+        return by_output(kernel), by_output(jax.device_put(words, NamedSharding(mesh, PartitionSpec())))
+    return kernel, jax.device_put(words, NamedSharding(mesh, PartitionSpec(None, inputs, outputs)))
 
 
 def to_host(array: Any) -> np.ndarray:

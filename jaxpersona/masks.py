@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack, topk
-from jaxpersona.distributed import to_host, words_for
+from jaxpersona.distributed import aligned, like, to_host
 from jaxpersona.errors import InputError
 from jaxpersona.models.sites import HEAD, kernels, kernels_and_head, module_of
 from jaxpersona.tree import flatten, unflatten
@@ -101,9 +101,11 @@ class Masks:
                 found = maskable[path].shape if path in maskable else "missing"
                 made_for = (shape[0], rows, shape[2])
                 raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
-            gate = (maskable[path], words_for(maskable[path], self.words[path]), gamma)
+            gate = (*aligned(maskable[path], self.words[path]), gamma)
             reuse = path in old and old[path] is not maskable[path]  # the base stays as it is, whatever comes as previous
-            flat[path] = (_gate_into(old[path], *gate) if reuse else _gate(*gate)).reshape(flat[path].shape)
+            reuse = reuse and gate[0] is maskable[path]
+            gated = _gate_into(old[path], *gate) if reuse else _gate(*gate)
+            flat[path] = like(maskable[path], gated).reshape(flat[path].shape)
         return unflatten(flat)
 
     def counts(self) -> dict[str, np.ndarray]:

@@ -136,13 +136,14 @@ import jax, numpy as np
 import jaxpersona as jp
 from jaxpersona.data.packing import pack
 from jaxpersona.data.text import tokenize_pair
-from jaxpersona.statistics import collect, data_mesh
+from jaxpersona.statistics import collect
 
 model = jp.load_model(sys.argv[1], "float32")
 tokenized = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs(sys.argv[2])]
 statistics = collect(model, pack(tokenized, 0, row_length=64, row_multiple=len(jax.devices())))
 flat = {f"{site} {name}": value for site, by_name in statistics.moments.items() for name, value in by_name.items()}
-np.savez(sys.argv[3], tokens=statistics.tokens, mesh=[data_mesh(rows).size for rows in range(1, 10)], **flat)
+odd = collect(model, pack(tokenized, 0, row_length=64, row_multiple=3))
+np.savez(sys.argv[3], tokens=statistics.tokens, odd=odd.moments["mlp_in"]["mean"], **flat)
 """
 
 
@@ -153,7 +154,7 @@ def test_moments_do_not_depend_on_the_number_of_devices(tiny_folder, tmp_path, e
     four = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     subprocess.run(arguments, env=four, check=True)
     with np.load(tmp_path / "out.npz") as saved:
-        assert saved["mesh"].tolist() == [1, 2, 3, 4, 1, 3, 1, 4, 3]
+        np.testing.assert_allclose(saved["odd"], saved["mlp_in mean"], rtol=1e-4, atol=1e-5)  # rows that do not divide
         assert tuple(saved["tokens"]) == found.tokens
         assert_close({site: {name: saved[f"{site} {name}"] for name in expected[site]} for site in SITES}, expected)
 
