@@ -20,8 +20,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jaxpersona import files
+from jaxpersona.distributed import sharding_by_output
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
@@ -99,7 +101,7 @@ def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Mask
 
     Args:
       path: the bundle's folder.
-      model: if given, the bundle must have been made for this model's weights.
+      model: if given, the bundle must have been made for this model's weights, and is read onto its devices.
 
     Raises:
       InputError: when the bundle is missing, damaged, of a newer format, or of another model.
@@ -110,17 +112,19 @@ def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Mask
         made_for = metadata.get("model", "another model")
         raise InputError(f"mask {folder} was made for {made_for} with other weights than {model.name}; discover it again")
     _check_files(folder, metadata["files"])
+    mesh = None if model is None else model.mesh
     if metadata.get("kind") == "steering":
-        return SteeringVectors(**_read_arrays(folder / "vectors", {"vectors": tuple(metadata["shape"])}, jnp.float32))
+        shapes = {"vectors": tuple(metadata["shape"])}
+        return SteeringVectors(**_read_arrays(folder / "vectors", shapes, jnp.float32, mesh))
     shapes = {path: tuple(entry["words"]) for path, entry in metadata["kernels"].items()}
-    words = _read_arrays(folder / "words", shapes, jnp.uint16)
+    words = _read_arrays(folder / "words", shapes, jnp.uint16, mesh)
     rows = tuple((path, entry["rows"]) for path, entry in metadata["kernels"].items())
     masks = Masks(words, rows, tuple(metadata["others"]))
     if metadata.get("kind") != "updated":
         return masks
     weights = metadata["weights"]
     shapes = {path: tuple(shape) for path, shape in weights["shapes"].items()}
-    return UpdatedWeights(masks, _read_arrays(folder / "kernels", shapes, jnp.dtype(weights["dtype"])))
+    return UpdatedWeights(masks, _read_arrays(folder / "kernels", shapes, jnp.dtype(weights["dtype"]), mesh))
 
 
 def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
@@ -184,10 +188,17 @@ def _write_arrays(folder: pathlib.Path, arrays: Mapping[str, jax.Array]) -> None
         raise OSError(str(error).splitlines()[0]) from None
 
 
-def _read_arrays(folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> dict[str, jax.Array]:
+def _read_arrays(
+    folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtype: Any, mesh: Mesh | None
+) -> dict[str, jax.Array]:
+    """The arrays of a checkpoint, whatever devices wrote it: on a mesh, split as ``by_output``."""
     import orbax.checkpoint as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = {path: jax.ShapeDtypeStruct(shape, dtype, sharding=device) for path, shape in shapes.items()}
+
+    def target(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=device if mesh is None else sharding_by_output(shape, mesh))
+
+    wanted = {path: target(shape) for path, shape in shapes.items()}
     with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder.absolute(), target)
+        return checkpointer.restore(folder.absolute(), wanted)

@@ -168,6 +168,15 @@ def pin_parameters(flat: dict[str, jax.Array], mesh: Mesh | None) -> dict[str, j
     return {path: jax.lax.with_sharding_constraint(leaf, sharding_of(path, leaf.shape, mesh)) for path, leaf in flat.items()}
 
 
+def sharding_by_output(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """The sharding of ``by_output``."""
+    for axes in (("model", "data"), "model", "data"):
+        split = _fitting(mesh, shape, PartitionSpec(*[None] * (len(shape) - 1), axes))
+        if split.spec[-1] is not None:
+            return split
+    return NamedSharding(mesh, PartitionSpec())
+
+
 def by_output(array: jax.Array) -> jax.Array:
     """A kernel or mask [..., in, out] with outputs split among all devices, so that each has whole columns to choose from.
 
@@ -175,16 +184,7 @@ def by_output(array: jax.Array) -> jax.Array:
     all-to-all. Where the devices do not divide the outputs, those of ``model`` or ``data`` alone may.
     """
     mesh = mesh_of(array)
-    if mesh is None:
-        return array
-    lead = [None] * (array.ndim - 1)
-    if not isinstance(array.sharding, NamedSharding):
-        return array
-    for axes in (("model", "data"), "model", "data"):
-        split = _fitting(mesh, array.shape, PartitionSpec(*lead, axes))
-        if split.spec[-1] is not None:
-            return jax.device_put(array, split)
-    return jax.device_put(array, NamedSharding(mesh, PartitionSpec()))
+    return array if mesh is None else jax.device_put(array, sharding_by_output(array.shape, mesh))
 
 
 def like(kernel: jax.Array, array: jax.Array) -> jax.Array:

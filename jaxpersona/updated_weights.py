@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jaxpersona.distributed import like
 from jaxpersona.masks import Masks, Params, Persona
 from jaxpersona.tree import flatten, unflatten
 
@@ -30,7 +31,8 @@ class UpdatedWeights:
         """
         flat, base = flatten(self.masks.apply(params)), flatten(params)
         for path, kernel in self.kernels.items():
-            flat[path] = (kernel + gamma * (base[path] - kernel) if gamma else kernel).astype(base[path].dtype)
+            mixed = kernel + gamma * (base[path] - kernel) if gamma else kernel
+            flat[path] = like(base[path], mixed.astype(base[path].dtype))
         return unflatten(flat)
 
 

@@ -10,6 +10,7 @@ from jaxpersona import bitpack, scores, topk
 from jaxpersona.data.packing import whole_rows
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.discovery import discover
+from jaxpersona.distributed import by_output, row_multiple
 from jaxpersona.evaluation.choices import Choices
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.language_modelling import windows
@@ -79,7 +80,7 @@ def magnitude_mask(model: Model, mask: Masks) -> Masks:
 def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -> Masks:
     """Keeps as many weights of every output as ``mask`` does, by Wanda calibrated on neutral text."""
     tokens = windows(model, text, max_tokens)
-    found = collect(model, whole_rows(tokens, model.tokenizer.bos_token_id))
+    found = collect(model, whole_rows(tokens, model.tokenizer.bos_token_id, row_multiple(model.mesh)))
     flat = kernels(model.params)
     strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in flat}
     return _same_budget(mask, {path: scores.wanda(flat[path], strength[path]) for path in flat})
@@ -87,7 +88,7 @@ def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -
 
 def _same_budget(mask: Masks, ranks: Mapping[str, jax.Array]) -> Masks:
     """Of every output the highest-ranked weights, as many as ``mask`` keeps of it; the head stays as it is."""
-    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], rank) for path, rank in ranks.items()}
+    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], by_output(rank)) for path, rank in ranks.items()}
     return dataclasses.replace(mask, words=mask.words | words)
 
 
