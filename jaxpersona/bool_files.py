@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from jaxpersona import bitpack
+from jaxpersona.distributed import is_first, to_host
 from jaxpersona.masks import Masks
 from jaxpersona.models.sites import HEAD
 from jaxpersona.models.weights import hf_name
@@ -16,8 +17,11 @@ def write_bool_files(folder: pathlib.Path, masks: Masks) -> None:
     Args:
       folder: is created.
     """
-    folder.mkdir(parents=True)
+    if is_first():
+        folder.mkdir(parents=True)
     for path, rows in masks.rows:
         for layer, words in enumerate(masks.words[path]):
             name = hf_name(path) if path == HEAD else f"model.{hf_name(path, layer)}"
-            np.save(folder / f"{name}.npy", np.asarray(bitpack.unpack(words, rows)).T)
+            mask = to_host(bitpack.unpack(words, rows)).T
+            if is_first():
+                np.save(folder / f"{name}.npy", mask)

@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxpersona import files
-from jaxpersona.distributed import sharding_by_output
+from jaxpersona.distributed import is_first, sharding_by_output, shared_folder
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
@@ -35,7 +34,7 @@ _PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
 
 
 def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[str, Any]) -> None:
-    """Writes a bundle under a temporary name and renames it to ``path``.
+    """Writes a bundle under a temporary name and renames it to ``path``; every process writes the shards it holds.
 
     Args:
       path: folder to create; must not exist, or be a bundle, which is replaced.
@@ -52,13 +51,13 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoints, described = _contents(masks)
         _check_space(target.parent, checkpoints)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-            staged = pathlib.Path(folder) / target.name
-            staged.mkdir()
+        with shared_folder(target.parent, f".{target.name}.") as folder:
+            staged = folder / target.name
             for name, arrays in checkpoints.items():
                 _write_arrays(staged / name, arrays)
-            _write_metadata(staged, {**metadata, **described})
-            _put_in_place(staged, target, pathlib.Path(folder) / "replaced")
+            if is_first():
+                _write_metadata(staged, {**metadata, **described})
+                _put_in_place(staged, target, folder / "replaced")
     except OSError as error:
         raise InputError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
 

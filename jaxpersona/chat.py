@@ -26,13 +26,15 @@ _COMMANDS = ("persona", "compare", "gamma", "system", "new", "help", "quit")
 
 def main(config: ChatConfig) -> None:
     """Reads lines from standard input and prints answers until there are no more."""
-    from jaxpersona.distributed import make_mesh
+    from jaxpersona.distributed import make_mesh, several_processes
     from jaxpersona.inference.conversation import Conversation
     from jaxpersona.inference.engine import Engine
     from jaxpersona.inference.personas import load_personas
     from jaxpersona.inference.sampling import Sampling
     from jaxpersona.run_folder import read_run
 
+    if several_processes():
+        raise InputError("chat reads what you type in one process; start it on one host")
     drawn = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
     mesh = make_mesh(config.mesh.data, config.mesh.model)
     model, personas = load_personas(config.run, read_run(config.run)["masks"], config.dtype, mesh)

@@ -1,6 +1,7 @@
 """What all commands share: parsing, one-line errors, exit status, progress bars."""
 
 import dataclasses
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ import yaml
 
 from jaxpersona import files
 from jaxpersona.errors import InputError, nearest
-from jaxpersona.progress import Report
+from jaxpersona.progress import Report, silent
 
 
 def run(
@@ -30,6 +31,7 @@ def run(
     try:
         config = parse(command, config_class, argv)
         _use_compilation_cache()
+        _join_others()
         main(config)
     except InputError as error:
         leave(f"error: {error}", 2)
@@ -122,9 +124,23 @@ def _use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small programs take as long as a large one
 
 
+def _join_others() -> None:
+    """Connects the processes of a run on several hosts, of which only the first prints."""
+    from jaxpersona import distributed
+
+    distributed.start()
+    if not distributed.is_first():
+        sys.stdout = io.StringIO()
+
+
 @contextmanager
 def progress_bars() -> Iterator[Report]:
-    """A bar for each stage on standard error; plain when that is no terminal."""
+    """A bar for each stage on standard error; plain when that is no terminal, none where another process shows them."""
+    from jaxpersona.distributed import is_first
+
+    if not is_first():
+        yield silent
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -30,7 +30,7 @@ def main(config: DiscoverConfig) -> None:
     """
     from jaxpersona.data.readers import load_pairs
     from jaxpersona.discovery import discover
-    from jaxpersona.distributed import make_mesh
+    from jaxpersona.distributed import is_first, make_mesh
     from jaxpersona.language_modelling import read_text
     from jaxpersona.models.model import load_model
     from jaxpersona.reporting.record import make_record
@@ -56,7 +56,8 @@ def main(config: DiscoverConfig) -> None:
         with timed(seconds, "save"):
             _save_masks(run, staging, report)
         record = make_record(run, config, perplexity, seconds)
-        _save_record(record, staging)
+        if is_first():
+            _save_record(record, staging)
     print_summary(record, config.output_dir)
     try:
         if config.check.question:

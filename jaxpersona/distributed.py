@@ -7,9 +7,13 @@ device has no mesh: what takes one takes None.
 
 import importlib.util
 import os
+import pathlib
+import shutil
+import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -21,6 +25,7 @@ from jaxpersona.errors import InputError
 from jaxpersona.tree import flatten, unflatten
 
 T = TypeVar("T")
+_PATIENCE = {"heartbeat_timeout_seconds": 300, "shutdown_timeout_seconds": 30}  # the latter where one process has failed
 AXES = ("data", "model")
 
 _OUTPUTS, _INPUTS, _BIAS = PartitionSpec(None, None, "model"), PartitionSpec(None, "model", None), PartitionSpec(None, "model")
@@ -189,7 +194,12 @@ def by_output(array: jax.Array) -> jax.Array:
 
 def like(kernel: jax.Array, array: jax.Array) -> jax.Array:
     """An array of a kernel's shape, split as the kernel is."""
-    return array if mesh_of(kernel) is None else jax.device_put(array, kernel.sharding)
+    mesh = mesh_of(kernel)
+    if mesh is None:
+        return array
+    if not array.sharding.is_equivalent_to(kernel.sharding, array.ndim):  # by way of columns, or it would be gathered whole
+        array = jax.device_put(array, _fitting(mesh, array.shape, PartitionSpec(*[None] * (array.ndim - 1), "model")))
+    return jax.device_put(array, kernel.sharding)
 
 
 def aligned(kernel: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -230,9 +240,9 @@ def start() -> None:
         if "JAX_COORDINATOR_ADDRESS" in os.environ:
             count, index = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
             if count > 1:
-                jax.distributed.initialize(num_processes=count, process_id=index, cluster_detection_method="deactivate")
+                jax.distributed.initialize(None, count, index, cluster_detection_method="deactivate", **_PATIENCE)
         elif _tasks_announced() > 1 or _tpu_hosts() > 1:
-            jax.distributed.initialize()
+            jax.distributed.initialize(**_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"the processes of this run did not find each other ({str(error).splitlines()[0]})") from None
 
@@ -266,14 +276,48 @@ def _tpu_hosts() -> int:
         return 1
 
 
+def several_processes() -> bool:
+    """Whether ``start`` has connected this process with others."""
+    return jax.distributed.is_initialized()
+
+
 def is_first() -> bool:
-    """Whether this is the process that writes files and prints; the only one, or number 0."""
-    return jax.process_index() == 0
+    """Whether this is the process that prints and writes what is not in shards: the only one, or number 0."""
+    return not several_processes() or jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
     """Returns when every process has come here; ``what`` names the place."""
-    if jax.process_count() > 1:
+    if several_processes():
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(what)
+
+
+def agreed(text: str) -> str:
+    """What the first process calls this with, at most 4096 bytes, on every process."""
+    if not several_processes():
+        return text
+    from jax.experimental import multihost_utils
+
+    told = multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8))
+    return np.asarray(told).tobytes().rstrip(b"\0").decode()
+
+
+@contextmanager
+def shared_folder(parent: pathlib.Path, prefix: str) -> Iterator[pathlib.Path]:
+    """A temporary folder in ``parent`` that every process sees; it goes when all have left the block.
+
+    Raises:
+      InputError: where ``parent`` is not the same folder for all processes.
+    """
+    made = tempfile.mkdtemp(dir=parent, prefix=prefix) if is_first() else ""
+    folder = pathlib.Path(agreed(made))
+    try:
+        if not folder.is_dir():
+            raise InputError(f"{parent} is not shared by the processes of this run; choose a folder that all hosts see")
+        yield folder
+        wait_for_all(str(folder))
+    finally:
+        if is_first():
+            shutil.rmtree(folder, ignore_errors=True)

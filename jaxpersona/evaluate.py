@@ -27,7 +27,7 @@ def main(config: EvaluateConfig) -> None:
     """Writes ``evaluation.json``, ``evaluation.csv`` and, of open answers, ``answers.jsonl``, and prints tables."""
     from jaxpersona.bundle import load_masks
     from jaxpersona.data.readers import builtin_prompts
-    from jaxpersona.distributed import make_mesh
+    from jaxpersona.distributed import is_first, make_mesh
     from jaxpersona.evaluation.baselines import check_baselines
     from jaxpersona.evaluation.comparison import evaluate
     from jaxpersona.models.model import load_model
@@ -46,7 +46,8 @@ def main(config: EvaluateConfig) -> None:
         masks = {persona: load_masks(bundle, model) for persona, bundle in subject.bundles.items()}
         found = evaluate(model, masks, pairs, prompts=asked, baselines=baselines, **options, report=report)
     record = _record(config, found, pairs, calibrated_on, asked)
-    _save(folder, record, found.answers)
+    if is_first():
+        _save(folder, record, found.answers)
     print_evaluation(record, subject.personas, str(folder))
 
 

@@ -3,11 +3,11 @@
 import json
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from jaxpersona.distributed import is_first, shared_folder, wait_for_all
 from jaxpersona.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -28,19 +28,21 @@ def staged_run(path: str, overwrite: bool) -> Iterator[pathlib.Path]:
     folder = pathlib.Path(path).expanduser()
     _check(folder, overwrite)
     fresh = not folder.exists()
+    wait_for_all(f"checked {folder}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(f"{_STAGING}*"):  # left by a run that was killed
+        for stale in folder.glob(f"{_STAGING}*") if is_first() else ():  # left by a run that was killed
             shutil.rmtree(stale)
-        staging = pathlib.Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
     except OSError as error:
         raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another") from None
     try:
-        yield staging
-        _put_in_place(staging, folder)
+        with shared_folder(folder, _STAGING) as staging:
+            yield staging
+            wait_for_all(f"run {folder}")
+            if is_first():
+                _put_in_place(staging, folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if fresh and not any(folder.iterdir()):
+        if fresh and is_first() and not any(folder.iterdir()):
             folder.rmdir()
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def main(config: SweepConfig) -> None:
     """Writes ``sweep.json`` after every cell, then ``sweep.csv`` and the figures, and prints a table."""
     from jaxpersona.data.readers import load_pairs
+    from jaxpersona.distributed import is_first
     from jaxpersona.reporting.figures import check_matplotlib, save_figures
     from jaxpersona.reporting.sweep_table import print_sweep
     from jaxpersona.sweeping.store import Store
@@ -37,6 +38,8 @@ def main(config: SweepConfig) -> None:
             if not store.has(cell):
                 store.add(bench.run(cell))
             report("cells", number, len(cells))
+    if not is_first():
+        return
     store.write_csv()
     figures = save_figures(store.record, config.data.personas, config.goal, store.folder)
     print_sweep(store.record, config.data.personas, ["sweep.json", "sweep.csv", *figures], str(store.folder))

@@ -1,8 +1,12 @@
-"""Run by tests in processes of their own, with several virtual devices: what a mesh must not change, written to a file.
+"""Run by tests in processes of their own, with several virtual devices or several processes.
 
-python tests/on_many_devices.py MODEL OUT.npz DATA MODEL_AXIS METHOD,METHOD,...
+python tests/on_many_devices.py measure MODEL OUT.npz DATA MODEL_AXIS METHOD,METHOD,...
+python tests/on_many_devices.py bundles MODEL FOLDER
+python tests/on_many_devices.py read MODEL OUT.npz
 """
 
+import json
+import pathlib
 import sys
 
 import jax
@@ -11,6 +15,9 @@ import numpy as np
 import jaxpersona as jp
 from jaxpersona import distributed
 from jaxpersona.language_modelling import perplexity, read_text, windows
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.safetensors import SafetensorsSource
+from jaxpersona.models.weights import load_params
 from jaxpersona.scoring import score_answers
 
 METHODS = {
@@ -50,7 +57,51 @@ def measure(model, methods):
     return found | {"perplexity": np.array(perplexity(model, model.params, text))}
 
 
-if __name__ == "__main__":
-    folder, out, data, model_axis, methods = sys.argv[1:]
+def save_measures(folder, out, data, model_axis, methods):
+    """What a mesh must not change."""
     mesh = distributed.make_mesh(int(data), int(model_axis))
     np.savez(out, **measure(jp.load_model(folder, "float32", mesh=mesh), methods.split(",")))
+
+
+def exchange_bundles(folder, place):
+    """Reads ``place/alone`` on two meshes, and on one what the other writes to ``place/2x4``."""
+    wide, flat = (jp.load_model(folder, "float32", mesh=distributed.make_mesh(data)) for data in (2, 8))
+    for model in (wide, flat):
+        masks = jp.load_masks(f"{place}/alone", model)
+        assert all(words.sharding.mesh == model.mesh for words in masks.words.values())
+        assert all(len(words.sharding.device_set) == 8 for words in masks.words.values())
+        assert {words.sharding.shard_shape(words.shape)[2] * 8 == words.shape[2] for words in masks.words.values()} == {True}
+        jp.apply_mask(model.params, masks)
+    read = jp.load_masks(f"{place}/alone", wide)
+    jp.save_masks(f"{place}/2x4", read, {"fingerprint": wide.fingerprint})
+    again = jp.load_masks(f"{place}/2x4", flat)
+    for path, words in again.words.items():
+        np.testing.assert_array_equal(words, read.words[path])
+    jp.save_masks(f"{place}/8x1", again, {"fingerprint": flat.fingerprint})
+
+
+class Recorded(SafetensorsSource):
+    """Counts the numbers it reads."""
+
+    numbers = 0
+
+    def read(self, name, part=()):
+        value = super().read(name, part)
+        self.numbers += value.size
+        return value
+
+
+def count_what_is_read(folder, out):
+    """How many numbers this process reads of a model split over all processes, and how many it then holds."""
+    distributed.start()
+    source, mesh = Recorded(pathlib.Path(folder)), distributed.make_mesh(1)
+    config = ModelConfig.from_hf(json.loads((source.folder / "config.json").read_text()))
+    params = load_params(source, config, np.float32, mesh=mesh)
+    held = [{str(shard.index): shard.data.size for shard in leaf.addressable_shards} for leaf in jax.tree.leaves(params)]
+    sizes = [leaf.size for leaf in jax.tree.leaves(params)]
+    found = {"read": source.numbers, "held": sum(sum(parts.values()) for parts in held), "all": sum(sizes)}
+    np.savez(f"{out}.{jax.process_index()}.npz", processes=jax.process_count(), **found)
+
+
+if __name__ == "__main__":
+    {"measure": save_measures, "bundles": exchange_bundles, "read": count_what_is_read}[sys.argv[1]](*sys.argv[2:])

@@ -1,8 +1,10 @@
 """A mesh changes where things are computed, not what: masks, statistics and logits beside those of a single device."""
 
+import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
-from on_many_devices import METHODS, measure
+from on_many_devices import METHODS, measure, pairs
 
 import jaxpersona as jp
 from jaxpersona import distributed
@@ -21,12 +23,41 @@ ONE = distributed.make_mesh(1, 1)
 HERE = pathlib.Path(__file__).parent
 
 
-def on_devices(count, *arguments, flags=""):
-    """Runs ``on_many_devices.py`` with so many virtual devices."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}"}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {flags}"
-    command = [sys.executable, str(HERE / "on_many_devices.py"), *map(str, arguments)]
-    subprocess.run(command, env=environment, check=True, timeout=600)
+SCRIPT = (sys.executable, str(HERE / "on_many_devices.py"))
+
+
+def environment(devices, flags="", **variables):
+    """Of a process with so many virtual devices."""
+    flags = f"--xla_force_host_platform_device_count={devices} {flags}"
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, **variables}
+
+
+def on_eight_devices(*arguments, flags=""):
+    subprocess.run([*SCRIPT, *map(str, arguments)], env=environment(8, flags), check=True, timeout=900)
+
+
+def on_two_processes(*command):
+    """Runs a command in two processes of two devices each that find each other; returns what they printed and their statuses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    processes = []
+    for index in (0, 1):
+        place = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
+        started = subprocess.Popen(
+            list(map(str, command)),
+            env=environment(2, **place),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(started)
+    try:
+        printed = [process.communicate(timeout=900) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return printed, [process.returncode for process in processes]
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +93,8 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
 def test_eight_devices_find_what_one_finds(tiny_folder, tmp_path, alone, shape):
     programs = tmp_path / "programs"
-    flags = f"--xla_dump_to={programs} --xla_dump_hlo_as_text" if shape == (1, 8) else ""
-    on_devices(8, tiny_folder, tmp_path / "found.npz", *shape, SHAPES[shape], flags=flags)
+    flags = f"--xla_dump_to={programs} --xla_dump_hlo_as_text" if shape[1] >= 4 else ""
+    on_eight_devices("measure", tiny_folder, tmp_path / "found.npz", *shape, SHAPES[shape], flags=flags)
     with np.load(tmp_path / "found.npz") as found:
         assert_same(found, alone)
     if flags:
@@ -77,7 +108,64 @@ def assert_none_holds_a_whole_kernel(folder):
     whole = re.compile(r"\b\w+\[(?:\d+,)*(?:32,48|48,32)\]")
     holders = {path.name: whole.search(path.read_text()) for path in programs}
     assert not {name: hit.group() for name, hit in holders.items() if hit}
-    assert any(re.search(r"\b\w+\[(?:\d+,)*(?:32,6|6,32)\]", path.read_text()) for path in programs)
+    assert any(re.search(r"\b\w+\[(?:\d+,)*(?:32,6|6,32|32,12|12,32)\]", path.read_text()) for path in programs)
+
+
+def test_bundles_are_read_on_other_devices_than_they_were_written_on(tiny_folder, tiny_model, tmp_path):
+    masks = jp.discover(tiny_model, pairs(), METHODS["random"]).masks["seek"]
+    jp.save_masks(tmp_path / "alone", masks, {"fingerprint": tiny_model.fingerprint})
+    on_eight_devices("bundles", tiny_folder, tmp_path)
+    for name in ("2x4", "8x1"):
+        assert_equal(jp.load_masks(tmp_path / name, tiny_model), masks)
+
+
+def assert_equal(found, expected):
+    assert found.rows == expected.rows and found.others == expected.others
+    for path, words in expected.words.items():
+        np.testing.assert_array_equal(found.words[path], words)
+
+
+def test_a_process_reads_the_shards_of_its_devices_alone(tiny_folder, tmp_path):
+    printed, statuses = on_two_processes(*SCRIPT, "read", tiny_folder, tmp_path / "found")
+    assert statuses == [0, 0], printed
+    for index in (0, 1):
+        with np.load(tmp_path / f"found.{index}.npz") as found:
+            assert found["processes"] == 2
+            assert found["read"] == found["held"]
+            assert 0.5 <= found["read"] / found["all"] < 0.52  # norms are whole everywhere
+
+
+DISCOVER = (sys.executable, "-m", "jaxpersona.discover", "--model.dtype", "float32", "--data.num_samples", "12")
+
+
+@pytest.mark.parametrize("method", [("wanda", 0.4), ("first_order", 0.05)], ids=lambda method: method[0])
+def test_discover_in_two_processes_finds_what_it_finds_in_one(tiny_folder, tmp_path, method):
+    command = [*DISCOVER, "--model.name", tiny_folder, "--method.name", method[0], "--method.sparsity", method[1]]
+    subprocess.run([*map(str, command), "--output_dir", str(tmp_path / "one")], check=True, env=environment(1), timeout=900)
+    printed, statuses = on_two_processes(*command, "--output_dir", tmp_path / "two", "--mesh.model", 2)
+    assert statuses == [0, 0], printed
+    assert "Written:" in printed[0][0] and "Written:" not in printed[1][0]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["masks", "report.html", "run.json"]
+    one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert one["model"]["fingerprint"] == two["model"]["fingerprint"]
+    assert two["perplexity"] == pytest.approx(one["perplexity"], rel=1e-5)
+    both = either = 0
+    for persona in one["masks"]:
+        ours, theirs = (jp.load_masks(tmp_path / name / "masks" / persona) for name in ("two", "one"))
+        both += sum(count.sum() for count in (ours & theirs).counts().values())
+        either += sum(count.sum() for count in (ours | theirs).counts().values())
+    assert both / either >= 0.9999
+
+
+def test_what_is_wrong_for_all_processes_ends_them_all_with_a_line(tiny_folder, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    printed, statuses = on_two_processes(*DISCOVER, "--model.name", tiny_folder, "--output_dir", tmp_path)
+    assert statuses == [2, 2], printed
+    for _, errors in printed:
+        assert "already holds a run" in errors
+    printed, statuses = on_two_processes(*DISCOVER, "--model.name", tiny_folder, "--mesh.data", 3)
+    assert statuses == [2, 2], printed
+    assert "mesh of data 3 x model 1 needs 3 devices, there are 4" in printed[0][1]
 
 
 def test_a_single_device_has_no_mesh(tiny_model):
@@ -124,12 +212,12 @@ ANNOUNCEMENTS = {
     "a shell of a larger SLURM job": ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "1"}, None),
     "a TPU of one host": ({"TPU_WORKER_HOSTNAMES": "localhost"}, None),
     "a process by itself": ({"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, None),
-    "srun": ({"SLURM_STEP_NUM_TASKS": "2"}, {}),
-    "mpirun": ({"OMPI_COMM_WORLD_SIZE": "4"}, {}),
-    "a TPU slice": ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, {}),
+    "srun": ({"SLURM_STEP_NUM_TASKS": "2"}, ()),
+    "mpirun": ({"OMPI_COMM_WORLD_SIZE": "4"}, ()),
+    "a TPU slice": ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, ()),
     "by hand": (
         {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1", "SLURM_STEP_NUM_TASKS": "9"},
-        {"num_processes": 2, "process_id": 1, "cluster_detection_method": "deactivate"},
+        (None, 2, 1),
     ),
 }
 
@@ -140,7 +228,7 @@ def calls(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "TPU_WORKER", "JAX_COORD", "JAX_NUM_P"))]:
         monkeypatch.delenv(name)
     found = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: found.append(options))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *place, **options: found.append(place))
     return found
 
 
@@ -163,7 +251,7 @@ def test_half_an_announcement_is_refused(monkeypatch, calls):
 
 
 def test_processes_that_do_not_find_each_other_say_so_in_one_line(monkeypatch, calls):
-    def refuse(**options):
+    def refuse(*place, **options):
         raise RuntimeError("DEADLINE_EXCEEDED: no answer\nstack")
 
     monkeypatch.setattr(jax.distributed, "initialize", refuse)

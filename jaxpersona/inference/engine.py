@@ -16,6 +16,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError
 from jaxpersona.inference.requests import Generation, OnText, Request
 from jaxpersona.inference.sampling import Sampling, settings_of
@@ -132,7 +133,7 @@ class Engine:
             for each in self._weights.passes(self._seats):
                 self._state, new = decode(self.model.decoder, *each[:3], self._state, tokens, each.active, _rows(self._running))
                 drawn.append((each.active, new))
-            found = [(active, np.asarray(new)) for active, new in drawn]
+            found = [(active, to_host(new)) for active, new in drawn]
         except RuntimeError as error:  # the donated cache is lost with the step; requests that wait are not
             self._fail_all(error)
             found = []
@@ -169,7 +170,7 @@ class Engine:
             tokens[0, : len(generation.prompt_ids)] = generation.prompt_ids
             [one] = self._weights.passes([seat])
             new, token = prefill(self.model.decoder, *one[:3], tokens, _rows([generation]))
-            first = int(token[0])
+            first = int(to_host(token)[0])
         except (InputError, RuntimeError) as error:
             if seat is not None:
                 self._weights.release(seat)

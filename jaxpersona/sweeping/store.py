@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpersona.bundle import package_versions
+from jaxpersona.distributed import is_first
 from jaxpersona.errors import InputError
 from jaxpersona.files import write_atomically
 from jaxpersona.sweeping.plan import Cell
@@ -56,7 +57,8 @@ class Store:
         cells = [cell for cell in self.record["cells"] if _identity(cell) != _identity(done)]
         cells.append({key: value for key, value in done.items() if key != "rows"})
         self.record = {**self.record, "cells": cells, "rows": [*self.record["rows"], *done["rows"]]}
-        write_atomically(self.folder / _FILE, json.dumps(self.record, indent=1) + "\n")
+        if is_first():
+            write_atomically(self.folder / _FILE, json.dumps(self.record, indent=1) + "\n")
 
     def write_csv(self) -> None:
         """Writes the rows as ``sweep.csv``: nested names are joined by an underscore, intervals are two columns."""
