@@ -107,7 +107,7 @@ def _fitting(mesh: Mesh, shape: tuple[int, ...], spec: PartitionSpec) -> NamedSh
     return NamedSharding(mesh, PartitionSpec(*kept))
 
 
-def _rows(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def sharding_of_rows(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     """Rows [..., row, token] split over ``data``."""
     return _fitting(mesh, shape, PartitionSpec(*[None] * (len(shape) - 2), "data"))
 
@@ -119,7 +119,7 @@ def place_rows(tree: T, mesh: Mesh | None) -> T:
 
     def place(leaf: Any) -> jax.Array:
         leaf = np.asarray(leaf)
-        return jax.make_array_from_callback(leaf.shape, _rows(leaf.shape, mesh), lambda index: leaf[index])
+        return jax.make_array_from_callback(leaf.shape, sharding_of_rows(leaf.shape, mesh), lambda index: leaf[index])
 
     return jax.tree.map(place, tree)
 
@@ -140,7 +140,7 @@ def add_over_rows(local: Callable[..., T], mesh: Mesh | None, whole: tuple[Any, 
     def of_shard(whole: tuple[Any, ...], rows: tuple[Any, ...]) -> T:
         return jax.lax.psum(local(*whole, *rows), "data")
 
-    specs = jax.tree.map(lambda leaf: _rows(leaf.shape, mesh).spec, rows)
+    specs = jax.tree.map(lambda leaf: sharding_of_rows(leaf.shape, mesh).spec, rows)
     # ``model`` stays automatic. Unchecked, so that a gradient by ``whole`` is that of the shard's rows, and not summed twice.
     split = jax.shard_map(
         of_shard,
@@ -173,9 +173,9 @@ def pin_parameters(flat: dict[str, jax.Array], mesh: Mesh | None) -> dict[str, j
     return {path: jax.lax.with_sharding_constraint(leaf, sharding_of(path, leaf.shape, mesh)) for path, leaf in flat.items()}
 
 
-def sharding_by_output(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """The sharding of ``by_output``."""
-    for axes in (("model", "data"), "model", "data"):
+def sharding_by_output(shape: tuple[int, ...], mesh: Mesh, split_by_inputs: bool = False) -> NamedSharding:
+    """The sharding of ``by_output``; ``split_by_inputs`` says how the kernel comes."""
+    for axes in (("data", "model") if split_by_inputs else ("model", "data"), "model", "data"):
         split = _fitting(mesh, shape, PartitionSpec(*[None] * (len(shape) - 1), axes))
         if split.spec[-1] is not None:
             return split
@@ -185,11 +185,15 @@ def sharding_by_output(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
 def by_output(array: jax.Array) -> jax.Array:
     """A kernel or mask [..., in, out] with outputs split among all devices, so that each has whole columns to choose from.
 
-    ``model`` comes first: of a kernel split by outputs every device has its columns already; one split by inputs takes an
-    all-to-all. Where the devices do not divide the outputs, those of ``model`` or ``data`` alone may.
+    Of a kernel split by outputs every device has its columns already, if ``model`` comes first; one split by inputs takes an
+    all-to-all, if it comes last. Where the devices do not divide the outputs, those of ``model`` or ``data`` alone may.
     """
     mesh = mesh_of(array)
-    return array if mesh is None else jax.device_put(array, sharding_by_output(array.shape, mesh))
+    if mesh is None or not isinstance(array.sharding, NamedSharding):
+        return array
+    by_inputs = dict(enumerate(array.sharding.spec)).get(array.ndim - 2) is not None
+    by_columns = dict(enumerate(array.sharding.spec)).get(array.ndim - 1) == ("data", "model")
+    return jax.device_put(array, sharding_by_output(array.shape, mesh, by_inputs or by_columns))
 
 
 def like(kernel: jax.Array, array: jax.Array) -> jax.Array:

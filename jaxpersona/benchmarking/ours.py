@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxpersona import cli, statistics
 from jaxpersona.benchmarking.compilations import Compilations
+from jaxpersona.benchmarking.meshes import examine
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.data.packing import Batch, whole_rows
 from jaxpersona.data.text import TokenizedPair
@@ -113,6 +114,11 @@ def scaling(options: Options, seconds: Seconds) -> Options:
     return {"before": before}
 
 
+def mesh(options: Options, seconds: Seconds) -> Options:
+    """What ``meshes.examine`` finds for a model ``hf`` in each of the ``cases``, a mesh shape and a batch."""
+    return {"measured": [examine(options["hf"], **case) for case in options["cases"]]}
+
+
 def two_personas(batch: Batch) -> Batch:
     """Whole texts, of which the first half of each row counts for one persona and the rest for the other."""
     first = np.asarray(batch.weights[0]) * (np.asarray(batch.positions) < _ROW // 2)
@@ -128,7 +134,14 @@ def _load(options: Options, seconds: Seconds) -> Model:
         return load_model(options["model"], options.get("dtype", "auto"))
 
 
-TASKS = {"scaling": scaling, "discover": discover, "multiple_choice": multiple_choice, "generate": generate, "switch": switch}
+TASKS = {
+    "scaling": scaling,
+    "mesh": mesh,
+    "discover": discover,
+    "multiple_choice": multiple_choice,
+    "generate": generate,
+    "switch": switch,
+}
 
 
 def main(task: str, options: str, result: str) -> None:
