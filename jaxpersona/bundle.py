@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from jaxpersona import files
 from jaxpersona.distributed import is_first, sharding_by_output, shared_folder
-from jaxpersona.errors import InputError
+from jaxpersona.errors import InputError, WriteError
 from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
 from jaxpersona.steering import SteeringVectors
@@ -59,7 +59,7 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
                 _write_metadata(staged, {**metadata, **described})
                 _put_in_place(staged, target, folder / "replaced")
     except OSError as error:
-        raise InputError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
+        raise WriteError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
 
 
 def _contents(persona: Persona) -> tuple[dict[str, dict[str, jax.Array]], dict[str, Any]]:
@@ -81,7 +81,7 @@ def _check_space(folder: pathlib.Path, checkpoints: Mapping[str, Mapping[str, ja
     """Orbax's writer threads print pages when a disk is full; asking first spares the user that."""
     needed = sum(array.nbytes for array in jax.tree.leaves(dict(checkpoints))) + 2**20
     if shutil.disk_usage(folder).free < needed:
-        raise InputError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
+        raise WriteError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
 
 
 def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ from jaxpersona.methods import Need
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, Report, silent
 from jaxpersona.protocol import STRICT, Protocol, resolve
+from jaxpersona.resume import NOWHERE, Checkpoints
 from jaxpersona.statistics import Statistics
 from jaxpersona.steering import Residuals
 
@@ -35,6 +36,7 @@ class Calibration:
       seed: of the draw.
       protocol: what counts in the statistics.
       report: called with (stage, steps done, steps in all) while something is collected.
+      checkpoints: keep what is collected, while it is.
     """
 
     model: Model
@@ -43,6 +45,7 @@ class Calibration:
     seed: int
     protocol: Protocol = STRICT
     report: Report = silent
+    checkpoints: Checkpoints = NOWHERE
 
     @property
     def dropped(self) -> int:
@@ -58,25 +61,28 @@ class Calibration:
     def statistics(self) -> Statistics:
         """Moments of the activations."""
         if self.protocol.statistics == "lines":
-            return line_statistics.collect(self.model, self._batches(), self.protocol.prune_head, self._progress())
-        return statistics.collect(self.model, self._batches(), progress=self._progress())
+            head = self.protocol.prune_head
+            return line_statistics.collect(self.model, self._batches(), head, self._progress(), self.checkpoints["statistics"])
+        return statistics.collect(
+            self.model, self._batches(), progress=self._progress(), checkpoint=self.checkpoints["statistics"]
+        )
 
     @functools.cached_property
     def hessians(self) -> Hessians:
         """Full second moments of the activations."""
-        return hessians.collect(self.model, self._batches(), progress=self._progress())
+        return hessians.collect(self.model, self._batches(), self._progress(), self.checkpoints["hessians"])
 
     @functools.cached_property
     def evidence(self) -> Evidence:
         """Gradients and curvature, for the first-order method; single texts are refused."""
         self._refuse_lines()
-        return first_order.collect_evidence(self.model, self.tokenized, self.seed, self.report)
+        return first_order.collect_evidence(self.model, self.tokenized, self.seed, self.report, self.checkpoints)
 
     @functools.cached_property
     def residuals(self) -> Residuals:
         """The residual stream over each persona's answers, for steering; single texts are refused."""
         self._refuse_lines()
-        return steering.collect_residuals(self.model, self.tokenized, functools.partial(self.report, "calibrate"))
+        return steering.collect_residuals(self.model, self.tokenized, self._progress(), self.checkpoints["residuals"])
 
     def collect(self, needs: Iterable[Need]) -> None:
         """Collects what a method ``needs`` now rather than when it is first used."""
@@ -106,6 +112,7 @@ def calibrate(
     seed: int = 42,
     protocol: str | Protocol = STRICT,
     report: Report = silent,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> Calibration:
     """Draws pairs and tokenizes them.
 
@@ -117,6 +124,7 @@ def calibrate(
       max_length: texts are cut at this many tokens.
       protocol: strict, paper or official (see ``protocol.py``).
       report: called with (stage, steps done, steps in all) when something is collected.
+      checkpoints: keep what is collected, so that a computation that was killed goes on.
 
     Raises:
       InputError: when no pair is usable, or ``max_length`` exceeds the model's positions.
@@ -128,7 +136,7 @@ def calibrate(
     pairs = pairs.sample(num_samples, seed) if protocol.sample else pairs
     if isinstance(pairs, Lines):
         tokenized = [tokenize_line(model.tokenizer, line, max_length) for line in pairs]
-        return Calibration(model, pairs, tuple(tokenized), seed, protocol, report)
+        return Calibration(model, pairs, tuple(tokenized), seed, protocol, report, checkpoints)
     tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
     usable = tuple(pair for pair in tokenized if pair.matching and pair.not_matching)
     if not usable:
@@ -136,4 +144,4 @@ def calibrate(
             f"{pairs.source}: none of {len(tokenized)} pairs is usable; "
             f"their answers are equal, or cut off by data.max_length {max_length}"
         )
-    return Calibration(model, pairs, usable, seed, protocol, report)
+    return Calibration(model, pairs, usable, seed, protocol, report, checkpoints)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,9 @@ def run(
 ) -> None:
     """Parses the command line into ``config_class`` and runs ``main``; never returns.
 
+    Args:
+      interrupted: what an interruption means; ``{again}`` in it becomes the command line.
+
     Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted, with a line of
     what that means.
     """
@@ -40,7 +44,8 @@ def run(
     except InputError as error:
         leave(f"error: {error}", 2)
     except KeyboardInterrupt as stop:
-        leave(f"interrupted: {stop}" if str(stop) else f"interrupted: {interrupted}", 130)
+        again = shlex.join(["python", "-m", f"jaxpersona.{command}", *(sys.argv[1:] if argv is None else argv)])
+        leave(f"interrupted: {stop}" if str(stop) else f"interrupted: {interrupted.format(again=again)}", 130)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         leave(f"error: {error.strerror or error}{where}", 2)

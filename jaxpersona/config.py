@@ -173,8 +173,8 @@ class DiscoverConfig:
         says) or official (as the authors' scripts do)
       seed: of sampling pairs and of methods that draw
       mesh: how devices share the work
-      output_dir: folder for the masks and run.json
-      overwrite: replace the run that output_dir already holds
+      output_dir: folder for the masks and run.json; a run that was killed or interrupted there goes on
+      overwrite: replace the run that output_dir already holds, and start anew where an unfinished one was asked otherwise
     """
 
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)

@@ -5,7 +5,9 @@ python -m jaxpersona.discover --config configs/quickstart.yaml
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
@@ -17,10 +19,16 @@ from jaxpersona.evaluate import main as evaluate
 from jaxpersona.progress import Report
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from jaxpersona.data.pairs import Pairs
     from jaxpersona.discovery import Run
     from jaxpersona.masks import Persona
     from jaxpersona.methods import AnyMethod
     from jaxpersona.models.model import Model
+    from jaxpersona.resume import CheckpointFolder
+
+_NOT_ASKED = ("output_dir", "overwrite", "check")  # none of them changes what is found
 
 
 def main(config: DiscoverConfig) -> None:
@@ -29,35 +37,24 @@ def main(config: DiscoverConfig) -> None:
     Then evaluates the masks and answers a question under them, if ``config.check`` says so.
     """
     from jaxpersona.data.readers import load_pairs
-    from jaxpersona.discovery import discover
     from jaxpersona.distributed import is_first, make_mesh
     from jaxpersona.language_modelling import read_text
-    from jaxpersona.models.model import load_model
     from jaxpersona.reporting.record import make_record
     from jaxpersona.reporting.tables import print_summary
     from jaxpersona.run_folder import staged_run
     from jaxpersona.timing import timed
 
-    data, seconds = config.data, {}
+    data = config.data
     method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
     evaluation, mesh = _evaluation(config), make_mesh(config.mesh.data, config.mesh.model)
     with staged_run(config.output_dir, config.overwrite) as staging, cli.progress_bars() as report:
-        with timed(seconds, "load"):
-            model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh)
-        with timed(seconds, "perplexity"):
-            perplexity = _perplexity(model, {"none": None}, text, config.perplexity.max_tokens, report)
-        for value in perplexity.values():
-            print(f"Perplexity of the dense model on {config.perplexity.text}: {value:.2f}")
-        options = {"personas": data.personas, "num_samples": data.num_samples, "text": data.text, "max_length": data.max_length}
-        run = discover(model, pairs, method, **options, seed=config.seed, protocol=config.protocol, report=report)
-        seconds |= run.seconds
-        with timed(seconds, "perplexity"):
-            perplexity |= _perplexity(model, run.masks, text, config.perplexity.max_tokens, report)
+        staging.checkpoints.agree(_asked(config, method, pairs, text), config.overwrite)
+        run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging.checkpoints, report)
         with timed(seconds, "save"):
-            _save_masks(run, staging, report)
+            _save_masks(run, staging.result, report)
         record = make_record(run, config, perplexity, seconds)
         if is_first():
-            _save_record(record, staging)
+            _save_record(record, staging.result)
     print_summary(record, config.output_dir)
     try:
         if config.check.question:
@@ -67,6 +64,69 @@ def main(config: DiscoverConfig) -> None:
     except KeyboardInterrupt:
         again = f"python -m jaxpersona.evaluate --run {config.output_dir}"
         raise KeyboardInterrupt(f"the run is complete, only its check is missing: {again}") from None
+
+
+def _find(
+    config: DiscoverConfig,
+    method: AnyMethod,
+    pairs: Pairs,
+    text: str,
+    mesh: Mesh,
+    checkpoints: CheckpointFolder,
+    report: Report,
+) -> tuple[Run, dict[str, float], dict[str, float]]:
+    """The run, perplexities by mask name, and seconds by stage, from where the checkpoints left them."""
+    from jaxpersona.discovery import discover
+    from jaxpersona.models.model import load_model
+    from jaxpersona.timing import timed
+
+    data, seconds = config.data, {}
+    with timed(seconds, "load"):
+        model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh)
+    checkpoints.mesh = model.mesh
+    checkpoints.agree(_computed_with(model), config.overwrite)
+    measure = functools.partial(
+        _perplexity, model, text=text, max_tokens=config.perplexity.max_tokens, checkpoints=checkpoints, report=report
+    )
+    with timed(seconds, "perplexity"):
+        perplexity = measure({"none": None})
+    for value in perplexity.values():
+        print(f"Perplexity of the dense model on {config.perplexity.text}: {value:.2f}")
+    options: dict[str, Any] = {
+        "personas": data.personas,
+        "num_samples": data.num_samples,
+        "text": data.text,
+        "max_length": data.max_length,
+    }
+    options |= {"seed": config.seed, "protocol": config.protocol}
+    run = discover(model, pairs, method, **options, report=report, checkpoints=checkpoints)
+    seconds |= run.seconds
+    with timed(seconds, "perplexity"):
+        perplexity |= measure(run.masks)
+    return run, perplexity, seconds
+
+
+def _asked(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, text: str) -> dict[str, Any]:
+    """What the result depends on, before the model is read: a run that was killed goes on only where all of it is the same."""
+    from jaxpersona.bundle import package_versions
+    from jaxpersona.language_modelling import read_text
+    from jaxpersona.methods import FirstOrder
+
+    keys = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_ASKED}
+    texts = {"perplexity.text": text} | (
+        {"method.budget_text": read_text(method.budget_text)} if isinstance(method, FirstOrder) else {}
+    )
+    contents = {key: hashlib.sha256(value.encode()).hexdigest() for key, value in texts.items()}
+    return {**keys, "contents": {"data.source": pairs.digest, **contents}, "versions": package_versions()}
+
+
+def _computed_with(model: Model) -> dict[str, Any]:
+    """What else the result depends on, to the last bit."""
+    import jax
+
+    dtypes = {"dtype": str(model.params["embed_tokens"]["embedding"].dtype), "batch_dtype": str(model.batch_dtype)}
+    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return {"weights": {"fingerprint": model.fingerprint, **dtypes}, "devices": devices}
 
 
 def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
@@ -111,7 +171,12 @@ def _method(options: MethodOptions) -> AnyMethod:
 
 
 def _perplexity(
-    model: Model, masks: Mapping[str, Persona | None], text: str, max_tokens: int, report: Report
+    model: Model,
+    masks: Mapping[str, Persona | None],
+    text: str,
+    max_tokens: int,
+    checkpoints: CheckpointFolder,
+    report: Report,
 ) -> dict[str, float]:
     """Perplexity of the model under each mask (None: as it is), by name; empty when ``max_tokens`` is 0."""
     from jaxpersona.language_modelling import perplexity, windows
@@ -120,9 +185,13 @@ def _perplexity(
     if max_tokens == 0:
         return {}
     tokens, found = windows(model, text, max_tokens), {}
-    for name, mask in masks.items():
+
+    def measure(name: str, mask: Persona | None) -> dict[str, float]:
         params = model.params if mask is None else apply_mask(model.params, mask)
-        found[name] = perplexity(model, params, tokens, functools.partial(report, f"perplexity, {name}"))
+        return {"value": perplexity(model, params, tokens, functools.partial(report, f"perplexity, {name}"))}
+
+    for name, mask in masks.items():
+        found[name] = float(checkpoints[f"perplexity {name}"].once(functools.partial(measure, name, mask))["value"])
     return found
 
 
@@ -148,4 +217,4 @@ def _save_record(record: dict[str, Any], folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run("discover", DiscoverConfig, main)
+    cli.run("discover", DiscoverConfig, main, interrupted="what is done is kept; go on with: {again}")

@@ -16,6 +16,7 @@ from jaxpersona.methods import AnyMethod, FirstOrder, Method, SparseGPT, Steerin
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Report, silent
 from jaxpersona.protocol import STRICT, Protocol, resolve
+from jaxpersona.resume import NOWHERE, Checkpoints
 from jaxpersona.statistics import Statistics
 from jaxpersona.timing import timed
 
@@ -73,6 +74,7 @@ def discover(
     seed: int = 42,
     protocol: str | Protocol = STRICT,
     report: Report = silent,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> Run:
     """Finds the masks of the two personas of contrastive pairs: ``calibrate`` and ``find_masks`` in one.
 
@@ -86,6 +88,7 @@ def discover(
       max_length: texts are cut at this many tokens.
       protocol: strict, paper or official (see ``protocol.py``).
       report: called with (stage, steps done, steps in all).
+      checkpoints: keep what is done, so that a run that was killed goes on (``resume.CheckpointFolder``).
 
     Raises:
       InputError: when no pair is usable, ``max_length`` exceeds the model's positions, a selector matches nothing, or a setting
@@ -95,12 +98,12 @@ def discover(
     _check(personas, method, protocol)
     drawing = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
-        calibration = calibrate(model, pairs, **drawing, report=report)
+        calibration = calibrate(model, pairs, **drawing, report=report, checkpoints=checkpoints)
     if method.needs:
         with timed(seconds, "calibrate"):
             calibration.collect(method.needs)
     with timed(seconds, "mask"):
-        masks = find_masks(model, method, calibration, personas=personas, seed=seed, report=report)
+        masks = find_masks(model, method, calibration, personas=personas, seed=seed, report=report, checkpoints=checkpoints)
     return Run(model, method, masks, calibration, seed, seconds)
 
 
@@ -112,6 +115,7 @@ def find_masks(
     personas: tuple[str, str] = ("seek", "reject"),
     seed: int = 42,
     report: Report = silent,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> dict[str, Persona]:
     """The masks, or steering vectors, of both personas by name, from calibration data that any number of methods may share.
 
@@ -119,6 +123,7 @@ def find_masks(
       calibration: from ``calibrate``, of the same model.
       seed: of methods that draw.
       report: called with (stage, steps done, steps in all).
+      checkpoints: keep what is done of these masks.
 
     Raises:
       InputError: when the personas have one name, a selector matches nothing, or a setting contradicts the protocol.
@@ -128,18 +133,21 @@ def find_masks(
     calibration.collect(method.needs)
     if isinstance(method, Method) and not isinstance(method, SparseGPT):
         found = calibration.statistics if "statistics" in method.needs else None
-        both = pruning.prune(model.params, method, found, seed, protocol, functools.partial(report, "mask"))
+        progress = functools.partial(report, "mask")
+        both = pruning.prune(model.params, method, found, seed, protocol, progress, checkpoints["mask"])
         return dict(zip(personas, both, strict=True))
     masks: dict[str, Persona] = {}
     for index, persona in enumerate(personas):
         if isinstance(method, FirstOrder):
             progress = functools.partial(report, f"budget, {persona}")
-            mask = first_order.prune(model, method, calibration.evidence, index, progress)
+            mask = first_order.prune(model, method, calibration.evidence, index, progress, checkpoints[f"budget {persona}"])
         elif isinstance(method, Steering):
             mask = steering.steer(method, calibration.residuals, index)
         else:
             progress = functools.partial(report, f"mask, {persona}")
-            mask = sparsegpt.prune(model.params, method, calibration.hessians, index, protocol, progress)
+            mask = sparsegpt.prune(
+                model.params, method, calibration.hessians, index, protocol, progress, checkpoints[f"mask {persona}"]
+            )
         masks[persona] = jax.block_until_ready(mask)
     return masks
 

@@ -1,4 +1,4 @@
-"""The one exception for things a user can put right."""
+"""The exceptions for things a user can put right."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Bad input: the message says in one line what is wrong, where, and what to do. Commands print it and exit with status 2."""
+
+
+class WriteError(InputError):
+    """Something could not be written: more room or another place helps, and what was done so far is worth keeping."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -4,6 +4,8 @@ import hashlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import platformdirs
 
@@ -20,17 +22,24 @@ def sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: pathlib.Path, contents: str | bytes) -> None:
-    """Writes ``contents`` (text as UTF-8) under a temporary name in the same folder, then renames it to ``path``."""
+@contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary file in the same folder to write to; it becomes ``path`` when the block ends, and goes where that fails."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     temporary = pathlib.Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(contents.encode() if isinstance(contents, str) else contents)
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: pathlib.Path, contents: str | bytes) -> None:
+    """Writes ``contents`` (text as UTF-8) under a temporary name in the same folder, then renames it to ``path``."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(contents.encode() if isinstance(contents, str) else contents)

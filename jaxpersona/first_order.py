@@ -36,6 +36,7 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, Report, silent
+from jaxpersona.resume import NOTHING, NOWHERE, Checkpoint, Checkpoints
 from jaxpersona.selector import Selector
 
 _BATCH_TOKENS = 512  # activations of all layers are kept for the backward pass
@@ -57,44 +58,61 @@ class Evidence:
     factors: Factors
 
 
-def collect_evidence(model: Model, pairs: Sequence[TokenizedPair], seed: int = 42, report: Report = silent) -> Evidence:
+def collect_evidence(
+    model: Model,
+    pairs: Sequence[TokenizedPair],
+    seed: int = 42,
+    report: Report = silent,
+    checkpoints: Checkpoints = NOWHERE,
+) -> Evidence:
     """Evidence from calibration pairs and, to equal parts, from text the model writes itself with ``seed``."""
-    margin, own = _pair_evidence(model, pairs, functools.partial(report, "calibrate, pairs"))
+    margin, own = _pair_evidence(model, pairs, functools.partial(report, "calibrate, pairs"), checkpoints["evidence pairs"])
     report("write own text", 0, 1)
-    tokens = self_text.write(model, seed=seed)
+    tokens = checkpoints["own text"].once(lambda: {"tokens": self_text.write(model, seed=seed)})["tokens"]
     report("write own text", 1, 1)
-    neutral = neutral_factors(model, tokens, functools.partial(report, "calibrate, own text"))
+    progress = functools.partial(report, "calibrate, own text")
+    neutral = neutral_factors(model, tokens, progress, checkpoints["evidence own text"])
     return Evidence(margin, jax.tree.map(lambda a, b: (a + b) / 2, own, neutral))
 
 
-def _pair_evidence(model: Model, pairs: Sequence[TokenizedPair], progress: Progress) -> tuple[Gradient, Factors]:
+def _pair_evidence(
+    model: Model, pairs: Sequence[TokenizedPair], progress: Progress, checkpoint: Checkpoint
+) -> tuple[Gradient, Factors]:
     """Gradient of the margin, and Kronecker factors over the pairs' own tokens."""
     share = row_multiple(model.mesh)
     batches = pack(pairs, model.tokenizer.bos_token_id, 256, _BATCH_TOKENS * share, row_multiple=share)
     # Tokens that the answers share are the same in both and do not count.
     kinds = [np.asarray(batch.branch) for batch in batches]
     signs = [((kind == MATCHING).astype(np.float32) - (kind == NOT_MATCHING)).astype(np.float32) for kind in kinds]
-    gradient, factors = fisher.collect(model, batches, signs, gradient=True, progress=progress)
+    gradient, factors = fisher.collect(model, batches, signs, True, progress, checkpoint)
     assert gradient is not None
     answer_tokens = sum(len(pair.matching) + len(pair.not_matching) for pair in pairs) / 2
     return jax.tree.map(lambda leaf: leaf / answer_tokens, gradient), factors
 
 
-def neutral_factors(model: Model, tokens: np.ndarray, progress: Progress = silent) -> Factors:
+def neutral_factors(model: Model, tokens: np.ndarray, progress: Progress = silent, checkpoint: Checkpoint = NOTHING) -> Factors:
     """Kronecker factors over texts int32 [n, length]."""
     share, most = row_multiple(model.mesh), max(1, _BATCH_TOKENS // tokens.shape[1])
     # as many rows a device as without a mesh, or fewer, so that no text is left out
     rows = max((rows for rows in range(share, most * share + 1, share) if len(tokens) % rows == 0), default=most)
     batches = whole_rows(tokens[: len(tokens) // rows * rows], model.tokenizer.bos_token_id, rows)
     shares = [np.asarray(batch.positions > 0, np.float32) for batch in batches]
-    return fisher.collect(model, batches, shares, gradient=False, progress=progress)[1]
+    return fisher.collect(model, batches, shares, False, progress, checkpoint)[1]
 
 
-def prune(model: Model, method: FirstOrder, evidence: Evidence, persona: int, progress: Progress = silent) -> Masks:
+def prune(
+    model: Model,
+    method: FirstOrder,
+    evidence: Evidence,
+    persona: int,
+    progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
+) -> Masks:
     """The masks of one persona, of the share or within the damage budget that ``method`` says.
 
     Args:
       persona: 0 for the persona of the matching answers, 1 for its opposite.
+      checkpoint: keeps how far the search for the price is.
 
     Raises:
       InputError: when fewer weights than the share have a gain at all.
@@ -107,15 +125,34 @@ def prune(model: Model, method: FirstOrder, evidence: Evidence, persona: int, pr
         def damage(masks: Masks) -> float:
             return math.log(perplexity(model, apply_mask(model.params, masks), tokens) / base)
 
-        found = _search(at_price, damage, math.log1p(method.max_perplexity_increase), 2.5, progress)
+        found = _search(at_price, damage, math.log1p(method.max_perplexity_increase), 2.5, progress, checkpoint)
         return found or at_price(math.inf)  # nothing is removed where every step cost too much
     assert method.sparsity is not None
     if method.sparsity == 0:
         return at_price(math.inf)
-    found = _search(at_price, lambda masks: 1 - masks.kept(), method.sparsity, 1.0, progress, 0.02)
+    found = _search(at_price, lambda masks: 1 - masks.kept(), method.sparsity, 1.0, progress, checkpoint, 0.02)
     if found is None or 1 - found.kept() < 0.9 * method.sparsity:
         raise InputError(f"no {method.sparsity:.1%} of the weights help the persona when removed; give a lower sparsity")
     return found
+
+
+@dataclasses.dataclass
+class _Bracket:
+    """Where the search for a price is: between ``low``, which removed too much, and ``high``.
+
+    Attributes:
+      step: how many prices were tried.
+      price: the next one.
+      best: the price of the largest measure within the target, 0 while there is none.
+      most: that measure.
+    """
+
+    step: int = 0
+    price: float = _FIRST_PRICE
+    low: float = 0.0
+    high: float = math.inf
+    best: float = 0.0
+    most: float = -math.inf
 
 
 def _search(
@@ -124,6 +161,7 @@ def _search(
     target: float,
     exponent: float,
     progress: Progress,
+    checkpoint: Checkpoint = NOTHING,
     tolerance: float = 0.1,
 ) -> Masks | None:
     """The masks with the largest measure of at most ``target``, or None if no step came below it.
@@ -131,22 +169,25 @@ def _search(
     The measure falls with the price about as price ** -exponent, which tells the next price to try until one lies on either side
     of the target; then the interval is halved. Done within ``tolerance`` below the target.
     """
-    price, low, high, best, most = _FIRST_PRICE, 0.0, math.inf, None, -math.inf
-    for step in range(1, _STEPS + 1):
-        masks = at_price(price)
+    at = _Bracket(**{name: value.item() for name, value in (checkpoint.load() or {}).items()})
+    best: Masks | None = None
+    while at.step < _STEPS:
+        masks = at_price(at.price)
         value = measure(masks)
         value = value if math.isfinite(value) else math.inf
-        if most < value <= target:
-            best, most = masks, value
+        if at.most < value <= target:
+            best, at.best, at.most = masks, at.price, value
         done = (1 - tolerance) * target <= value <= target
-        progress(_STEPS if done else step, _STEPS)
-        if done:
-            break
-        low, high = (low, price) if value <= target else (price, high)
+        at.step = _STEPS if done else at.step + 1
+        at.low, at.high = (at.low, at.price) if value <= target else (at.price, at.high)
         ratio = min(max(value / target, 1 / 30), 30.0)  # a measured damage can be negative
-        price *= (ratio / (1 - tolerance / 2)) ** (1 / exponent)
-        if not low < price < high:
-            price = math.sqrt(low * high)
+        at.price *= (ratio / (1 - tolerance / 2)) ** (1 / exponent)
+        if not at.low < at.price < at.high:
+            at.price = math.sqrt(at.low * at.high)
+        checkpoint.save(vars(at))
+        progress(at.step, _STEPS)
+    if best is None and at.best:  # found before the search was resumed
+        return at_price(at.best)
     return best
 
 

@@ -22,6 +22,7 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.sites import kernels, with_kernels
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint, summed
 from jaxpersona.scoring import next_log_probs
 from jaxpersona.tree import unflatten
 
@@ -44,7 +45,12 @@ class Factors:
 
 
 def collect(
-    model: Model, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool, progress: Progress = silent
+    model: Model,
+    batches: Sequence[Batch],
+    shares: Sequence[np.ndarray],
+    gradient: bool,
+    progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
 ) -> tuple[Gradient | None, Factors]:
     """Runs the batches forward and backward.
 
@@ -54,19 +60,19 @@ def collect(
         on the sign of a share.
       gradient: whether the gradient of L by the kernels, summed over all tokens, is asked for as well.
       progress: called with (batches done, batches in all).
+      checkpoint: keeps the sums so far.
     """
-    decoder, mesh, total, tokens = Decoder(model.config, outer_sums), model.mesh, None, 0.0
-    for number, (batch, share) in enumerate(zip(batches, shares, strict=True), start=1):
-        counted = batch.weights.max(axis=0)
-        rows = place_rows((batch, share, counted), mesh)
-        new = _sums(kernels(model.params), model.params, *rows, decoder, gradient, mesh)
-        total = new if total is None else _add(total, new)
-        tokens += float(counted.sum())
-        jax.block_until_ready(total)
-        progress(number, len(batches))
-    assert total is not None
-    slope, factors = total
-    return slope, jax.tree.map(lambda leaf: leaf / tokens, factors)
+    decoder, flat, mesh = Decoder(model.config, outer_sums), kernels(model.params), model.mesh
+
+    def sums(item: tuple[Batch, np.ndarray]) -> dict[str, Any]:
+        batch, share = item
+        rows = place_rows((batch, share, batch.weights.max(axis=0)), mesh)
+        slope, factors = _sums(flat, model.params, *rows, decoder, gradient, mesh)
+        return {"factors": dict(vars(factors))} | ({"gradient": slope} if gradient else {})
+
+    tokens = float(sum(batch.weights.max(axis=0).sum() for batch in batches))
+    total = summed(list(zip(batches, shares, strict=True)), sums, checkpoint, progress, _add)
+    return total.get("gradient"), Factors(**jax.tree.map(lambda leaf: leaf / tokens, total["factors"]))
 
 
 @functools.partial(jax.jit, donate_argnums=0)

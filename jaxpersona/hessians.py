@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxpersona.data.packing import Batch
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint
 from jaxpersona.statistics import token_means
 
 Hessians = dict[str, jax.Array]
@@ -20,10 +21,12 @@ def outer_sums(h: jax.Array, weights: jax.Array) -> jax.Array:
     return jnp.einsum("pbt,btc,btd->pcd", weights, h, h, precision=jax.lax.Precision.HIGHEST)
 
 
-def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent) -> Hessians:
+def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent, checkpoint: Checkpoint = NOTHING) -> Hessians:
     """Runs the batches through the model and returns E h h^T of each persona over the tokens that count.
+
+    ``checkpoint`` keeps the sums so far.
 
     All layers are held at once, 8 L C^2 bytes a site for two personas, and three times that while a batch is added: 0.8 GB for
     the 30 layers of SmolLM2-135M, 65 GB for a Llama of 8 billion parameters.
     """
-    return token_means(model, batches, outer_sums, progress=progress)[0]
+    return token_means(model, batches, outer_sums, progress=progress, checkpoint=checkpoint)[0]

@@ -4,7 +4,9 @@ Such a norm grows with the square root of a text's length. Moments over tokens c
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,12 +16,19 @@ from jaxpersona.distributed import place_rows
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint, summed
 from jaxpersona.statistics import Statistics, site_sums, weighted_sums
 
 _OF_TEXTS = {"norm": "norm_variance", "line_mean": "line_mean_variance"}
 
 
-def collect(model: Model, batches: Sequence[Batch], head: bool = False, progress: Progress = silent) -> Statistics:
+def collect(
+    model: Model,
+    batches: Sequence[Batch],
+    head: bool = False,
+    progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
+) -> Statistics:
     """Runs the batches through the model and returns, besides the moments over tokens, those over texts.
 
     Mean and population variance over texts of the L2 norm of h over a text's tokens are ``norm`` and ``norm_variance``; of the
@@ -27,20 +36,21 @@ def collect(model: Model, batches: Sequence[Batch], head: bool = False, progress
 
     Args:
       head: the input of the head is a site as well (``head_in``).
+      checkpoint: keeps the sums so far.
     """
     decoder = Decoder(model.config, weighted_sums)
     most = max(len(_members(batch)) for batch in batches)
-    totals, counts, texts = None, np.zeros(2), np.zeros(2)
-    for number, batch in enumerate(batches, start=1):
+
+    def sums(batch: Batch) -> dict[str, Any]:
         weights = _text_weights(batch, most)
         tokens = weights.sum(axis=(2, 3))
-        batch = dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:]))
-        sums = site_sums(model.params, place_rows(batch, model.mesh), decoder, model.mesh, head)
-        new = jax.tree.map(np.asarray, {site: _reduce(by_name, tokens) for site, by_name in sums.items()})
-        totals = new if totals is None else jax.tree.map(np.add, totals, new)
-        counts, texts = counts + tokens.sum(axis=1), texts + (tokens > 0).sum(axis=1)
-        progress(number, len(batches))
-    assert totals is not None
+        wide = dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:]))
+        found = site_sums(model.params, place_rows(wide, model.mesh), decoder, model.mesh, head)
+        reduced = {site: _reduce(by_name, tokens) for site, by_name in found.items()}
+        return {"tokens": tokens.sum(axis=1, dtype=np.float64), "texts": (tokens > 0).sum(axis=1, dtype=np.float64)} | reduced
+
+    totals = summed(batches, sums, checkpoint, progress, functools.partial(jax.tree.map, np.add))
+    counts, texts = totals.pop("tokens"), totals.pop("texts")
     moments = {site: _moments(by_name, np.maximum(counts, 1), np.maximum(texts, 1)) for site, by_name in totals.items()}
     return Statistics(moments, (int(counts[0]), int(counts[1])))
 

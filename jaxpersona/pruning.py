@@ -14,6 +14,7 @@ from jaxpersona.methods import Method, Moments
 from jaxpersona.models.sites import HEAD, HEAD_SITE, MODULES, SITE_OF, kernels, kernels_and_head, module_of
 from jaxpersona.progress import Progress, silent
 from jaxpersona.protocol import STRICT, Protocol
+from jaxpersona.resume import NOTHING, Checkpoint
 from jaxpersona.selector import budgets
 from jaxpersona.statistics import Statistics
 from jaxpersona.topk import budget
@@ -26,6 +27,7 @@ def prune(
     seed: int = 42,
     protocol: Protocol = STRICT,
     progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
 ) -> tuple[Masks, Masks]:
     """The masks of both personas: per output exactly K weights, ties as the protocol says.
 
@@ -35,6 +37,7 @@ def prune(
       statistics: for methods that need them.
       seed: of methods that draw; personas draw independently.
       progress: called with (kernels done, kernels in all).
+      checkpoint: keeps the kernels done.
 
     Raises:
       InputError: when the method's selectors match nothing in this model.
@@ -42,10 +45,13 @@ def prune(
     flat = _masked(params, method, protocol)
     keep = kept_of(flat, method, protocol)
     scoring = dataclasses.replace(method, sparsity=0.0, select="all", overrides=())  # one compilation whatever the budget
-    words: dict[str, jax.Array] = {}
+    words: dict[str, jax.Array] = checkpoint.load() or {}
     for number, (path, kernel) in enumerate(flat.items(), start=1):
-        inputs = _inputs(path, kernel.shape[0], method, statistics, seed)
-        words[path] = jax.block_until_ready(by_output(_prune_kernel(scoring, protocol, by_output(kernel), keep[path], *inputs)))
+        if path not in words:
+            inputs = _inputs(path, kernel.shape[0], method, statistics, seed)
+            both = _prune_kernel(scoring, protocol, by_output(kernel), keep[path], *inputs)
+            words[path] = jax.block_until_ready(by_output(both))
+            checkpoint.offer(words)
         progress(number, len(flat))
     first, second = ({path: both[:, persona] for path, both in words.items()} for persona in (0, 1))
     return Masks.of(params, first), Masks.of(params, second)

@@ -1,49 +1,102 @@
-"""The folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all of it or nothing."""
+"""The folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all of it or nothing.
 
+While a run is under way, the folder holds ``.jaxpersona-progress/``: a lock, what is written of the result, and the checkpoints
+from which the run goes on where it was killed.
+"""
+
+import dataclasses
 import json
 import pathlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import filelock
+
 from jaxpersona.distributed import is_first, shared_folder, wait_for_all
-from jaxpersona.errors import InputError
+from jaxpersona.errors import InputError, WriteError
+from jaxpersona.resume import CheckpointFolder
 
 SCHEMA_VERSION = 1
-_STAGING = ".jaxpersona-"
+_PROGRESS, _RESULT = ".jaxpersona-progress", "result-"
 _ENTRIES = ("masks", "report.html", "run.json")
 """In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""
 _DERIVED = ("answers.jsonl", "evaluation.csv", "evaluation.json")
 """What later commands add; it goes with the run it was made from."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Staging:
+    """A run under way.
+
+    Attributes:
+      result: a folder to write the run's entries into.
+      checkpoints: what is done so far, kept until the run is complete.
+    """
+
+    result: pathlib.Path
+    checkpoints: CheckpointFolder
+
+
 @contextmanager
-def staged_run(path: str, overwrite: bool) -> Iterator[pathlib.Path]:
-    """A temporary folder to write a run into; on leaving without an error its entries are moved to ``path``.
+def staged_run(path: str, overwrite: bool) -> Iterator[Staging]:
+    """A place to write a run into; on leaving without an error its entries are moved to ``path`` and its checkpoints removed.
+
+    An error leaves the checkpoints, unless there are none, or it says that what was asked is wrong.
 
     Raises:
-      InputError: at once when ``path`` already holds a run and ``overwrite`` is false, holds other files, or cannot be written.
+      InputError: at once when ``path`` already holds a run and ``overwrite`` is false, holds other files, cannot be written, or
+        another process is at work there.
     """
     folder = pathlib.Path(path).expanduser()
     _check(folder, overwrite)
-    fresh = not folder.exists()
+    fresh, progress = not folder.exists(), folder / _PROGRESS
     wait_for_all(f"checked {folder}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(f"{_STAGING}*") if is_first() else ():  # left by a run that was killed
-            shutil.rmtree(stale)
+        progress.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another") from None
-    try:
-        with shared_folder(folder, _STAGING) as staging:
-            yield staging
-            wait_for_all(f"run {folder}")
+    with _alone(progress):
+        checkpoints = CheckpointFolder(progress)
+        resumed = checkpoints.started
+        try:
+            with _result(progress) as result:
+                yield Staging(result, checkpoints)
+                wait_for_all(f"run {folder}")
+                if is_first():
+                    _put_in_place(result, folder)
+            worthless = True
+        except BaseException as error:
+            wrong = isinstance(error, InputError) and not isinstance(error, WriteError)
+            worthless = not checkpoints.started or (wrong and not resumed)
+            raise
+        finally:
             if is_first():
-                _put_in_place(staging, folder)
-    finally:
-        if fresh and is_first() and not any(folder.iterdir()):
-            folder.rmdir()
+                if worthless:
+                    shutil.rmtree(progress, ignore_errors=True)
+                if fresh and not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+@contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other runs out of ``folder``; the lock goes with the process, however it ends."""
+    lock = filelock.FileLock(folder / "lock", timeout=0)
+    try:
+        with lock if is_first() else nullcontext():
+            yield
+    except filelock.Timeout:
+        raise InputError(f"another process is at work in output_dir {folder.parent}; wait for it, or choose another") from None
+
+
+@contextmanager
+def _result(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """An empty folder that every process sees, in place of what a killed run left."""
+    for stale in folder.glob(f"{_RESULT}*") if is_first() else ():
+        shutil.rmtree(stale)
+    with shared_folder(folder, _RESULT) as result:
+        yield result
 
 
 def _check(folder: pathlib.Path, overwrite: bool) -> None:
@@ -52,8 +105,9 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
     if (folder / "run.json").exists() and not overwrite:
         raise InputError(f"output_dir {folder} already holds a run; choose another, or --overwrite true")
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    ours = (*_ENTRIES, *_DERIVED) if overwrite else ()
-    other = sorted(name for name in names if name not in ours and not name.startswith(_STAGING))
+    # a run killed while its result was put in place leaves entries without a run.json
+    ours = {_PROGRESS, *((*_ENTRIES, *_DERIVED) if overwrite or _PROGRESS in names else ())}
+    other = sorted(names - ours)
     if other and "run.json" not in names:
         raise InputError(f"output_dir {folder} holds other files ({other[0]}) and no run; choose another")
 

@@ -23,6 +23,7 @@ from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.progress import Progress, silent
 from jaxpersona.protocol import STRICT, Protocol
 from jaxpersona.pruning import kept_of
+from jaxpersona.resume import NOTHING, Checkpoint
 from jaxpersona.updated_weights import UpdatedWeights
 
 _BLOCK = 128
@@ -35,24 +36,29 @@ def prune(
     persona: int,
     protocol: Protocol = STRICT,
     progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
 ) -> Masks | UpdatedWeights:
     """The masks of one persona, exactly K weights an output, and the changed weights if ``method`` says so.
 
     Args:
       persona: index into the persona axis of ``hessians``.
       progress: called with (kernels done, kernels in all).
+      checkpoint: keeps the kernels done.
 
     Raises:
       InputError: when the method's selectors match nothing in this model.
     """
-    words: dict[str, jax.Array] = {}
-    changed: dict[str, jax.Array] = {}
+    kept = checkpoint.load() or {}
+    words: dict[str, jax.Array] = kept.get("words", {})
+    changed: dict[str, jax.Array] = kept.get("changed", {})
     keep = kept_of(kernels(params), method, protocol)
     for number, (path, kernel) in enumerate(kernels(params).items(), start=1):
-        mask, weights = _solve_kernel(by_output(kernel), _hessian(hessians, path, persona), keep[path], method.damping)
-        words[path] = jax.block_until_ready(by_output(bitpack.pack(mask)))
-        if method.update:
-            changed[path] = like(kernel, weights.astype(kernel.dtype))
+        if path not in words:
+            mask, weights = _solve_kernel(by_output(kernel), _hessian(hessians, path, persona), keep[path], method.damping)
+            words[path] = jax.block_until_ready(by_output(bitpack.pack(mask)))
+            if method.update:
+                changed[path] = like(kernel, weights.astype(kernel.dtype))
+            checkpoint.offer({"words": words, "changed": changed})
         progress(number, len(keep))
     masks = Masks.of(params, words)
     return UpdatedWeights(masks, changed) if method.update else masks

@@ -18,6 +18,7 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.sites import HEAD_SITE, SITES
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint, summed
 
 Array = jax.Array
 
@@ -66,29 +67,26 @@ def collect(
     model: Model,
     batches: Sequence[Batch],
     progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
 ) -> Statistics:
     """Runs the batches through the model and returns the moments.
 
     Args:
       batches: from ``pack``; their rows are shared among the devices of the model's mesh.
       progress: called with (batches done, batches in all).
+      checkpoint: keeps the sums so far.
     """
-    moments, tokens = token_means(model, batches, weighted_sums, progress)
+    moments, tokens = token_means(model, batches, weighted_sums, progress, checkpoint)
     return Statistics(moments, tokens)
 
 
 def token_means(
-    model: Model, batches: Sequence[Batch], sums: Collect, progress: Progress = silent
+    model: Model, batches: Sequence[Batch], sums: Collect, progress: Progress = silent, checkpoint: Checkpoint = NOTHING
 ) -> tuple[Any, tuple[int, ...]]:
     """By site, what ``sums`` adds up over the tokens [layer, persona, ...], divided by their number; and that, by persona."""
     decoder, mesh = model.batch_decoder(sums), model.mesh
-    total, counts = None, np.zeros(batches[0].weights.shape[0])
-    for number, batch in enumerate(batches, start=1):
-        new = site_sums(model.params, place_rows(batch, mesh), decoder, mesh)
-        total = new if total is None else jax.tree.map(jnp.add, total, new)
-        counts += batch.weights.sum(axis=(1, 2))
-        jax.block_until_ready(total)
-        progress(number, len(batches))
+    counts = np.stack([batch.weights.sum(axis=(1, 2)) for batch in batches]).sum(axis=0, dtype=np.float64)
+    total = summed(batches, lambda batch: site_sums(model.params, place_rows(batch, mesh), decoder, mesh), checkpoint, progress)
     tokens = np.maximum(counts, 1).astype(np.float32)
     means = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
     return means, tuple(int(count) for count in counts)

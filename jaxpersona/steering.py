@@ -26,6 +26,7 @@ from jaxpersona.methods import Steering
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint, summed
 from jaxpersona.statistics import weighted_sums
 from jaxpersona.tree import flatten, unflatten
 
@@ -87,22 +88,23 @@ class Residuals:
     length: jax.Array
 
 
-def collect_residuals(model: Model, pairs: Sequence[TokenizedPair], progress: Progress = silent) -> Residuals:
-    """Runs the pairs through the model, for the vectors of all layers at once.
+def collect_residuals(
+    model: Model, pairs: Sequence[TokenizedPair], progress: Progress = silent, checkpoint: Checkpoint = NOTHING
+) -> Residuals:
+    """Runs the pairs through the model, for the vectors of all layers at once; ``checkpoint`` keeps the sums so far.
 
     Raises:
       InputError: for a model with a norm between MLP and residual stream (Gemma).
     """
     _check_family(model.params)
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
-    batches, total = pack(pairs, model.tokenizer.bos_token_id, row_multiple=row_multiple(model.mesh)), None
-    for number, batch in enumerate(batches, start=1):
+
+    def sums(batch: Batch) -> Any:
         rows = place_rows((batch, answer_shares(batch, pairs) / len(pairs)), model.mesh)
-        new = _sums(model.params, *rows, decoder, model.mesh)
-        total = new if total is None else jax.tree.map(jnp.add, total, new)
-        jax.block_until_ready(total)
-        progress(number, len(batches))
-    assert total is not None
+        return _sums(model.params, *rows, decoder, model.mesh)
+
+    batches = pack(pairs, model.tokenizer.bos_token_id, row_multiple=row_multiple(model.mesh))
+    total = summed(batches, sums, checkpoint, progress)
     return Residuals(total["mean"], jnp.sqrt(jnp.mean(jnp.sum(total["mean_square"], axis=2), axis=1)))
 
 

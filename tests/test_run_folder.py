@@ -35,7 +35,7 @@ def old(tmp_path):
 def test_run_appears_complete_when_the_block_ends(tmp_path):
     folder = tmp_path / "a" / "b"
     with staged_run(str(folder), overwrite=False) as staging:
-        write_entries(staging)
+        write_entries(staging.result)
         assert not (folder / "run.json").exists()
         assert not (folder / "masks").exists()
     assert read_run(str(folder))["mark"] == "new"
@@ -45,7 +45,7 @@ def test_run_appears_complete_when_the_block_ends(tmp_path):
 def test_home_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with staged_run("~/run", overwrite=False) as staging:
-        write_entries(staging)
+        write_entries(staging.result)
     assert read_run("~/run")["mark"] == "new"
     assert persona_bundle("~/run", "seek") == tmp_path / "run" / "masks" / "seek"
 
@@ -97,7 +97,7 @@ def test_place_that_cannot_be_written_is_refused(tmp_path):
 def test_overwrite_replaces_the_run_and_keeps_other_files(old):
     (old / "notes.txt").write_text("mine")
     with staged_run(str(old), overwrite=True) as staging:
-        write_entries(staging)
+        write_entries(staging.result)
         assert read_run(str(old))["mark"] == "old"
     assert contents(old) == {
         "notes.txt": "mine",
@@ -114,7 +114,7 @@ def test_failure_in_the_middle_leaves_no_trace(old, tmp_path, error):
     before = contents(old)
     for folder in (old, tmp_path / "fresh"):
         with pytest.raises(error), staged_run(str(folder), overwrite=True) as staging:
-            write_entries(staging)
+            write_entries(staging.result)
             raise error
     assert contents(old) == before
     assert sorted(path.name for path in old.iterdir()) == ["masks", "report.html", "run.json"]
@@ -140,7 +140,7 @@ def test_failure_of_any_move_brings_the_old_run_back(old, monkeypatch, step):
 
     monkeypatch.setattr(pathlib.Path, "rename", fail_once)
     with pytest.raises(OSError, match="no more renames"), staged_run(str(old), overwrite=True) as staging:
-        write_entries(staging)
+        write_entries(staging.result)
     assert len(moved) > step
     assert contents(old) == before
     assert not list(old.glob(".jaxpersona-*"))
@@ -149,16 +149,16 @@ def test_failure_of_any_move_brings_the_old_run_back(old, monkeypatch, step):
 def test_incomplete_staging_does_not_replace_the_run(old):
     before = contents(old)
     with pytest.raises(FileNotFoundError), staged_run(str(old), overwrite=True) as staging:
-        write_entries(staging)
-        (staging / "run.json").unlink()
+        write_entries(staging.result)
+        (staging.result / "run.json").unlink()
     assert contents(old) == before
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path, old):
     for folder in (old, tmp_path / "killed"):
-        (folder / ".jaxpersona-abc" / "masks").mkdir(parents=True)
+        (folder / ".jaxpersona-progress" / "result-abc" / "masks").mkdir(parents=True)
         with staged_run(str(folder), overwrite=True) as staging:
-            write_entries(staging)
+            write_entries(staging.result)
         assert sorted(path.name for path in folder.iterdir()) == ["masks", "report.html", "run.json"]
 
 
@@ -166,7 +166,7 @@ def test_overwrite_takes_over_a_run_that_lost_its_record(old):
     (old / "run.json").unlink()
     refused(old, "holds other files")
     with staged_run(str(old), overwrite=True) as staging:
-        write_entries(staging)
+        write_entries(staging.result)
     assert read_run(str(old))["mark"] == "new"
 
 
@@ -203,5 +203,5 @@ def test_overwrite_takes_an_evaluation_of_the_old_run_away(old):
     (old / "evaluation.json").write_text("{}")
     (old / "evaluation.csv").write_text("")
     with staged_run(str(old), overwrite=True) as staging:
-        write_entries(staging)
+        write_entries(staging.result)
     assert {path.name for path in old.iterdir()} == {"masks", "report.html", "run.json"}
