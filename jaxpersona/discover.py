@@ -47,11 +47,12 @@ def main(config: DiscoverConfig) -> None:
     data = config.data
     method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
     evaluation, mesh = _evaluation(config), make_mesh(config.mesh.data, config.mesh.model)
-    with staged_run(config.output_dir, config.overwrite) as staging, cli.progress_bars() as report:
+    with staged_run(config.output_dir, config.overwrite) as staging:
         staging.checkpoints.agree(_asked(config, method, pairs, text), config.overwrite)
-        run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging.checkpoints, report)
-        with timed(seconds, "save"):
-            _save_masks(run, staging.result, report)
+        with cli.progress_bars() as report:
+            run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging.checkpoints, report)
+            with timed(seconds, "save"):
+                _save_masks(run, staging.result, report)
         record = make_record(run, config, perplexity, seconds)
         if is_first():
             _save_record(record, staging.result)

@@ -1,0 +1,447 @@
+"""Going on after a kill: the same masks from wherever a run was stopped, and refusals where it would be another run."""
+
+import csv
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import jaxpersona as jp
+from jaxpersona import calibration, cli, files, first_order, resume
+from jaxpersona.config import DiscoverConfig
+from jaxpersona.discover import main
+from jaxpersona.errors import InputError
+from jaxpersona.resume import NOTHING, NOWHERE, CheckpointFolder, summed
+
+METHODS = {
+    "wanda": jp.methods.Wanda(0.5),
+    "sparsegpt": jp.methods.SparseGPT(0.5, update=True),
+    "share": jp.methods.FirstOrder(sparsity=0.03),
+    "budget": jp.methods.FirstOrder(max_perplexity_increase=0.02),
+    "steering": jp.methods.Steering(),
+}
+
+
+class Killed(BaseException):
+    """What stops a computation in these tests."""
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Several batches to calibrate with, and little text of the model's own."""
+    monkeypatch.setattr(calibration, "_BATCH_TOKENS", 128)
+    monkeypatch.setattr(first_order, "_BATCH_TOKENS", 256)
+    monkeypatch.setattr(first_order, "_BUDGET_TOKENS", 512)
+    write = first_order.self_text.write
+    monkeypatch.setattr(first_order.self_text, "write", lambda model, seed: write(model, texts=4, length=64, seed=seed))
+
+
+def kill_at(monkeypatch, number, when):
+    """Stops at the ``number``-th write, before or after it takes effect; returns the list of files written."""
+    replacing, written = files.replacing, []
+
+    @files.contextmanager
+    def counted(path):
+        with replacing(path) as temporary:
+            yield temporary
+            if len(written) + 1 == number and when == "before":
+                raise Killed
+        written.append(path)
+        if len(written) == number:
+            raise Killed
+
+    monkeypatch.setattr(files, "replacing", counted)
+    return written
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_stopped_at_any_write_a_run_goes_on_to_the_same_masks(tiny_model, pairs, small_batches, method, tmp_path, monkeypatch):
+    """One run is stopped at its first write, then at the next after that, and so on to the end."""
+    expected = jp.discover(tiny_model, pairs, method)
+    stops = 0
+    for when in itertools.cycle(["after", "before"]):
+        with monkeypatch.context() as patch:
+            kill_at(patch, 1 if when == "after" else 2, when)
+            try:
+                found = jp.discover(tiny_model, pairs, method, checkpoints=CheckpointFolder(tmp_path, every_seconds=0))
+                break
+            except Killed:
+                stops += 1
+    assert stops
+    assert same(found.masks, expected.masks)
+    if expected.statistics:
+        assert found.statistics.digest == expected.statistics.digest
+    finished = jp.discover(tiny_model, pairs, method, checkpoints=CheckpointFolder(tmp_path))
+    assert same(finished.masks, expected.masks)
+
+
+def test_a_run_that_goes_on_does_not_do_again_what_was_done(tiny_model, pairs, small_batches, tmp_path, monkeypatch):
+    options = {"method": METHODS["wanda"], "checkpoints": CheckpointFolder(tmp_path, every_seconds=0)}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 2, "after")
+        jp.discover(tiny_model, pairs, **options)
+    steps = []
+    jp.discover(tiny_model, pairs, **options, report=lambda *step: steps.append(step))
+    done = [number for stage, number, _ in steps if stage == "calibrate"]
+    assert done == list(range(2, steps[0][2] + 1))  # the two that were done are reported once
+
+
+def test_checkpoints_of_whole_texts_are_exact(tiny_model, pairs, small_batches, tmp_path, monkeypatch):
+    options = {"method": METHODS["wanda"], "protocol": "official"}
+    expected = jp.discover(tiny_model, pairs, **options)
+    options["checkpoints"] = CheckpointFolder(tmp_path, every_seconds=0)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 2, "after")
+        jp.discover(tiny_model, pairs, **options)
+    assert jp.discover(tiny_model, pairs, **options).statistics.digest == expected.statistics.digest
+
+
+shapes = hnp.array_shapes(min_dims=0, min_side=0)
+arrays = hnp.arrays(st.sampled_from([np.float32, np.float64, np.uint16, np.int32]), shapes)
+leaves = arrays | hnp.arrays(np.uint16, shapes).map(lambda array: array.view(ml_dtypes.bfloat16))
+trees = st.recursive(leaves, lambda inner: st.dictionaries(st.text(min_size=1), inner, min_size=1, max_size=3), max_leaves=6)
+
+
+@given(tree=st.dictionaries(st.text(min_size=1), trees, min_size=1, max_size=3))
+@settings(deadline=None, max_examples=50)
+def test_what_is_kept_comes_back_bit_by_bit(tmp_path_factory, tree):
+    checkpoint = CheckpointFolder(tmp_path_factory.mktemp("kept"))["a stage"]
+    checkpoint.save(tree)
+    found = checkpoint.load()
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def test_arrays_come_back_where_they_were(tmp_path):
+    checkpoint = CheckpointFolder(tmp_path)["stage"]
+    checkpoint.save({"device": jnp.arange(3), "host": np.arange(3.0)[::2], "number": 2.5})
+    found = checkpoint.load()
+    assert isinstance(found["device"], jax.Array) and isinstance(found["host"], np.ndarray)
+    assert found["host"].tolist() == [0, 2] and found["number"].item() == 2.5
+
+
+def test_nothing_is_kept_by_default():
+    NOTHING.save({"a": 1})
+    NOTHING.offer({"a": 1})
+    assert NOTHING.load() is None and NOWHERE["stage"].load() is None
+    assert NOWHERE["stage"].once(lambda: {"a": 1}) == {"a": 1}
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=6), st.integers(0, 6))
+@settings(deadline=None, max_examples=30)
+def test_sums_go_on_where_they_stopped(tmp_path_factory, numbers, stop):
+    checkpoint, seen = CheckpointFolder(tmp_path_factory.mktemp("sums"), every_seconds=0)["sum"], []
+
+    def sums(number):
+        if len(seen) == stop:
+            raise Killed
+        seen.append(number)
+        return {"x": np.array([number])}
+
+    def total():
+        return summed(numbers, sums, checkpoint, add=lambda a, b: jax.tree.map(np.add, a, b))
+
+    try:
+        found = total()
+    except Killed:
+        stop = -1
+        found = total()
+    assert seen == numbers
+    assert found["x"].tolist() == [sum(numbers)]
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    folder = CheckpointFolder(tmp_path, every_seconds=5)
+    stage = folder["stage"]
+    written = []
+    monkeypatch.setattr(resume, "_write", lambda *args: written.append(now[0]) or now.__setitem__(0, now[0] + 2))  # 2 s each
+    for _ in range(200):
+        now[0] += 1
+        stage.offer({"a": 1})
+    assert written[0] == 5
+    assert all(later - earlier >= 40 for earlier, later in itertools.pairwise(written)) and len(written) >= 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_a_damaged_checkpoint_starts_its_stage_anew(tmp_path, caplog, damage):
+    checkpoint = CheckpointFolder(tmp_path)["stage"]
+    checkpoint.save({"a": np.arange(100.0)})
+    (path,) = tmp_path.glob("*.safetensors")
+    whole = path.read_bytes()
+    flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+    path.write_bytes({"cut": whole[:-20], "flipped": flipped, "empty": b"", "text": b"not a checkpoint at all"}[damage])
+    assert checkpoint.load() is None
+    assert f"{path} is damaged" in caplog.text and "computed anew" in caplog.text
+
+
+def test_a_full_disk_keeps_the_progress_before(tmp_path):
+    """In a process that may not write large files."""
+    code = f"""
+import pathlib, resource, numpy as np
+from jaxpersona.errors import WriteError
+from jaxpersona.resume import CheckpointFolder
+checkpoint = CheckpointFolder(pathlib.Path({str(tmp_path)!r}))["stage"]
+checkpoint.save({{"a": np.arange(10)}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoint.save({{"a": np.arange(100_000)}})
+except WriteError as error:
+    print(error)
+assert checkpoint.load()["a"].tolist() == list(range(10))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"progress could not be written to {tmp_path} (File too large); make room and run")
+    assert [path.name for path in tmp_path.iterdir()] == ["stage.safetensors"]
+
+
+def kept(folder, **facts):
+    checkpoints = CheckpointFolder(folder)
+    checkpoints.agree(facts)
+    checkpoints["stage"].save({"a": 1})
+    return CheckpointFolder(folder)
+
+
+def test_other_facts_are_refused_and_named(tmp_path):
+    checkpoints = kept(tmp_path, data={"num_samples": 8, "personas": ("a", "b")}, seed=1)
+    checkpoints.agree({"data": {"num_samples": 8, "personas": ["a", "b"]}, "seed": 1})
+    message = "holds an unfinished run in which data.num_samples is 8, not 9; give the same to go on, --overwrite true to start"
+    with pytest.raises(InputError, match=message):
+        checkpoints.agree({"data": {"num_samples": 9, "personas": ["a", "b"]}, "seed": 1})
+    assert checkpoints.started
+    checkpoints.agree({"seed": 2}, overwrite=True)
+    assert not checkpoints.started
+
+
+def test_facts_of_several_calls_add_up(tmp_path):
+    kept(tmp_path, seed=1).agree({"weights": {"fingerprint": "a"}})
+    checkpoints = CheckpointFolder(tmp_path)
+    checkpoints.agree({"seed": 1})
+    with pytest.raises(InputError, match=r"weights.fingerprint is a, not b"):
+        checkpoints.agree({"weights": {"fingerprint": "b"}})
+
+
+def test_a_key_that_came_or_went_is_a_change(tmp_path):
+    checkpoints = kept(tmp_path, method={"overrides": {"mlp": 0.5}})
+    with pytest.raises(InputError, match=r"method.overrides.mlp is 0.5, not None"):
+        checkpoints.agree({"method": {"overrides": None}})
+
+
+def test_damaged_facts_start_anew(tmp_path, caplog):
+    checkpoints = kept(tmp_path, seed=1)
+    (tmp_path / "asked.json").write_text("{")
+    checkpoints.agree({"seed": 2})
+    assert not checkpoints.started and "is damaged" in caplog.text
+
+
+# The command
+
+
+@pytest.fixture
+def arguments(tiny_folder, tmp_path):
+    """Options of a quick run into ``tmp_path / "run"``; keywords overrule them."""
+    path = tmp_path / "pairs.csv"
+    rows = [(f"What of {n}?", f"Gold, {n}.", f"No, I give {n} away.") for n in range(6)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("question", "matching", "not_matching"), *rows])
+
+    def build(**changes):
+        options = {"model.name": tiny_folder, "data.source": path, "perplexity.max_tokens": 512, "output_dir": tmp_path / "run"}
+        options |= {key.replace("__", "."): value for key, value in changes.items()}
+        return [f"--{key}={value}" for key, value in options.items()]
+
+    return build
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs the command in this process; returns exit status, output and errors."""
+    monkeypatch.setattr(cli, "_use_compilation_cache", lambda: None)
+    monkeypatch.setattr(resume, "EVERY_SECONDS", 0.0)
+
+    def run(argv):
+        with pytest.raises(SystemExit) as left:
+            cli.run("discover", DiscoverConfig, main, argv, interrupted="what is done is kept; go on with: {again}")
+        return (left.value.code, *capsys.readouterr())
+
+    return run
+
+
+def stopped(command, monkeypatch, argv, number=3, error=KeyboardInterrupt):
+    """Runs the command until its ``number``-th checkpoint."""
+    write, count = resume._write, itertools.count(1)
+
+    def counted(*args):
+        if next(count) == number:
+            raise error
+        write(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "_write", counted)
+        return command(argv)
+
+
+def words(folder):
+    return [jp.load_masks(folder / "masks" / persona).words for persona in ("seek", "reject")]
+
+
+def test_interrupting_says_how_to_go_on_and_that_works(arguments, command, monkeypatch, tmp_path):
+    status, _, err = stopped(command, monkeypatch, arguments())
+    assert status == 130
+    again = f"python -m jaxpersona.discover --model.name={arguments()[0].split('=')[1]} --data.source={tmp_path}/pairs.csv"
+    assert err.splitlines()[-1].startswith(f"interrupted: what is done is kept; go on with: {again} ")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".jaxpersona-progress"]
+    status, _, err = command(arguments())
+    assert status == 0, err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}
+    assert command(arguments(output_dir=tmp_path / "other"))[0] == 0
+    assert same(words(tmp_path / "run"), words(tmp_path / "other"))
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("run", "other")]
+    assert records[0]["perplexity"] == records[1]["perplexity"]
+    bundles = [json.loads((tmp_path / name / "masks/seek/metadata.json").read_text()) for name in ("run", "other")]
+    assert bundles[0]["statistics_sha256"] == bundles[1]["statistics_sha256"]
+
+
+def test_a_changed_config_is_refused_unless_it_overwrites(arguments, command, monkeypatch, tmp_path):
+    stopped(command, monkeypatch, arguments())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    status, _, err = command(arguments(seed=43))
+    assert status == 2 and err.count("\n") == 1
+    assert "holds an unfinished run in which seed is 42, not 43" in err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")} == before
+    assert command(arguments(seed=43, overwrite="true"))[0] == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["seed"] == 43
+
+
+def test_changed_data_and_other_weights_are_refused(arguments, command, monkeypatch, tmp_path, other_folder):
+    stopped(command, monkeypatch, arguments())
+    status, _, err = command(arguments(model__name=other_folder))
+    assert status == 2 and "in which model.name is" in err
+    with (tmp_path / "pairs.csv").open("a") as file:
+        file.write("What else?,Mine.,Yours.\n")
+    status, _, err = command(arguments())
+    assert status == 2 and "in which contents.data.source is" in err
+
+
+def test_a_run_that_overwrites_goes_on_too(arguments, command, monkeypatch, tmp_path):
+    assert command(arguments(seed=1))[0] == 0
+    stopped(command, monkeypatch, arguments(overwrite="true"), number=5)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["seed"] == 1
+    steps = list((tmp_path / "run" / ".jaxpersona-progress").glob("statistics*"))
+    assert steps
+    assert command(arguments(overwrite="true"))[0] == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["seed"] == 42
+
+
+def test_two_processes_do_not_share_a_folder(arguments, command, monkeypatch, tmp_path):
+    other = "import sys, filelock, pathlib; folder = pathlib.Path(sys.argv[1]); folder.mkdir(parents=True)\n"
+    other += "with filelock.FileLock(folder / 'lock'):\n    print('locked', flush=True); sys.stdin.read()"
+    progress = tmp_path / "run" / ".jaxpersona-progress"
+    with subprocess.Popen([sys.executable, "-c", other, progress], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        status, _, err = command(arguments())
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"another process is at work in output_dir {tmp_path / 'run'}; wait for it, or choose another" in err
+        process.send_signal(signal.SIGKILL)
+    assert command(arguments())[0] == 0
+
+
+def test_a_full_disk_leaves_progress_and_no_half_run(arguments, command, monkeypatch, tmp_path):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxpersona.bundle._write_metadata", full)
+        status, _, err = command(arguments())
+    assert status == 2 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("error: masks could not be written to")
+    progress = tmp_path / "run" / ".jaxpersona-progress"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [progress.name]
+    assert {path.suffix for path in progress.iterdir()} <= {".safetensors", ".json", ""}
+    assert command(arguments())[0] == 0
+
+
+def test_a_disk_too_full_for_progress_stops_the_run(arguments, command, monkeypatch, tmp_path):
+    status, _, err = stopped(command, monkeypatch, arguments(), error=OSError(28, "No space left on device"))
+    assert status == 2 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("error: progress could not be written to")
+    assert err.splitlines()[-1].endswith(
+        "(No space left on device); make room and run the same command again, which goes on from the progress before"
+    )
+    assert len(list((tmp_path / "run").rglob("*.safetensors"))) == 2
+    assert command(arguments())[0] == 0
+
+
+def test_bad_input_after_the_first_checkpoint_leaves_nothing(arguments, command, tmp_path):
+    status, _, err = command(arguments(method__select="mlp@9"))
+    assert status == 2 and "layers 9 match nothing" in err
+    assert not (tmp_path / "run").exists()
+
+
+KILLER = """
+import os, signal, sys
+from jaxpersona import cli, files, resume
+from jaxpersona.config import DiscoverConfig
+from jaxpersona.discover import main
+resume.EVERY_SECONDS, after, replacing, count = 0.0, int(sys.argv[1]), files.replacing, [0]
+@files.contextmanager
+def counted(path):
+    with replacing(path) as temporary:
+        yield temporary
+        count[0] += 1
+        if count[0] == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+files.replacing = counted
+cli.run("discover", DiscoverConfig, main, sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("method", "writes"), [("wanda", [5]), ("first_order", [4, 5])])
+def test_killed_by_the_system_a_run_goes_on(arguments, command, tmp_path, method, writes):
+    """Real processes; each is killed so many writes after its start, and the last one is let run to the end."""
+    assert command(arguments(method__name=method, output_dir=tmp_path / "whole"))[0] == 0
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path / "cache")}
+    for after in [*writes, 0]:
+        argv = [sys.executable, "-c", KILLER, str(after), *arguments(method__name=method)]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
+        assert done.returncode == (-signal.SIGKILL if after else 0), done.stderr
+    assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_killed_while_the_result_is_put_in_place(arguments, command, monkeypatch, tmp_path, number):
+    """Nothing is undone after a kill, unlike after an error."""
+    rename, moved = pathlib.Path.rename, itertools.count(1)
+
+    def counted(self, target):
+        if self.name in ("masks", "report.html", "run.json") and next(moved) >= number:
+            raise Killed
+        return rename(self, target)
+
+    assert command(arguments(method__name="magnitude"))[0] == 0
+    expected = words(tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(pathlib.Path, "rename", counted)
+        command(arguments(method__name="magnitude", overwrite="true"))
+    status, _, err = command(arguments(method__name="magnitude", overwrite="true"))
+    assert status == 0, err
+    assert same(words(tmp_path / "run"), expected)
