@@ -75,6 +75,8 @@ def test_quantised_tensors_are_dequantised_in_their_own_order_of_rows(golden, go
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, round_to_q8(tensors[f"model.{name}"]), rtol=1e-3, atol=1e-6)
         assert np.abs(value - tensors[f"model.{name}"]).max() > 1e-4
+        np.testing.assert_array_equal(source.read(name, (slice(3, 9), slice(0, 4))), value[3:9, :4])
+        assert source.shape(name) == value.shape
     other = "layers.1.self_attn.q_proj.weight"
     np.testing.assert_array_equal(source.read(other), tensors[f"model.{other}"])
 

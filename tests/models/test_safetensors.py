@@ -39,6 +39,9 @@ def test_tensors_are_read_as_stored(golden):
     source = SafetensorsSource(model.folder)
     for name in ("model.layers.1.mlp.up_proj.weight", "model.norm.weight", "lm_head.weight"):
         np.testing.assert_array_equal(source.read(name.removeprefix("model.")), model.tensors[name])
+        part = (slice(2, 5), slice(1, None))[: model.tensors[name].ndim]
+        np.testing.assert_array_equal(source.read(name.removeprefix("model."), part), model.tensors[name][part])
+        assert source.shape(name.removeprefix("model.")) == model.tensors[name].shape
 
 
 @pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model.", ""])

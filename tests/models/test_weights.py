@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxpersona import InputError
-from jaxpersona.models.weights import hf_name, load_params
+from jaxpersona.distributed import make_mesh, sharding_of
+from jaxpersona.models.weights import _read_leaf, hf_name, load_params
 from jaxpersona.tree import flatten
 
 
@@ -49,6 +50,26 @@ def test_kernels_are_transposed_and_everything_else_is_kept(golden, load):
         np.testing.assert_array_equal(kernel[layer], tensors[f"{prefix}.self_attn.k_proj.weight"].T)
         np.testing.assert_array_equal(bias[layer], tensors[f"{prefix}.self_attn.k_proj.bias"])
         np.testing.assert_array_equal(params["layers/input_layernorm/scale"][layer], tensors[f"{prefix}.input_layernorm.weight"])
+
+
+@pytest.mark.parametrize("name", ["llama_linear", "qwen2"])
+def test_a_part_of_a_leaf_is_that_part_of_the_whole_and_no_more_is_read(golden, load, name):
+    model, rng = golden(name), np.random.default_rng(0)
+    for path, leaf in flatten(load(Tensors(model.tensors), model.config)).items():
+        source = Tensors(model.tensors)
+        part = tuple(slice(*sorted(rng.integers(0, size + 1, 2).tolist())) for size in leaf.shape)
+        found = _read_leaf(source, path, leaf.shape, np.float32, part)
+        np.testing.assert_array_equal(found, np.asarray(leaf)[part])
+        assert source.reads.total() == (found.shape[0] if path.startswith("layers/") else 1)
+
+
+def test_a_mesh_changes_no_number(golden, load):
+    model = golden("llama2")
+    expected = flatten(load(Tensors(model.tensors), model.config))
+    found = flatten(load_params(Tensors(model.tensors), model.config, jnp.float32, mesh=make_mesh(1, 1)))
+    for path, leaf in expected.items():
+        np.testing.assert_array_equal(found[path], leaf)
+        assert found[path].sharding.spec == sharding_of(path, leaf.shape, make_mesh(1, 1)).spec
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
