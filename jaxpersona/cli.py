@@ -2,11 +2,9 @@
 
 import dataclasses
 import io
-import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +15,6 @@ import yaml
 from jaxpersona import files
 from jaxpersona.errors import InputError, nearest
 from jaxpersona.progress import Report, silent
-
-_GRACE_SECONDS = 3
 
 
 def run(
@@ -59,18 +55,11 @@ def run(
 def leave(message: str, status: int) -> None:
     """Prints ``message`` as one line on standard error and exits with ``status``."""
     print(" ".join(message.split()), file=sys.stderr, flush=True)
-    if _several_processes():
-        time.sleep(_GRACE_SECONDS)  # what is wrong for all is said by all, before JAX ends those that have lost one
-        os._exit(status)  # without the wait for the others that JAX begins at a normal exit
+    if "jax" in sys.modules:
+        from jaxpersona.distributed import leave_others
+
+        leave_others(status)
     sys.exit(status)
-
-
-def _several_processes() -> bool:
-    if "jax" not in sys.modules:
-        return False
-    from jaxpersona.distributed import several_processes
-
-    return several_processes()
 
 
 def parse(command: str, config_class: type, argv: Sequence[str] | None = None) -> Any:

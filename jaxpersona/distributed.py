@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxpersona import bitpack
@@ -25,7 +27,8 @@ from jaxpersona.errors import InputError
 from jaxpersona.tree import flatten, unflatten
 
 T = TypeVar("T")
-_PATIENCE = {"heartbeat_timeout_seconds": 300, "shutdown_timeout_seconds": 30}  # the latter where one process has failed
+_PATIENCE = {"heartbeat_timeout_seconds": 300, "shutdown_timeout_seconds": 60}
+_GRACE_SECONDS = 30
 AXES = ("data", "model")
 
 _OUTPUTS, _INPUTS, _BIAS = PartitionSpec(None, None, "model"), PartitionSpec(None, "model", None), PartitionSpec(None, "model")
@@ -71,7 +74,8 @@ def make_mesh(data: int | None = None, model: int | None = None) -> Mesh:
             f"mesh of data {data} x model {model} needs {data * model} devices, there are {count}; "
             "give numbers whose product that is, or leave mesh out"
         )
-    return jax.make_mesh((data, model), AXES, axis_types=(AxisType.Auto, AxisType.Auto))
+    devices = mesh_utils.create_device_mesh((data, model), allow_split_physical_axes=True)  # neighbours on a TPU's torus
+    return Mesh(devices, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def mesh_of(tree: Any) -> Mesh | None:
@@ -306,6 +310,18 @@ def agreed(text: str) -> str:
 
     told = multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8))
     return np.asarray(told).tobytes().rstrip(b"\0").decode()
+
+
+def leave_others(status: int) -> None:
+    """Ends a process that has failed, if it is one of several; where all fail alike, each ends with its own status.
+
+    JAX ends those that have lost one, with a status and words of its own. It does so when this one is gone, which is as soon as
+    the others have come here as well, or else when they have had their time.
+    """
+    if several_processes():
+        threading.Timer(_GRACE_SECONDS, os._exit, [status]).start()
+        jax.distributed.shutdown()
+        os._exit(status)
 
 
 @contextmanager
