@@ -38,7 +38,7 @@ def main(config: ChatConfig) -> None:
     drawn = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
     mesh = make_mesh(config.mesh.data, config.mesh.model)
     model, personas = load_personas(config.run, read_run(config.run)["masks"], config.dtype, mesh)
-    engine = Engine(model, personas, rows=2, max_length=config.max_length)
+    engine = Engine(model, personas, rows=1, max_length=config.max_length)
     talk = Conversation(engine, "none", 0.0, config.system, config.max_new_tokens, drawn, config.seed)
     talk.set_gamma(str(config.gamma))
     talk.switch([config.persona])

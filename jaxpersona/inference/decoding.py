@@ -12,7 +12,8 @@ from jaxpersona.data.text import chat_ids
 from jaxpersona.errors import InputError
 from jaxpersona.inference.sampling import Sampling, Settings, sample, settings_of, tokens_seen
 from jaxpersona.masks import Params, Persona, apply_mask
-from jaxpersona.models.decoder import Decoder, empty_cache
+from jaxpersona.models.compact import compact
+from jaxpersona.models.decoder import Decoder, compute_dtype, empty_cache
 from jaxpersona.models.model import Model
 
 _STEP = 64
@@ -73,7 +74,13 @@ def _prompt_ids(model: Model, prompt: str, chat: bool, system: str) -> list[int]
 def generate_ids(
     model: Model, params: Params, prompts: Sequence[Sequence[int]], max_new_tokens: int, sampling: Sampling, seed: int = 42
 ) -> list[list[int]]:
-    """As ``generate``, from token ids to the new token ids, which end before the first end-of-turn token."""
+    """As ``generate``, from token ids to the new token ids, which end before the first end-of-turn token.
+
+    Args:
+      params: the model's own or masked ones; compact ones are taken as well.
+    """
+    if len(prompts) == 1 and model.compact_text:
+        params = model.compact_params if params is model.params else compact(params)
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     width = -(-int(lengths.max()) // _STEP) * _STEP  # few shapes, few compilations
     tokens = np.zeros((len(prompts), width), np.int32)
@@ -100,7 +107,7 @@ def _decode(
     Prompts are padded at the end; a row's new tokens are written over its padding, so what lies beyond its length is never seen.
     """
     batch, width = tokens.shape
-    cache = empty_cache(decoder.config, batch, width + steps, jax.tree.leaves(params)[0].dtype)
+    cache = empty_cache(decoder.config, batch, width + steps, compute_dtype(params))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
     slots = jnp.arange(width + steps)
 

@@ -23,6 +23,7 @@ from jaxpersona.inference.sampling import Sampling, settings_of
 from jaxpersona.inference.steps import Rows, decode, empty_state, insert, prefill
 from jaxpersona.inference.weights import Folded, Packed, Seat, check_shares
 from jaxpersona.masks import Masks, Persona
+from jaxpersona.models.decoder import compute_dtype
 from jaxpersona.models.model import Model
 
 _NARROWEST = 64
@@ -55,7 +56,8 @@ class Engine:
           max_length: most tokens of a prompt and its answer together; every row's cache has room for that.
           queue: most requests waiting.
           weights: ``folded`` keeps masked copies of the parameters, ``packed`` one copy and masks of one bit a weight; ``auto``
-            is ``folded`` on a CPU with at most two personas and for personas other than masks, else ``packed``.
+            is ``folded`` on a CPU with at most two personas or one row, and for personas other than masks, else ``packed``. One
+            row of a model loaded with dtype ``auto`` is read compact on a CPU (``models/compact.py``).
           resident: distinct personas (when folded, with their gammas) that can run at once; others wait. By default 2 when
             folded, as many as rows when packed.
 
@@ -69,13 +71,15 @@ class Engine:
                 raise InputError(f"{name} is {value}; give at least 1")
         if weights not in ("auto", "folded", "packed"):
             raise InputError(f"weights {weights!r} is unknown; known: auto, folded, packed")
-        self.weights_kind = _pick(self.personas) if weights == "auto" else weights
-        store, default = (Folded, _COPIES) if self.weights_kind == "folded" else (Packed, rows)
-        self._weights = store(model.params, self.personas, resident or default)
+        self.weights_kind = _pick(self.personas, rows) if weights == "auto" else weights
+        if self.weights_kind == "folded":
+            self._weights = Folded(model.params, self.personas, resident or _COPIES, small=rows == 1 and model.compact_text)
+        else:
+            self._weights = Packed(model.params, self.personas, resident or rows)
         self._queue: collections.deque[Generation] = collections.deque()
         self._running: list[Generation | None] = [None] * rows
         self._seats: list[Seat | None] = [None] * rows
-        self._dtype = jax.tree.leaves(model.params)[0].dtype
+        self._dtype = compute_dtype(model.params)
         self._state = empty_state(model.decoder, rows, self.max_length, self._dtype)
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Generation:
@@ -211,8 +215,8 @@ class Engine:
         self._state = empty_state(self.model.decoder, len(self._running), self.max_length, self._dtype)
 
 
-def _pick(personas: Mapping[str, Persona]) -> Literal["folded", "packed"]:
-    few_on_a_cpu = jax.default_backend() == "cpu" and len(personas) <= _COPIES
+def _pick(personas: Mapping[str, Persona], rows: int) -> Literal["folded", "packed"]:
+    few_on_a_cpu = jax.default_backend() == "cpu" and (len(personas) <= _COPIES or rows == 1)
     masks_alone = all(isinstance(persona, Masks) for persona in personas.values())
     return "folded" if few_on_a_cpu or not masks_alone else "packed"
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxpersona.inference.sampling import Settings, sample, token_keys, tokens_seen
 from jaxpersona.masks import Params
-from jaxpersona.models.decoder import Decoder, Personas, empty_cache
+from jaxpersona.models.decoder import Decoder, Personas, compute_dtype, empty_cache
 
 Array = jax.Array
 
@@ -55,7 +55,7 @@ def prefill(
     decoder: Decoder, params: Params, masks: Any, personas: Personas | None, tokens: Array, rows: Rows
 ) -> tuple[State, Array]:
     """Reads one prompt, tokens int32 [1, W] padded at the end; returns its state, of W positions, and its first new token [1]."""
-    cache = empty_cache(decoder.config, 1, tokens.shape[1], jax.tree.leaves(params)[0].dtype)
+    cache = empty_cache(decoder.config, 1, tokens.shape[1], compute_dtype(params))
     positions = jnp.arange(tokens.shape[1])[None]
     visible = positions[:, None, :] <= positions[:, :, None]
     logits, cache = _forward(decoder, params, masks, personas, cache, tokens, positions, visible, rows.positions)

@@ -14,6 +14,7 @@ from jaxpersona.errors import InputError, nearest
 from jaxpersona.inference.places import Places
 from jaxpersona.masks import Masks, Params, Persona, apply_mask, mix
 from jaxpersona.models.bank import full_bank, put
+from jaxpersona.models.compact import compact
 from jaxpersona.models.decoder import Personas
 from jaxpersona.models.sites import HEAD
 
@@ -63,12 +64,16 @@ def persona_of(personas: Mapping[str, Persona], shares: Shares) -> Persona:
 
 
 class Folded:
-    """Masked copies of the parameters, the most recently used few; the model as it is takes none."""
+    """Masked copies of the parameters, the most recently used few; the model as it is takes none.
 
-    def __init__(self, params: Params, personas: Mapping[str, Persona], copies: int):
-        self.params, self.personas = params, personas
+    With ``small``, what the decoder reads is compact (``models/compact.py``), the model as it is included.
+    """
+
+    def __init__(self, params: Params, personas: Mapping[str, Persona], copies: int, small: bool = False):
+        self.params, self.personas, self._form = params, personas, compact if small else lambda params: params
         self._places = Places(copies)
-        self._copies: list[Params] = [params] * copies
+        self._plain = self._form(params)
+        self._copies: list[Params] = [self._plain] * copies
 
     def acquire(self, shares: Shares, gamma: float) -> Seat | None:
         """A seat for a request, masking a copy of the parameters if there is none; None while all copies are in use."""
@@ -79,9 +84,9 @@ class Folded:
             return None
         place, fresh = seat
         if fresh:
-            self._copies[place] = self.params  # lets go of the old copy before there is a new one
+            self._copies[place] = self._plain  # lets go of the old copy before there is a new one
             try:
-                self._copies[place] = apply_mask(self.params, persona_of(self.personas, shares), gamma)
+                self._copies[place] = self._form(apply_mask(self.params, persona_of(self.personas, shares), gamma))
             except BaseException:
                 self._places.forget((shares, gamma))
                 raise
@@ -95,14 +100,14 @@ class Folded:
     def nbytes(self) -> int:
         """Bytes of the copies, beyond what they share with the parameters."""
         shared = {id(leaf) for leaf in jax.tree.leaves(self.params)}
-        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(self._copies) if id(leaf) not in shared}
+        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves([self._plain, *self._copies]) if id(leaf) not in shared}
         return sum(own.values())
 
     def passes(self, seats: Sequence[Seat | None]) -> Iterator[Pass]:
         """A pass for each copy in use; rows of other copies sit it out, so that the shape of a pass never changes."""
         for place in sorted({seat.place for seat in seats if seat}):
             active = np.array([seat is not None and seat.place == place for seat in seats])
-            yield Pass(self.params if place < 0 else self._copies[place], None, None, active)
+            yield Pass(self._plain if place < 0 else self._copies[place], None, None, active)
 
 
 class Packed:

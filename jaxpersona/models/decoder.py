@@ -10,7 +10,7 @@ Hugging Face's.
     logits, state = decoder.apply({"params": params}, tokens, mutable=["stats"], ...)  # state["stats"]: see statistics.py
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.kernels import masked_matmul
+from jaxpersona.models import compact
 from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.sites import SITES
 
@@ -31,6 +32,8 @@ def matmul(x: Array, kernel: Array) -> Array:
     """x @ kernel in the dtype of x, summed in float32 [..., out] and returned so: bfloat16 products with a bfloat16 result take
     twice as long as float32 ones on a CPU, those with a float32 result half as long.
     """
+    if compact.is_compact(kernel):
+        return compact.matmul(x, kernel)
     return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
 
 
@@ -58,11 +61,13 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, personas: Personas | None = None) -> Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)).astype(x.dtype)
+        kernel = self.get_variable("params", "kernel")
+        if kernel is None or not compact.is_compact(kernel):
+            kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         mask = self.get_variable("masks", "kernel")
         if mask is not None and mask.dtype == jnp.uint16:
             assert personas is not None, "a mask bank needs personas"
-            y = masked_matmul(x, kernel, mask, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
+            y = masked_matmul(x, kernel.astype(x.dtype), mask, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
         else:
             y = matmul(x, kernel if mask is None else jnp.where(mask, kernel, 0)).astype(x.dtype)
         if self.has_variable("perturbations", "output"):  # zeros, where the gradient at the output is asked for
@@ -149,20 +154,23 @@ class Attention(_Block):
             offset = 1.0 if c.gemma_norms else 0.0
             q, k = RMSNorm(c.norm_eps, offset, name="q_norm")(q), RMSNorm(c.norm_eps, offset, name="k_norm")(k)
         q, k = rotate(q, inputs["rope"]), rotate(k, inputs["rope"])
-        k, v = self._cached("k", k, inputs["positions"]), self._cached("v", v, inputs["positions"])
+        k, v = self._cached("k", k, inputs), self._cached("v", v, inputs)
         mixed = attend(q, k, v, inputs["visible"], c)
         self.record("attn_out_in", mixed, inputs["weights"])
         return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed, inputs["personas"])
 
-    def _cached(self, name: str, new: Array, positions: Array) -> Array:
-        """With a KV cache, writes the new entries at their positions and returns all; without one, returns the new ones."""
+    def _cached(self, name: str, new: Array, inputs: dict[str, Any]) -> Array:
+        """With a KV cache, writes the new entries at their positions and returns all; without one, returns the new ones.
+
+        The cache of all layers goes from layer to layer: a cache for each would be copied whole at every step.
+        """
         if not self.has_variable("cache", name):
             return new
-        rows = jnp.arange(new.shape[0])[:, None]
+        rows, layer = jnp.arange(new.shape[0])[:, None], inputs["layer"]
         cache = self.get_variable("cache", name)
-        cache = cache.at[rows, positions].set(new.astype(cache.dtype))
+        cache = cache.at[layer, rows, inputs["positions"]].set(new.astype(cache.dtype))
         self.put_variable("cache", name, cache)
-        return cache.astype(new.dtype)
+        return cache[layer].astype(new.dtype)
 
 
 def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
@@ -201,14 +209,14 @@ class MLP(_Block):
 
 
 class Layer(_Block):
-    """One decoder layer; ``is_sliding`` (a scalar bool array) chooses window and rope where layers differ.
+    """One decoder layer, number ``layer``; ``is_sliding`` (a scalar bool array) chooses window and rope where layers differ.
 
     Site: ``layer_out``, the residual stream after the layer.
     """
 
     @nn.compact
-    def __call__(self, x: Array, is_sliding: Array, inputs: dict[str, Any]) -> tuple[Array, None]:
-        c = self.config
+    def __call__(self, x: Array, layer: Array, is_sliding: Array, inputs: dict[str, Any]) -> tuple[Array, None]:
+        c, inputs = self.config, {**inputs, "layer": layer}
         if c.sliding_window is not None:
             inputs = {**inputs, "visible": jnp.where(is_sliding, inputs["visible_local"], inputs["visible"])}
         if c.local_rope is not None:
@@ -233,7 +241,7 @@ class Layer(_Block):
 
 
 class Decoder(nn.Module):
-    """Embedding, layers, final norm, head. Computes in ``dtype``, by default that of the embedding.
+    """Embedding, layers, final norm, head. Computes in ``dtype``, by default that of the embedding (float32 where it is compact).
 
     ``collect`` says what is kept of the activations at ``sites``: those of ``sites.py``, and ``layer_out``.
     """
@@ -248,9 +256,10 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embed(c.vocab_size, c.hidden_size)
         self.layers = nn.scan(
             Layer,
-            variable_axes={"params": 0, "masks": 0, "stats": 0, "cache": 0, "perturbations": 0},
+            variable_axes={"params": 0, "masks": 0, "stats": 0, "perturbations": 0},
+            variable_carry="cache",
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast),
+            in_axes=(0, 0, nn.broadcast),
             length=c.num_layers,
         )(c, self.collect, self.sites)
         self.norm = RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0)
@@ -284,7 +293,8 @@ class Decoder(nn.Module):
             positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         if visible is None:
             visible = positions[:, :, None] >= positions[:, None, :]
-        x = self.embed_tokens(tokens).astype(self.dtype or self.embed_tokens.embedding.dtype)
+        x = compact.widen(self.embed_tokens(tokens))
+        x = x.astype(self.dtype or x.dtype)
         if c.gemma_norms:
             x = x * jnp.asarray(c.hidden_size**0.5, x.dtype)
         inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights, "personas": personas}
@@ -296,14 +306,16 @@ class Decoder(nn.Module):
             same = visible.shape[2] == tokens.shape[1]
             keys = positions if same else jnp.arange(visible.shape[2])[None]
             inputs["visible_local"] = visible & (positions[:, :, None] - keys[:, None, :] < c.sliding_window)
-        x, _ = self.layers(x, jnp.asarray(c.sliding_layers or (False,) * c.num_layers), inputs)
+        is_sliding = jnp.asarray(c.sliding_layers or (False,) * c.num_layers)
+        x, _ = self.layers(x, jnp.arange(c.num_layers), is_sliding, inputs)
         return self.norm(x)
 
     def logits(self, hidden: Array, personas: Personas | None = None) -> Array:
         """Next-token logits in float32 from final hidden states [B, ..., hidden]."""
         c = self.config
         if c.tied_embeddings:  # not rounded to the dtype of hidden, as ``nn.Embed.attend`` would
-            scores = matmul(hidden, self.embed_tokens.embedding.T)
+            embedding = self.embed_tokens.embedding
+            scores = compact.logits(hidden, embedding) if compact.is_compact(embedding) else matmul(hidden, embedding.T)
         else:
             scores = self.lm_head(hidden, personas).astype(jnp.float32)
         return softcap(scores, c.logit_softcap)
@@ -313,6 +325,12 @@ def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
     """The decoder's parameter tree with a ``jax.ShapeDtypeStruct`` at every leaf; nothing is allocated."""
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     return jax.eval_shape(Decoder(config).init, jax.random.key(0), tokens)["params"]
+
+
+def compute_dtype(params: Mapping[str, Any]) -> Any:
+    """The dtype in which the decoder computes with these parameters."""
+    embedding = params["embed_tokens"]["embedding"]
+    return jnp.dtype(jnp.float32) if compact.is_compact(embedding) else embedding.dtype
 
 
 def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A loaded language model as a value: configuration, parameters, tokenizer, and the function they go through."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from jaxpersona import distributed
 from jaxpersona.errors import InputError
 from jaxpersona.models import tokenizer as tokenizers
+from jaxpersona.models.compact import compact
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.gguf import GGUFSource
@@ -37,6 +39,7 @@ class Model:
       tokenizer: a Transformers tokenizer.
       eos_ids: token ids that end a generation.
       batch_dtype: in which statistics and answer scores are computed from batches of texts; None is that of the parameters.
+      compact_text: whether a single text is generated from compact parameters (``compact.py``).
     """
 
     name: str
@@ -46,6 +49,7 @@ class Model:
     tokenizer: PreTrainedTokenizerBase
     eos_ids: tuple[int, ...]
     batch_dtype: Any = None
+    compact_text: bool = False
 
     @property
     def mesh(self) -> Mesh | None:
@@ -60,6 +64,11 @@ class Model:
     def batch_decoder(self, collect: Collect | None = None) -> Decoder:
         """The decoder that reads batches of texts, in ``batch_dtype``; ``collect`` as in ``Decoder``."""
         return Decoder(self.config, collect, dtype=self.batch_dtype)
+
+    @functools.cached_property
+    def compact_params(self) -> Params:
+        """The parameters, compact."""
+        return compact(self.params)
 
     def apply(self, variables: dict[str, Any], tokens: jax.Array, **inputs: Any) -> Any:
         """``decoder.apply``: logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""
@@ -96,6 +105,7 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent, me
     """
     resolved = resolve(name)
     number, batch_dtype = pick_dtypes(dtype)
+    compact_text = dtype == "auto" and jax.default_backend() == "cpu"
     if resolved.path.suffix == ".gguf":
         source = GGUFSource(resolved.path)
         hf = source.hf_config()
@@ -106,7 +116,8 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent, me
         config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
     mesh = mesh or distributed.make_mesh()
     params = load_params(source, config, number, progress, mesh if mesh.size > 1 else None)
-    return Model(name, resolved.origin, config, params, tokenizer, _eos_ids(resolved.path, hf, tokenizer), batch_dtype)
+    eos_ids = _eos_ids(resolved.path, hf, tokenizer)
+    return Model(name, resolved.origin, config, params, tokenizer, eos_ids, batch_dtype, compact_text)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -180,9 +180,20 @@ def test_a_folded_engine_takes_other_personas_than_masks_and_a_packed_one_refuse
     assert "cannot be packed" in str(refused.error)
 
 
-def test_few_personas_on_a_cpu_are_folded_and_many_packed(engines, model, personas):
-    assert Engine(model, {"a": personas["a"]}, rows=1, max_length=64).weights_kind == "folded"
-    assert Engine(model, personas, rows=1, max_length=64).weights_kind == "packed"
+def test_few_personas_or_one_row_on_a_cpu_are_folded_and_many_packed(engines, model, personas):
+    assert Engine(model, {"a": personas["a"]}, rows=2, max_length=64).weights_kind == "folded"
+    assert Engine(model, personas, rows=1, max_length=64).weights_kind == "folded"
+    assert Engine(model, personas, rows=2, max_length=64).weights_kind == "packed"
+
+
+def test_one_row_reads_compact_parameters_and_says_what_generate_says(tiny_folder, personas):
+    small = jp.load_model(str(tiny_folder))
+    engine = Engine(small, personas, rows=1, max_length=128)
+    assert engine.memory()["masks"] > 0  # the model as it is, compact
+    for name, gamma in (("a", 0.0), ("b", 0.5), (None, 0.0)):
+        [answer] = engine.generate([Request("Hi", name, gamma=gamma, max_new_tokens=NEW)])
+        masks = personas[name] if name else None
+        assert answer.text == jp.generate(small, ["Hi"], masks, gamma=gamma, max_new_tokens=NEW)[0]
 
 
 def test_memory_is_one_bit_a_weight_when_packed_and_a_copy_a_persona_when_folded(model, personas):
