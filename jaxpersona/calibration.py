@@ -94,8 +94,11 @@ class Calibration:
             raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
 
     def _batches(self) -> list[Batch]:
+        return self.packed(row_multiple(self.model.mesh))
+
+    def packed(self, share: int) -> list[Batch]:
+        """The texts as batches whose rows so many devices share."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
-        share = row_multiple(self.model.mesh)
         return pack(self.tokenized, bos_id, _ROW, _BATCH_TOKENS * share, row_multiple=share)
 
     def _progress(self) -> Progress:

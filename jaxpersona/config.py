@@ -175,6 +175,7 @@ class DiscoverConfig:
       mesh: how devices share the work
       output_dir: folder for the masks and run.json; a run that was killed or interrupted there goes on
       overwrite: replace the run that output_dir already holds, and start anew where an unfinished one was asked otherwise
+      dry_run: print the plan (shapes, shards, memory, disk, least time) without reading weights, and write nothing
     """
 
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
@@ -187,6 +188,7 @@ class DiscoverConfig:
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     output_dir: str = "runs/latest"
     overwrite: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxpersona.models.model import Model
     from jaxpersona.resume import CheckpointFolder
 
-_NOT_ASKED = ("output_dir", "overwrite", "check")  # none of them changes what is found
+_NOT_ASKED = ("output_dir", "overwrite", "check", "dry_run")  # none of them changes what is found
 
 
 def main(config: DiscoverConfig) -> None:
@@ -47,6 +47,9 @@ def main(config: DiscoverConfig) -> None:
     data = config.data
     method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
     evaluation, mesh = _evaluation(config), make_mesh(config.mesh.data, config.mesh.model)
+    if config.dry_run:
+        _print_plan(config, method, pairs, mesh)
+        return
     with staged_run(config.output_dir, config.overwrite) as staging:
         staging.checkpoints.agree(_asked(config, method, pairs, text), config.overwrite)
         with cli.progress_bars() as report:
@@ -78,12 +81,15 @@ def _find(
 ) -> tuple[Run, dict[str, float], dict[str, float]]:
     """The run, perplexities by mask name, and seconds by stage, from where the checkpoints left them."""
     from jaxpersona.discovery import discover
-    from jaxpersona.models.model import load_model
+    from jaxpersona.dry_run import plan_of
+    from jaxpersona.models.model import find, load_model
     from jaxpersona.timing import timed
 
     data, seconds = config.data, {}
     with timed(seconds, "load"):
-        model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh)
+        found = find(config.model.name)
+        plan_of(config, method, found, mesh).check()
+        model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh, found)
     checkpoints.mesh = model.mesh
     checkpoints.agree(_computed_with(model), config.overwrite)
     measure = functools.partial(
@@ -128,6 +134,18 @@ def _computed_with(model: Model) -> dict[str, Any]:
     dtypes = {"dtype": str(model.params["embed_tokens"]["embedding"].dtype), "batch_dtype": str(model.batch_dtype)}
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     return {"weights": {"fingerprint": model.fingerprint, **dtypes}, "devices": devices}
+
+
+def _print_plan(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, mesh: Mesh) -> None:
+    from jaxpersona.distributed import is_first
+    from jaxpersona.dry_run import plan_of
+    from jaxpersona.models.model import find
+    from jaxpersona.reporting.plan_tables import print_plan
+
+    plan = plan_of(config, method, find(config.model.name), mesh, pairs)
+    if is_first():
+        print_plan(plan)
+    plan.check()
 
 
 def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:

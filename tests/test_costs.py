@@ -1,4 +1,4 @@
-"""What the machine does not decide: compilations, forward passes, tokens and bytes. They must not grow unnoticed."""
+"""What the machine does not decide: compilations, forward passes, tokens and bytes; and formulas for them."""
 
 import json
 import pathlib
@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
-from jaxpersona import pruning, statistics
+from jaxpersona import costs, fisher, pruning, statistics
 from jaxpersona.benchmarking.compilations import Compilations
-from jaxpersona.data.packing import pack
+from jaxpersona.data.packing import Batch, pack
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.hessians import outer_sums
 from jaxpersona.masks import Masks
+from jaxpersona.models.config import ModelConfig, Rope
+from jaxpersona.models.decoder import Decoder, parameter_shapes
+from jaxpersona.models.sites import kernels
+from jaxpersona.tree import flatten
 
 WANDA = jp.methods.Wanda(0.5)
 
@@ -72,3 +77,81 @@ def test_masks_take_a_bit_a_weight_on_disk(tmp_path):
     written = sum(path.stat().st_size for path in pathlib.Path(tmp_path).rglob("*") if path.is_file())
     assert weights / 8 * 0.8 < written < weights / 8 + 20_000
     assert json.loads((tmp_path / "seek" / "metadata.json").read_text())["kept"] == pytest.approx(0.7, abs=0.01)
+
+
+# Formulas beside what XLA counts and allocates. XLA counts the body of a loop once, so its numbers are those of one layer.
+
+SIZES = [
+    {"num_layers": 2, "hidden_size": 256, "intermediate_size": 704, "num_heads": 4, "num_kv_heads": 2},
+    {"num_layers": 4, "hidden_size": 512, "intermediate_size": 1024, "num_heads": 8, "num_kv_heads": 2},
+    {"num_layers": 3, "hidden_size": 384, "intermediate_size": 1536, "num_heads": 6, "num_kv_heads": 6},
+]
+
+
+def shape_of(**sizes):
+    rope = Rope()
+    return ModelConfig("LlamaForCausalLM", 512, head_dim=64, max_positions=2048, norm_eps=1e-5, rope=rope, **sizes)
+
+
+def abstract(config, rows, length, dtype=np.float32):
+    """Parameters, a batch and shares as shapes alone."""
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), parameter_shapes(config))
+    tokens = jax.ShapeDtypeStruct((rows, length), np.int32)
+    weights = jax.ShapeDtypeStruct((2, rows, length), np.float32)
+    return params, Batch(tokens, tokens, tokens, tokens, weights), jax.ShapeDtypeStruct((rows, length), np.float32)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: str(sizes["hidden_size"]))
+@pytest.mark.parametrize(("rows", "length"), [(4, 256), (8, 128)])
+def test_operations_of_statistics_are_those_xla_counts(sizes, rows, length):
+    config = shape_of(**sizes)
+    params, batch, _ = abstract(config, rows, length)
+    program = statistics.site_sums.lower(params, batch, Decoder(config, statistics.weighted_sums), None).compile()
+    tokens = rows * length
+    expected = (costs.forward_flops(config, tokens, length) + costs.moment_flops(config, tokens)) / config.num_layers
+    assert program.cost_analysis()["flops"] == pytest.approx(expected, rel=0.03)
+    held = program.memory_analysis().temp_size_in_bytes
+    assert held == pytest.approx(costs.activation_bytes(config, rows, length, 1, 4), rel=0.25)
+
+
+@pytest.mark.parametrize("sizes", SIZES[:2], ids=lambda sizes: str(sizes["hidden_size"]))
+def test_operations_of_hessians_are_those_xla_counts(sizes):
+    config = shape_of(**sizes)
+    params, batch, _ = abstract(config, 4, 256)
+    program = statistics.site_sums.lower(params, batch, Decoder(config, outer_sums), None).compile()
+    expected = (costs.forward_flops(config, 1024, 256) + costs.outer_flops(config, 1024)) / config.num_layers
+    assert program.cost_analysis()["flops"] == pytest.approx(expected, rel=0.03)
+    assert program.memory_analysis().output_size_in_bytes == pytest.approx(costs.outer_bytes(config), rel=0.01)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_operations_and_memory_of_gradients_are_those_xla_counts(gradient):
+    config = shape_of(**SIZES[1])
+    params, batch, shares = abstract(config, 2, 256)
+    decoder = Decoder(config, outer_sums)
+    program = fisher._sums.lower(kernels(params), params, batch, shares, shares, decoder, gradient, None).compile()
+    head = 3 * 2 * config.vocab_size * config.hidden_size * 512
+    expected = (costs.gradient_flops(config, 512, 256, gradient) - head) / config.num_layers + head / 2  # a loop over two rows
+    assert program.cost_analysis()["flops"] == pytest.approx(expected, rel=0.05)
+    held = program.memory_analysis().temp_size_in_bytes
+    assert held == pytest.approx(costs.gradient_activation_bytes(config, 2, 256, 1, config.num_layers), rel=0.25)
+
+
+def test_sizes_are_those_of_the_arrays(tiny_model, pairs):
+    config = tiny_model.config
+    run = jp.discover(tiny_model, pairs, WANDA)
+    flat = kernels(tiny_model.params)
+    assert costs.parameters(config) == sum(leaf.size for leaf in jax.tree.leaves(tiny_model.params))
+    assert costs.maskable(config) == sum(kernel.size for kernel in flat.values())
+    assert costs.mask_bytes(config) == sum(words.nbytes for words in run.masks["seek"].words.values())
+    assert costs.moments_bytes(config) == sum(leaf.nbytes for leaf in jax.tree.leaves(run.statistics.moments))
+    assert costs.parameters_of_device(config, 4, 1) == costs.parameters(config)
+    norms = sum(leaf.size for path, leaf in flatten(tiny_model.params).items() if path.endswith("scale"))
+    assert costs.parameters_of_device(config, 1, 2) == norms + (costs.parameters(config) - norms) // 2
+
+
+def test_a_ring_sends_what_rings_send():
+    config = shape_of(**SIZES[0])
+    assert costs.sent_for_rows(config, 100, 1) == costs.sent_for_sums(8.0, 1) == costs.sent_for_masks(config, 1, 2) == 0
+    assert costs.sent_for_sums(8.0, 4) == 12
+    assert costs.sent_for_rows(config, 100, 4) == 2 * 2 * 100 * 256 * 4 * 2 * 3 / 4  # layers, sums, tokens, hidden, bytes

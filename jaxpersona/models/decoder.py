@@ -10,6 +10,7 @@ Hugging Face's.
     logits, state = decoder.apply({"params": params}, tokens, mutable=["stats"], ...)  # state["stats"]: see statistics.py
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -321,6 +322,7 @@ class Decoder(nn.Module):
         return softcap(scores, c.logit_softcap)
 
 
+@functools.cache
 def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
     """The decoder's parameter tree with a ``jax.ShapeDtypeStruct`` at every leaf; nothing is allocated."""
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)

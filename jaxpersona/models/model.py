@@ -5,10 +5,12 @@ import functools
 import hashlib
 import json
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
@@ -23,7 +25,7 @@ from jaxpersona.models.precision import Dtype, pick_dtypes
 from jaxpersona.models.resolve import resolve
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
-from jaxpersona.models.weights import Params, load_params
+from jaxpersona.models.weights import Params, TensorSource, load_params
 from jaxpersona.progress import Progress, silent
 
 
@@ -82,15 +84,27 @@ class Model:
 
 def fingerprint(params: Params) -> str:
     """SHA-256 over path, shape and a regular sample (up to 17 x 17 a layer, as bfloat16) of every maskable kernel."""
+    flat = kernels(params)
+    return digest_of({path: kernel.shape for path, kernel in flat.items()}, {path: sample(flat[path]) for path in flat})
+
+
+def sample(kernel: Any) -> np.ndarray:
+    """Up to 17 x 17 numbers of every layer of a kernel [layer, in, out], as bfloat16."""
+    rows, columns = max(1, kernel.shape[1] // 16), max(1, kernel.shape[2] // 16)
+    return distributed.to_host(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
+
+
+def digest_of(shapes: Mapping[str, tuple[int, ...]], samples: Mapping[str, np.ndarray]) -> str:
+    """The fingerprint of kernels of these shapes and samples, by path."""
     digest = hashlib.sha256()
-    for path, kernel in sorted(kernels(params).items()):
-        rows, columns = max(1, kernel.shape[1] // 16), max(1, kernel.shape[2] // 16)
-        sample = distributed.to_host(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
-        digest.update(f"{path} {kernel.shape}".encode() + sample.tobytes())
+    for path, shape in sorted(shapes.items()):
+        digest.update(f"{path} {shape}".encode() + samples[path].tobytes())
     return digest.hexdigest()
 
 
-def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent, mesh: Mesh | None = None) -> Model:
+def load_model(
+    name: str, dtype: Dtype = "auto", progress: Progress = silent, mesh: Mesh | None = None, found: "Found | None" = None
+) -> Model:
     """Loads a model of the Llama family.
 
     Args:
@@ -99,13 +113,34 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent, me
       progress: called with (parameter arrays loaded, arrays in all).
       mesh: from ``distributed.make_mesh``; default one over all devices, each with the whole model. Every device is given its
         shards of the parameters and nothing else.
+      found: what ``find`` said of ``name``, where it was asked before.
 
     Raises:
       InputError: when the model cannot be found, is of another architecture, or its files are damaged.
     """
-    resolved = resolve(name)
+    found = found or find(name)
     number, batch_dtype = pick_dtypes(dtype)
     compact_text = dtype == "auto" and jax.default_backend() == "cpu"
+    mesh = mesh or distributed.make_mesh()
+    params = load_params(found.source, found.config, number, progress, mesh if mesh.size > 1 else None)
+    return Model(name, found.origin, found.config, params, found.tokenizer, found.eos_ids, batch_dtype, compact_text)
+
+
+class Found(NamedTuple):
+    """What a model's files say before its weights are read."""
+
+    path: pathlib.Path
+    source: TensorSource
+    hf: dict[str, Any]
+    origin: str
+    config: ModelConfig
+    tokenizer: PreTrainedTokenizerBase
+    eos_ids: tuple[int, ...]
+
+
+def find(name: str) -> Found:
+    """Opens the files of model ``name``; raises as ``load_model``."""
+    resolved = resolve(name)
     if resolved.path.suffix == ".gguf":
         source = GGUFSource(resolved.path)
         hf = source.hf_config()
@@ -114,10 +149,8 @@ def load_model(name: str, dtype: Dtype = "auto", progress: Progress = silent, me
         source = SafetensorsSource(resolved.path)
         hf = _read_json(resolved.path / "config.json")
         config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
-    mesh = mesh or distributed.make_mesh()
-    params = load_params(source, config, number, progress, mesh if mesh.size > 1 else None)
     eos_ids = _eos_ids(resolved.path, hf, tokenizer)
-    return Model(name, resolved.origin, config, params, tokenizer, eos_ids, batch_dtype, compact_text)
+    return Found(resolved.path, source, hf, resolved.origin, config, tokenizer, eos_ids)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
