@@ -268,7 +268,7 @@ class _Stages:
         """Bytes of the parameters one device reads for a batch."""
         return costs.parameters_of_device(self.config, self.devices.data, self.devices.model) * self.itemsize
 
-    def _rows(self, tokens: float, batches: int, sums: float, flops: float, passes: int = 1) -> dict[str, float]:
+    def _rows(self, tokens: float, batches: int, sums: float, flops: float, passes: int = 1) -> dict[str, Any]:
         """Work on batches whose rows are shared, and whose sums, of so many bytes, are added up."""
         c, d = self.config, self.devices
         return {

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxpersona import costs
+from jaxpersona.accelerators import Accelerator
 from jaxpersona.plan import Plan
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -18,40 +19,32 @@ def print_plan(plan: Plan) -> None:
 
 def _about(plan: Plan) -> Table:
     config, texts, devices = plan.config, plan.texts, plan.devices
-    shape = (
-        f"{config.num_layers} layers, {config.hidden_size} wide, MLP {config.intermediate_size}, vocabulary {config.vocab_size:,}"
-    )
+    widths = f"{config.hidden_size} wide, MLP {config.intermediate_size}, vocabulary {config.vocab_size:,}"
+    kernels = costs.kernel_shapes(config).items()
     table = Table(title=f"Plan: {plan.method}", show_header=False)
     for name, value in (
         ("model", f"{costs.parameters(config):,} parameters, {costs.maskable(config):,} maskable"),
-        ("", shape),
-        ("kernels", ", ".join(f"{path.split('/')[-2]} {inputs}x{out}" for path, (_, inputs, out) in _shapes(plan))),
+        ("", f"{config.num_layers} layers, {widths}"),
+        ("kernels", ", ".join(f"{path.split('/')[-2]} {inputs}x{out}" for path, (_, inputs, out) in kernels)),
         ("data", f"{texts.pairs} pairs, {texts.tokens:,} tokens"),
         ("batches", f"{texts.batches} of {texts.rows} rows of {texts.length}, {texts.padded_tokens:,} places"),
         ("passes", f"{plan.forward_passes} batches forward, {plan.backward_passes} backward"),
         ("devices", f"{devices.count} x {devices.kind.name}, mesh data {devices.data} x model {devices.model}"),
-        (
-            "peak",
-            f"{_short(devices.kind.flops)}FLOP/s bfloat16, {_short(devices.kind.flops_float32)}FLOP/s float32, {_rates(plan)}",
-        ),
+        ("at best", _rates(devices.kind)),
     ):
         table.add_row(name, value)
     return table
 
 
-def _shapes(plan: Plan) -> list[tuple[str, tuple[int, int, int]]]:
-    return list(costs.kernel_shapes(plan.config).items())
-
-
-def _rates(plan: Plan) -> str:
-    kind = plan.devices.kind
-    return f"{_short(kind.bytes_per_second)}B/s" + (" (measured now)" if kind.is_measured else " (published)")
+def _rates(kind: Accelerator) -> str:
+    products = f"{_short(kind.flops)}FLOP/s bfloat16, {_short(kind.flops_float32)}FLOP/s float32"
+    return f"{products}, {_short(kind.bytes_per_second)}B/s ({'measured now' if kind.is_measured else 'published'})"
 
 
 def _memory(plan: Plan) -> Table:
     table = Table(title="Memory and disk")
     table.add_column("what")
-    table.add_column("GB", justify="right")
+    table.add_column("about", justify="right")
     for name, value in (
         (f"a device: parameters, {plan.itemsize} bytes each", plan.parameter_bytes),
         ("a device: activations", plan.activation_bytes),
@@ -62,7 +55,7 @@ def _memory(plan: Plan) -> Table:
         ("disk: written", plan.written_bytes),
         ("disk: checkpoints, while it runs", plan.progress_bytes),
     ):
-        table.add_row(name, f"{value / 1e9:.3f}")
+        table.add_row(name, f"{_short(value)}B")
     return table
 
 
