@@ -1,7 +1,7 @@
 """Exactly K weights per output, the same ones on every backend.
 
 Float32 scores are read as integers of the same order and the K-th largest of each output is found by bisection on its bits: 32
-counting passes, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
+counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
 """
 
 import fractions
@@ -71,13 +71,26 @@ def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Arra
 
 
 def _take(key: jax.Array, chosen: jax.Array, tied: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Chooses, per column, the tied entries whose key is above the ``need``-th largest; those equal to it stay tied."""
+    """Chooses, per column, the tied entries whose key is above the ``need``-th largest; those equal to it stay tied.
+
+    First by the upper 16 bits and then by the lower: vector units compare and count twice as many of half the width.
+    """
+    for half in ((key >> 16).astype(jnp.uint16), key.astype(jnp.uint16)):
+        half = jnp.where(tied, half, 0)  # no threshold on trial is 0, so these never count
+        threshold = _largest(half, need)
+        above = half > threshold
+        chosen, tied = chosen | above, tied & (half == threshold)
+        need = need - above.sum(axis=0, dtype=jnp.int32)
+    return chosen, tied, need
+
+
+def _largest(key: jax.Array, need: jax.Array) -> jax.Array:
+    """The ``need``-th largest uint16 of every column, 0 where there are not so many above 0."""
+    count = jnp.uint16 if key.shape[0] < 1 << 16 else jnp.int32
 
     def halve(step: jax.Array, threshold: jax.Array) -> jax.Array:
-        trial = threshold | (jnp.uint32(1 << 31) >> step.astype(jnp.uint32))
-        enough = jnp.sum(tied & (key >= trial), axis=0, dtype=jnp.int32) >= need
+        trial = threshold | (jnp.uint16(1 << 15) >> step.astype(jnp.uint16))
+        enough = jnp.sum(key >= trial, axis=0, dtype=count) >= need.astype(count)
         return jnp.where(enough, trial, threshold)
 
-    threshold = jax.lax.fori_loop(0, 32, halve, jnp.zeros(need.shape, jnp.uint32))
-    above = tied & (key > threshold)
-    return chosen | above, tied & (key == threshold), need - above.sum(axis=0, dtype=jnp.int32)
+    return jax.lax.fori_loop(0, 16, halve, jnp.zeros(need.shape, jnp.uint16))
