@@ -72,14 +72,14 @@ def outer_flops(config: ModelConfig, tokens: int, personas: int = PERSONAS) -> f
 
 
 def gradient_flops(config: ModelConfig, tokens: int, length: int, weights: bool) -> float:
-    """Forward, backward by activations and, if asked for, by weights; the head three times, as its logits are formed again.
+    """Forward, backward by activations and, if asked for, by weights; outer products of inputs, for the Fisher factors.
 
-    Outer products of inputs, for the Fisher factors, come with it.
+    Attention has two products forward and four backward. Logits are formed on the backward pass alone, then go back once.
     """
     products, head = 2 * maskable(config) * tokens, forward_flops(config, tokens, length, head=True)
     attention = forward_flops(config, tokens, length) - products
     logits = head - products - attention
-    return (3 if weights else 2) * products + 3 * attention + 3 * logits + outer_flops(config, tokens, personas=1)
+    return (3 if weights else 2) * products + 3 * attention + 2 * logits + outer_flops(config, tokens, personas=1)
 
 
 def removal_flops(config: ModelConfig) -> float:

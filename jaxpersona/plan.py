@@ -89,6 +89,7 @@ class Plan:
       itemsize: bytes of a parameter.
       forward_passes, backward_passes: over batches, both for calibration.
       parameter_bytes, activation_bytes, statistics_bytes, mask_stage_bytes: of one device; the last is what choosing needs.
+      masked_bytes: of one device, what measuring perplexity under a mask adds to the peak.
       peak_bytes: of one device at the worst moment.
       peak_host_bytes: of the process; where devices are the host's, with theirs.
       written_bytes: of the result.
@@ -107,6 +108,7 @@ class Plan:
     activation_bytes: float
     statistics_bytes: float
     mask_stage_bytes: float
+    masked_bytes: float
     peak_bytes: float
     peak_host_bytes: float
     written_bytes: float
@@ -133,6 +135,8 @@ class Plan:
         if there is None or needed <= there:
             return
         ways = ["model.dtype bfloat16"] if self.itemsize > 2 else []
+        if needed - self.masked_bytes <= there:
+            ways.append("perplexity.max_tokens 0")
         if not self.stream_layers:
             ways += ["stream_layers true"] + ([] if self.devices.is_host else [f"a mesh.model above {self.devices.model}"])
         raise InputError(
@@ -175,10 +179,12 @@ def plan(
         activations = max(
             activations, costs.gradient_activation_bytes(config, _GRADIENT_ROWS, texts.length, devices.model, layers)
         )
-    statistics = _statistics_bytes(config, method, devices.model)
-    masked = 0.0 if stream_layers else parameters  # a copy under a mask, for perplexity
+    statistics = _statistics_bytes(config, method, devices.model * (config.num_layers if stream_layers else 1))
+    measured = perplexity_tokens or getattr(method, "max_perplexity_increase", None) is not None
+    masked = parameters if measured and not stream_layers else 0.0  # a copy of the parameters under a mask
     choosing = costs.selection_bytes_held(config, devices.count) + 2 * costs.mask_bytes(config) / devices.count
-    peak = parameters + max(activations + statistics["collecting"], statistics["kept"] + max(choosing, masked))
+    without = parameters + max(activations + statistics["collecting"], statistics["kept"] + choosing)
+    peak = max(without, parameters + statistics["kept"] + masked)
     host = HOST_BASE_BYTES + costs.largest_leaf(config) * itemsize * (0 if stream_layers else 1)
     host += texts.padded_tokens * config.hidden_size * itemsize if stream_layers else 0
     return Plan(
@@ -194,10 +200,11 @@ def plan(
         activation_bytes=activations,
         statistics_bytes=statistics["collecting"],
         mask_stage_bytes=choosing,
+        masked_bytes=peak - without if perplexity_tokens else 0.0,
         peak_bytes=peak,
         peak_host_bytes=host + (peak * devices.count if devices.is_host else 0),
         written_bytes=costs.PERSONAS * costs.mask_bytes(config) + _updated_bytes(config, method, itemsize),
-        progress_bytes=statistics["kept"] * devices.model,
+        progress_bytes=_statistics_bytes(config, method, 1)["kept"],
         stages=_Stages(config, method, texts, devices, itemsize, batch_itemsize or itemsize, perplexity_tokens).all(),
     )
 
@@ -213,13 +220,17 @@ def _passes(method: AnyMethod, texts: Texts, devices: Devices) -> tuple[int, int
     return both, both
 
 
-def _statistics_bytes(config: ModelConfig, method: AnyMethod, model: int) -> dict[str, float]:
-    """Of one device: while a batch is added, and until the masks are found."""
+def _statistics_bytes(config: ModelConfig, method: AnyMethod, parts: int) -> dict[str, float]:
+    """Of one device: while a batch is added, and until the masks are found.
+
+    Args:
+      parts: into how many what is as large as the model is split, by ``model`` or by reading layer by layer.
+    """
     if isinstance(method, FirstOrder):
-        gradient, factors = 4 * costs.maskable(config) / model, costs.outer_bytes(config, 1) / model
+        gradient, factors = 4 * costs.maskable(config) / parts, costs.outer_bytes(config, 1) / parts
         return {"collecting": max(2 * gradient + 2 * factors, gradient + 3 * factors), "kept": gradient + factors}
     if isinstance(method, SparseGPT):
-        sums = costs.outer_bytes(config) / model
+        sums = costs.outer_bytes(config) / parts
         return {"collecting": 3 * sums, "kept": sums}
     moments = float(costs.moments_bytes(config)) if method.needs else 0.0
     return {"collecting": 3 * moments, "kept": moments}

@@ -1,5 +1,6 @@
 """What the machine does not decide: compilations, forward passes, tokens and bytes; and formulas for them."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -126,15 +127,15 @@ def test_operations_of_hessians_are_those_xla_counts(sizes):
 
 @pytest.mark.parametrize("gradient", [True, False])
 def test_operations_and_memory_of_gradients_are_those_xla_counts(gradient):
-    config = shape_of(**SIZES[1])
+    config = dataclasses.replace(shape_of(**SIZES[1]), vocab_size=8192)
     params, batch, shares = abstract(config, 2, 256)
     decoder = Decoder(config, outer_sums)
     program = fisher._sums.lower(kernels(params), params, batch, shares, shares, decoder, gradient, None).compile()
-    head = 3 * 2 * config.vocab_size * config.hidden_size * 512
+    head = 2 * 2 * config.vocab_size * config.hidden_size * 512
     expected = (costs.gradient_flops(config, 512, 256, gradient) - head) / config.num_layers + head / 2  # a loop over two rows
     assert program.cost_analysis()["flops"] == pytest.approx(expected, rel=0.05)
-    held = program.memory_analysis().temp_size_in_bytes
-    assert held == pytest.approx(costs.gradient_activation_bytes(config, 2, 256, 1, config.num_layers), rel=0.25)
+    held = program.memory_analysis().temp_size_in_bytes / costs.gradient_activation_bytes(config, 2, 256, 1, config.num_layers)
+    assert 0.7 < held < 1.2
 
 
 def test_sizes_are_those_of_the_arrays(tiny_model, pairs):

@@ -46,6 +46,13 @@ def test_what_fits_is_planned_and_what_does_not_is_refused():
         of(FIRST_ORDER, kind="tpu v5 lite", data=4, model=4).check()
 
 
+def test_leaving_perplexity_out_is_advised_where_it_helps():
+    shared = Devices(dataclasses.replace(KNOWN["tpu v5 lite"], memory_bytes=24 * 10**9))
+    with pytest.raises(InputError, match=r"use perplexity.max_tokens 0 or stream_layers true"):
+        plan.plan(LLAMA_8B, WANDA, TEXTS, shared).check()
+    plan.plan(LLAMA_8B, WANDA, TEXTS, shared, perplexity_tokens=0).check()
+
+
 def test_the_host_is_refused_too(monkeypatch):
     monkeypatch.setattr(plan, "host_memory_bytes", lambda: 10**9)
     with pytest.raises(InputError, match=r"this machine needs \d.\d GB and has 1.0 GB; use stream_layers true"):
