@@ -126,16 +126,16 @@ class Plan:
         Raises:
           InputError: when a device or the host has less memory than needed.
         """
-        kind, host = self.devices.kind, host_memory_bytes()
-        if not self.devices.is_host:
-            self._check_fits(self.peak_bytes, kind.memory_bytes, f"a device ({kind.name})")
-        self._check_fits(self.peak_host_bytes, host, "this machine")
+        kind, shared = self.devices.kind, self.devices.count if self.devices.is_host else 0
+        if not shared:
+            self._check_fits(self.peak_bytes, kind.memory_bytes, f"a device ({kind.name})", self.masked_bytes)
+        self._check_fits(self.peak_host_bytes, host_memory_bytes(), "this machine", shared * self.masked_bytes)
 
-    def _check_fits(self, needed: float, there: int | None, where: str) -> None:
+    def _check_fits(self, needed: float, there: int | None, where: str, for_perplexity: float) -> None:
         if there is None or needed <= there:
             return
         ways = ["model.dtype bfloat16"] if self.itemsize > 2 else []
-        if needed - self.masked_bytes <= there:
+        if needed - for_perplexity <= there:
             ways.append("perplexity.max_tokens 0")
         if not self.stream_layers:
             ways += ["stream_layers true"] + ([] if self.devices.is_host else [f"a mesh.model above {self.devices.model}"])
