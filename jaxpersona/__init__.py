@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jaxpersona.masks import mix as mix
     from jaxpersona.models.model import Model as Model
     from jaxpersona.models.model import load_model as load_model
+    from jaxpersona.models.streamed import load_streamed as load_streamed
 
 _HOME = {
     "Calibration": "calibration",
@@ -60,6 +61,7 @@ _HOME = {
     "load_masks": "bundle",
     "load_model": "models.model",
     "load_pairs": "data.readers",
+    "load_streamed": "models.streamed",
     "mix": "masks",
     "perplexity": "language_modelling",
     "save_masks": "bundle",

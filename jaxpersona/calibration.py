@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterable
+from typing import Any
 
 from jaxpersona import first_order, hessians, line_statistics, statistics, steering
 from jaxpersona.data.lines import Lines, tokenize_line
@@ -62,26 +63,26 @@ class Calibration:
         """Moments of the activations."""
         if self.protocol.statistics == "lines":
             head = self.protocol.prune_head
-            return line_statistics.collect(self.model, self._batches(), head, self._progress(), self.checkpoints["statistics"])
+            return line_statistics.collect(self.model, self.batches(), head, self._progress(), self.checkpoints["statistics"])
         return statistics.collect(
-            self.model, self._batches(), progress=self._progress(), checkpoint=self.checkpoints["statistics"]
+            self.model, self.batches(), progress=self._progress(), checkpoint=self.checkpoints["statistics"]
         )
 
     @functools.cached_property
     def hessians(self) -> Hessians:
         """Full second moments of the activations."""
-        return hessians.collect(self.model, self._batches(), self._progress(), self.checkpoints["hessians"])
+        return hessians.collect(self.model, self.batches(), self._progress(), self.checkpoints["hessians"])
 
     @functools.cached_property
     def evidence(self) -> Evidence:
         """Gradients and curvature, for the first-order method; single texts are refused."""
-        self._refuse_lines()
+        self.refuse_lines()
         return first_order.collect_evidence(self.model, self.tokenized, self.seed, self.report, self.checkpoints)
 
     @functools.cached_property
     def residuals(self) -> Residuals:
         """The residual stream over each persona's answers, for steering; single texts are refused."""
-        self._refuse_lines()
+        self.refuse_lines()
         return steering.collect_residuals(self.model, self.tokenized, self._progress(), self.checkpoints["residuals"])
 
     def collect(self, needs: Iterable[Need]) -> None:
@@ -89,11 +90,17 @@ class Calibration:
         for need in needs:
             getattr(self, need)
 
-    def _refuse_lines(self) -> None:
+    def keep(self, need: Need, collected: Any) -> None:
+        """Takes what was collected elsewhere (``streaming``) for what a method ``need``s."""
+        vars(self)[need] = collected
+
+    def refuse_lines(self) -> None:
+        """Raises an ``InputError`` where there are single texts instead of pairs."""
         if isinstance(self.pairs, Lines):
             raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
 
-    def _batches(self) -> list[Batch]:
+    def batches(self) -> list[Batch]:
+        """The texts in batches of one shape, as statistics and Hessians read them."""
         return self.packed(row_multiple(self.model.mesh))
 
     def packed(self, share: int) -> list[Batch]:

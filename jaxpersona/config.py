@@ -173,6 +173,7 @@ class DiscoverConfig:
         says) or official (as the authors' scripts do)
       seed: of sampling pairs and of methods that draw
       mesh: how devices share the work
+      stream_layers: read the weights a layer at a time, for a model that does not fit into memory (docs/streaming.md)
       output_dir: folder for the masks and run.json; a run that was killed or interrupted there goes on
       overwrite: replace the run that output_dir already holds, and start anew where an unfinished one was asked otherwise
       dry_run: print the plan (shapes, shards, memory, disk, least time) without reading weights, and write nothing
@@ -186,12 +187,19 @@ class DiscoverConfig:
     protocol: Literal["strict", "paper", "official"] = "strict"
     seed: int = 42
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
+    stream_layers: bool = False
     output_dir: str = "runs/latest"
     overwrite: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if self.stream_layers and (self.check.num_samples or self.check.question):
+            raise InputError(
+                "check needs the whole model in memory; leave out check.num_samples and check.question to stream_layers"
+            )
+        if self.stream_layers and self.mesh != MeshOptions():
+            raise InputError("stream_layers works on one device, a mesh splits the model among several; leave out one of the two")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from jaxpersona.discovery import Run
     from jaxpersona.masks import Persona
     from jaxpersona.methods import AnyMethod
-    from jaxpersona.models.model import Model
+    from jaxpersona.models.model import Found, Model
     from jaxpersona.resume import CheckpointFolder
+    from jaxpersona.run_folder import Staging
 
 _NOT_ASKED = ("output_dir", "overwrite", "check", "dry_run")  # none of them changes what is found
 
@@ -53,7 +54,7 @@ def main(config: DiscoverConfig) -> None:
     with staged_run(config.output_dir, config.overwrite) as staging:
         staging.checkpoints.agree(_asked(config, method, pairs, text), config.overwrite)
         with cli.progress_bars() as report:
-            run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging.checkpoints, report)
+            run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging, report)
             with timed(seconds, "save"):
                 _save_masks(run, staging.result, report)
         record = make_record(run, config, perplexity, seconds)
@@ -76,22 +77,23 @@ def _find(
     pairs: Pairs,
     text: str,
     mesh: Mesh,
-    checkpoints: CheckpointFolder,
+    staging: Staging,
     report: Report,
 ) -> tuple[Run, dict[str, float], dict[str, float]]:
     """The run, perplexities by mask name, and seconds by stage, from where the checkpoints left them."""
     from jaxpersona.discovery import discover
     from jaxpersona.dry_run import plan_of
-    from jaxpersona.models.model import find, load_model
+    from jaxpersona.models.model import find
     from jaxpersona.timing import timed
 
-    data, seconds = config.data, {}
+    data, checkpoints, seconds = config.data, staging.checkpoints, {}
     with timed(seconds, "load"):
         found = find(config.model.name)
         plan_of(config, method, found, mesh).check()
-        model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh, found)
+        model = _load(config, found, mesh, staging.result, report)
     checkpoints.mesh = model.mesh
-    checkpoints.agree(_computed_with(model), config.overwrite)
+    if not config.stream_layers:  # which keeps nothing, and would read all weights to say what they are
+        checkpoints.agree(_computed_with(model), config.overwrite)
     measure = functools.partial(
         _perplexity, model, text=text, max_tokens=config.perplexity.max_tokens, checkpoints=checkpoints, report=report
     )
@@ -148,6 +150,15 @@ def _print_plan(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, mesh: M
     plan.check()
 
 
+def _load(config: DiscoverConfig, found: Found, mesh: Mesh, scratch: pathlib.Path, report: Report) -> Model:
+    from jaxpersona.models.model import load_model
+    from jaxpersona.models.streamed import load_streamed
+
+    if config.stream_layers:
+        return load_streamed(config.model.name, config.model.dtype, scratch, found)
+    return load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh, found)
+
+
 def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
     """The evaluation that ``config.check`` asks for; its data are read now, so that a mistake shows before the work."""
     from jaxpersona.data.readers import load_pairs
@@ -200,10 +211,14 @@ def _perplexity(
     """Perplexity of the model under each mask (None: as it is), by name; empty when ``max_tokens`` is 0."""
     from jaxpersona.language_modelling import perplexity, windows
     from jaxpersona.masks import apply_mask
+    from jaxpersona.models.streamed import StreamedModel
+    from jaxpersona.streaming.perplexity import perplexities
 
     if max_tokens == 0:
         return {}
     tokens, found = windows(model, text, max_tokens), {}
+    if isinstance(model, StreamedModel):
+        return perplexities(model, masks, tokens, functools.partial(report, f"perplexity, {' and '.join(masks)}"))
 
     def measure(name: str, mask: Persona | None) -> dict[str, float]:
         params = model.params if mask is None else apply_mask(model.params, mask)

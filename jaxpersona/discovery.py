@@ -14,10 +14,12 @@ from jaxpersona.errors import InputError
 from jaxpersona.masks import Persona
 from jaxpersona.methods import AnyMethod, FirstOrder, Method, SparseGPT, Steering, Wanda
 from jaxpersona.models.model import Model
+from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.progress import Report, silent
 from jaxpersona.protocol import STRICT, Protocol, resolve
 from jaxpersona.resume import NOWHERE, Checkpoints
 from jaxpersona.statistics import Statistics
+from jaxpersona.streaming import discovery as streaming
 from jaxpersona.timing import timed
 
 
@@ -50,9 +52,11 @@ class Run:
         """The scores behind a persona's masks, float32 [layer, in, out] by kernel path; computed anew on each call.
 
         Raises:
-          InputError: when the method is steering, which scores no weights.
+          InputError: when the method is steering, which scores no weights, or the model was streamed.
         """
         index = list(self.masks).index(persona)
+        if isinstance(self.model, StreamedModel):
+            raise InputError("scores are as large as the model, and it was streamed; load it whole to get them")
         if isinstance(self.method, Steering):
             raise InputError("method steering has no scores: it adds a vector and removes no weight")
         if isinstance(self.method, FirstOrder):
@@ -79,7 +83,7 @@ def discover(
     """Finds the masks of the two personas of contrastive pairs: ``calibrate`` and ``find_masks`` in one.
 
     Args:
-      model: from ``load_model``.
+      model: from ``load_model``, or ``load_streamed`` if it does not fit into memory.
       pairs: from ``load_pairs``, or any pairs.
       method: default ``Wanda()``.
       personas: names of the persona of the matching answers and of its opposite.
@@ -99,7 +103,7 @@ def discover(
     drawing = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
         calibration = calibrate(model, pairs, **drawing, report=report, checkpoints=checkpoints)
-    if method.needs:
+    if method.needs and not isinstance(model, StreamedModel):  # which collects at each layer what its masks need
         with timed(seconds, "calibrate"):
             calibration.collect(method.needs)
     with timed(seconds, "mask"):
@@ -130,6 +134,8 @@ def find_masks(
     """
     protocol = calibration.protocol
     _check(personas, method, protocol)
+    if isinstance(model, StreamedModel):
+        return dict(zip(personas, streaming.find_masks(model, method, calibration, seed, report), strict=True))
     calibration.collect(method.needs)
     if isinstance(method, Method) and not isinstance(method, SparseGPT):
         found = calibration.statistics if "statistics" in method.needs else None

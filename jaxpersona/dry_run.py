@@ -33,7 +33,8 @@ def plan_of(config: DiscoverConfig, method: AnyMethod, found: Found, mesh: Mesh,
     kind = this_accelerator(measure=pairs is not None)
     devices = Devices(kind, **shape, is_host=jax.local_devices()[0].platform == "cpu")
     dtype, batch_dtype = pick_dtypes(config.model.dtype)
-    return plan(found.config, method, texts, devices, dtype.itemsize, batch_dtype.itemsize, config.perplexity.max_tokens)
+    sizes = dtype.itemsize, batch_dtype.itemsize
+    return plan(found.config, method, texts, devices, *sizes, config.perplexity.max_tokens, config.stream_layers)
 
 
 def _texts(config: DiscoverConfig, found: Found, pairs: Pairs, share: int) -> Texts:

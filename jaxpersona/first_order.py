@@ -16,7 +16,7 @@ pair to pair, without which it is fitted to the calibration pairs. Weights are c
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack, fisher, removal, self_text
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, pack, whole_rows
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, pack, whole_rows
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.distributed import by_output, row_multiple
 from jaxpersona.errors import InputError
@@ -43,6 +43,10 @@ _BATCH_TOKENS = 512  # activations of all layers are kept for the backward pass
 _BUDGET_TOKENS = 2048
 _SHRINKAGE = 0.1  # of the inputs' second moments towards their diagonal, as they come from few tokens
 _FIRST_PRICE, _STEPS = 2000.0, 12
+
+
+AtPrice = Callable[[float], Masks]
+"""The masks without the weights whose removal gains more than its damage costs, at a price in margin per nat of loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,25 +83,41 @@ def _pair_evidence(
     model: Model, pairs: Sequence[TokenizedPair], progress: Progress, checkpoint: Checkpoint
 ) -> tuple[Gradient, Factors]:
     """Gradient of the margin, and Kronecker factors over the pairs' own tokens."""
+    batches, signs = pair_batches(model, pairs)
+    gradient, factors = fisher.collect(model, batches, signs, True, progress, checkpoint)
+    assert gradient is not None
+    return jax.tree.map(lambda leaf: leaf / answer_tokens(pairs), gradient), factors
+
+
+def pair_batches(model: Model, pairs: Sequence[TokenizedPair]) -> tuple[list[Batch], list[np.ndarray]]:
+    """The pairs, and of each token whether its log-probability adds to the margin (1) or is taken off (-1), float32 [B, T]."""
     share = row_multiple(model.mesh)
     batches = pack(pairs, model.tokenizer.bos_token_id, 256, _BATCH_TOKENS * share, row_multiple=share)
     # Tokens that the answers share are the same in both and do not count.
     kinds = [np.asarray(batch.branch) for batch in batches]
     signs = [((kind == MATCHING).astype(np.float32) - (kind == NOT_MATCHING)).astype(np.float32) for kind in kinds]
-    gradient, factors = fisher.collect(model, batches, signs, True, progress, checkpoint)
-    assert gradient is not None
-    answer_tokens = sum(len(pair.matching) + len(pair.not_matching) for pair in pairs) / 2
-    return jax.tree.map(lambda leaf: leaf / answer_tokens, gradient), factors
+    return batches, signs
+
+
+def answer_tokens(pairs: Sequence[TokenizedPair]) -> float:
+    """Answer tokens of either persona, its mean over the two."""
+    return sum(len(pair.matching) + len(pair.not_matching) for pair in pairs) / 2
 
 
 def neutral_factors(model: Model, tokens: np.ndarray, progress: Progress = silent, checkpoint: Checkpoint = NOTHING) -> Factors:
     """Kronecker factors over texts int32 [n, length]."""
+    batches, shares = neutral_batches(model, tokens)
+    return fisher.collect(model, batches, shares, False, progress, checkpoint)[1]
+
+
+def neutral_batches(model: Model, tokens: np.ndarray) -> tuple[list[Batch], list[np.ndarray]]:
+    """Texts int32 [n, length], and which tokens are predicted, float32 [B, T]."""
     share, most = row_multiple(model.mesh), max(1, _BATCH_TOKENS // tokens.shape[1])
     # as many rows a device as without a mesh, or fewer, so that no text is left out
     rows = max((rows for rows in range(share, most * share + 1, share) if len(tokens) % rows == 0), default=most)
     batches = whole_rows(tokens[: len(tokens) // rows * rows], model.tokenizer.bos_token_id, rows)
     shares = [np.asarray(batch.positions > 0, np.float32) for batch in batches]
-    return fisher.collect(model, batches, shares, False, progress, checkpoint)[1]
+    return batches, shares
 
 
 def prune(
@@ -118,15 +138,37 @@ def prune(
       InputError: when fewer weights than the share have a gain at all.
     """
     at_price = functools.partial(remove_at_price, model.params, evidence, persona, method.select)
-    if method.max_perplexity_increase is not None:
-        tokens = windows(model, read_text(method.budget_text), _BUDGET_TOKENS)
-        base = perplexity(model, model.params, tokens)
+    if method.max_perplexity_increase is None:
+        return prune_share(method, at_price, progress, checkpoint)
+    tokens = budget_windows(model, method)
+    base = perplexity(model, model.params, tokens)
 
-        def damage(masks: Masks) -> float:
-            return math.log(perplexity(model, apply_mask(model.params, masks), tokens) / base)
+    def damage(masks: Masks) -> float:
+        return math.log(perplexity(model, apply_mask(model.params, masks), tokens) / base)
 
-        found = _search(at_price, damage, math.log1p(method.max_perplexity_increase), 2.5, progress, checkpoint)
-        return found or at_price(math.inf)  # nothing is removed where every step cost too much
+    return prune_within_budget(method, at_price, damage, progress, checkpoint)
+
+
+def budget_windows(model: Model, method: FirstOrder) -> np.ndarray:
+    """What the damage budget is measured on, int32 [n, length]."""
+    return windows(model, read_text(method.budget_text), _BUDGET_TOKENS)
+
+
+def prune_within_budget(
+    method: FirstOrder, at_price: AtPrice, damage: Callable[[Masks], float], progress: Progress, checkpoint: Checkpoint = NOTHING
+) -> Masks:
+    """The strongest masks whose ``damage``, the increase of the logarithm of perplexity, stays within the budget."""
+    assert method.max_perplexity_increase is not None
+    found = _search(at_price, damage, math.log1p(method.max_perplexity_increase), 2.5, progress, checkpoint)
+    return found or at_price(math.inf)  # nothing is removed where every step cost too much
+
+
+def prune_share(method: FirstOrder, at_price: AtPrice, progress: Progress, checkpoint: Checkpoint = NOTHING) -> Masks:
+    """The masks that remove the share of all weights that ``method`` says.
+
+    Raises:
+      InputError: when fewer weights than the share have a gain at all.
+    """
     assert method.sparsity is not None
     if method.sparsity == 0:
         return at_price(math.inf)
@@ -156,7 +198,7 @@ class _Bracket:
 
 
 def _search(
-    at_price: Callable[[float], Masks],
+    at_price: AtPrice,
     measure: Callable[[Masks], float],
     target: float,
     exponent: float,
@@ -198,13 +240,25 @@ def remove_at_price(params: Params, evidence: Evidence, persona: int, select: st
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       select: selector of the modules and layers that may be masked.
     """
-    selector, sign, words = Selector(select), 1.0 - 2 * persona, {}
+    eligible = eligible_layers(params, select)
+    return Masks.of(params, words_at_price(params, evidence, eligible, persona, price))
+
+
+def eligible_layers(params: Params, select: str) -> dict[str, np.ndarray]:
+    """Which layers of each kernel may be masked, bool [layer] by path."""
+    return {path: Selector(select).matches(module_of(path), kernel.shape[0]) for path, kernel in kernels(params).items()}
+
+
+def words_at_price(
+    params: Params, evidence: Evidence, eligible: Mapping[str, np.ndarray], persona: int, price: float
+) -> dict[str, jax.Array]:
+    """The packed words of ``remove_at_price`` by kernel path, for all layers or some."""
+    sign, words = 1.0 - 2 * persona, {}
     for path, kernel in kernels(params).items():
         inputs, outputs = evidence.factors.inputs[SITE_OF[module_of(path)]], evidence.factors.outputs[path]
-        eligible = selector.matches(module_of(path), kernel.shape[0])
         kernel, margin = by_output(kernel), by_output(evidence.margin[path])
-        words[path] = by_output(_kept(kernel, margin, inputs, outputs, eligible, sign, min(price, 1e30)))
-    return Masks.of(params, words)
+        words[path] = by_output(_kept(kernel, margin, inputs, outputs, eligible[path], sign, min(price, 1e30)))
+    return words
 
 
 @jax.jit

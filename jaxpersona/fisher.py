@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxpersona.data.packing import Batch
 from jaxpersona.distributed import add_over_rows, pin_moments, pin_parameters, place_rows
 from jaxpersona.hessians import outer_sums
-from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.decoder import Decoder, by_site
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import kernels, with_kernels
 from jaxpersona.models.weights import Params
@@ -100,19 +100,35 @@ def _sums(
 def _local_sums(
     decoder: Decoder, gradient: bool, flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any
 ) -> tuple[Gradient | None, Factors]:
-    shape = batch.tokens.shape
-    shifts = {path: jnp.zeros((kernel.shape[0], *shape, kernel.shape[2]), kernel.dtype) for path, kernel in flat.items()}
-
     def objective(shifts: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
         whole = with_kernels(params, flat)
-        outputs = unflatten({path.replace("/kernel", "/output"): shift for path, shift in shifts.items()})
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": counted[None]}
-        variables = {"params": whole, "perturbations": outputs}
+        variables = {"params": whole, "perturbations": at_outputs(shifts)}
         hidden, state = decoder.apply(variables, batch.tokens, **inputs, mutable=["stats"], method="hidden")
-        layers = state["stats"]["layers"]
-        return jnp.sum(next_log_probs(decoder, whole, hidden, batch) * shares), {**layers["self_attn"], **layers["mlp"]}
+        return jnp.sum(next_log_probs(decoder, whole, hidden, batch) * shares), by_site(state)
 
+    shifts = no_shifts(flat, batch)
     by, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(shifts, flat)
-    outputs = {path: jnp.sum(jnp.square(at.astype(jnp.float32)), axis=(1, 2)) for path, at in by[0].items()}
-    factors = Factors({site: value[:, 0] for site, value in inputs.items()}, outputs)
-    return (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), by[1]) if gradient else None), factors
+    return (in_float32(by[1]) if gradient else None), factor_sums(inputs, by[0])
+
+
+def no_shifts(flat: Gradient, batch: Batch) -> Gradient:
+    """Zeros [layer, B, T, out] to be added to what each kernel gives: the gradient by them is that at the outputs."""
+    shape = batch.tokens.shape
+    return {path: jnp.zeros((kernel.shape[0], *shape, kernel.shape[2]), kernel.dtype) for path, kernel in flat.items()}
+
+
+def at_outputs(shifts: Gradient) -> dict[str, Any]:
+    """The decoder's ``perturbations`` collection of shifts by kernel path."""
+    return unflatten({path.replace("/kernel", "/output"): shift for path, shift in shifts.items()})
+
+
+def factor_sums(inputs: Any, slopes: Gradient) -> Factors:
+    """Factors summed over a batch, from x x' [layer, 1, in, in] by site and gradients at the outputs [layer, B, T, out]."""
+    outputs = {path: jnp.sum(jnp.square(at.astype(jnp.float32)), axis=(1, 2)) for path, at in slopes.items()}
+    return Factors({site: value[:, 0] for site, value in inputs.items()}, outputs)
+
+
+def in_float32(gradient: Gradient) -> Gradient:
+    """A gradient wide enough to be added up."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), gradient)

@@ -85,7 +85,12 @@ def _window_nll(decoder: Decoder, mesh: Mesh | None, params: Params, tokens: jax
 
     def local(params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
         logits = jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1]))
-        picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-        return jnp.sum((jax.nn.logsumexp(logits, axis=-1) - picked) * counted)
+        return jnp.sum(next_nll(logits, tokens) * counted)
 
     return add_over_rows(local, mesh, (params,), (tokens, counted))
+
+
+def next_nll(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Negative log-likelihood [B, T - 1] of the tokens [B, T] after the first, from the logits [B, T - 1, vocab] before each."""
+    picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - picked

@@ -17,7 +17,7 @@ from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint, summed
-from jaxpersona.statistics import Statistics, site_sums, weighted_sums
+from jaxpersona.statistics import SiteSums, Statistics, site_sums, weighted_sums
 
 _OF_TEXTS = {"norm": "norm_variance", "line_mean": "line_mean_variance"}
 
@@ -29,27 +29,39 @@ def collect(
     progress: Progress = silent,
     checkpoint: Checkpoint = NOTHING,
 ) -> Statistics:
-    """Runs the batches through the model and returns, besides the moments over tokens, those over texts.
-
-    Mean and population variance over texts of the L2 norm of h over a text's tokens are ``norm`` and ``norm_variance``; of the
-    mean of h over them, ``line_mean`` and ``line_mean_variance``. All float32 [layer, persona, channel], reduced in float64.
+    """Runs the batches through the model and returns moments over texts besides those over tokens.
 
     Args:
       head: the input of the head is a site as well (``head_in``).
       checkpoint: keeps the sums so far.
     """
-    decoder = Decoder(model.config, weighted_sums)
+    decoder, mesh = Decoder(model.config, weighted_sums), model.mesh
+
+    def sums_of(number: int, batch: Batch) -> dict[str, Any]:
+        return site_sums(model.params, place_rows(batch, mesh), decoder, mesh, head)
+
+    return reduce(batches, sums_of, progress, checkpoint)
+
+
+def reduce(
+    batches: Sequence[Batch], sums_of: SiteSums, progress: Progress = silent, checkpoint: Checkpoint = NOTHING
+) -> Statistics:
+    """Moments over tokens and over texts from what ``sums_of`` gives for the batches, with each text as a persona of its own.
+
+    Mean and population variance over texts of the L2 norm of h over a text's tokens are ``norm`` and ``norm_variance``; of the
+    mean of h over them, ``line_mean`` and ``line_mean_variance``. All float32 [layer, persona, channel], reduced in float64.
+    """
     most = max(len(_members(batch)) for batch in batches)
 
-    def sums(batch: Batch) -> dict[str, Any]:
+    def sums(item: tuple[int, Batch]) -> dict[str, Any]:
+        number, batch = item
         weights = _text_weights(batch, most)
         tokens = weights.sum(axis=(2, 3))
-        wide = dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:]))
-        found = site_sums(model.params, place_rows(wide, model.mesh), decoder, model.mesh, head)
-        reduced = {site: _reduce(by_name, tokens) for site, by_name in found.items()}
+        found = sums_of(number, dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:])))
+        reduced = {site: _sums_over_texts(by_name, tokens) for site, by_name in found.items()}
         return {"tokens": tokens.sum(axis=1, dtype=np.float64), "texts": (tokens > 0).sum(axis=1, dtype=np.float64)} | reduced
 
-    totals = summed(batches, sums, checkpoint, progress, functools.partial(jax.tree.map, np.add))
+    totals = summed(list(enumerate(batches)), sums, checkpoint, progress, functools.partial(jax.tree.map, np.add))
     counts, texts = totals.pop("tokens"), totals.pop("texts")
     moments = {site: _moments(by_name, np.maximum(counts, 1), np.maximum(texts, 1)) for site, by_name in totals.items()}
     return Statistics(moments, (int(counts[0]), int(counts[1])))
@@ -68,7 +80,7 @@ def _text_weights(batch: Batch, most: int) -> np.ndarray:
     return weights
 
 
-def _reduce(sums: dict[str, jax.Array], tokens: np.ndarray) -> dict[str, np.ndarray]:
+def _sums_over_texts(sums: dict[str, jax.Array], tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Sums over texts, float64 [layer, persona, channel], from those over each text's tokens [layer, persona * text, channel]."""
     wide = {name: np.asarray(value, np.float64).reshape(len(value), *tokens.shape, -1) for name, value in sums.items()}
     of_text = {

@@ -58,8 +58,7 @@ class Masks:
     @classmethod
     def of(cls, params: Params, words: dict[str, jax.Array]) -> "Masks":
         """Masks of packed ``words`` by kernel path, for parameters of this structure."""
-        leaves = kernels(params) if HEAD not in words else kernels_and_head(params)
-        rows = tuple((path, kernel.shape[-2]) for path, kernel in leaves.items())
+        rows = tuple((path, leaf.shape[-2]) for path, leaf in flatten(params).items() if path in words)
         others = tuple(path for path in flatten(params) if path not in words)
         return cls(words, rows, others)
 

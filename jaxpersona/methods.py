@@ -53,6 +53,10 @@ class Method:
         """How many neighbouring inputs of an output compete for a budget of their own; None: all of them for one."""
         return None
 
+    def by_output(self, protocol: Protocol) -> bool:
+        """Whether the scores of an output's weights do not depend on the kernel's other outputs."""
+        return True
+
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Importance float32 [in, out] of one layer's kernel [in, out] to a persona; ``key`` serves methods that draw."""
         raise NotImplementedError
@@ -137,6 +141,10 @@ class Sparse(Method):
     def block(self, protocol: Protocol) -> int | None:
         """Columns are ranked within blocks where the protocol ranks columns."""
         return 128 if protocol.sparse_columns else None
+
+    def by_output(self, protocol: Protocol) -> bool:
+        """The norm of a column is one over all outputs."""
+        return not protocol.sparse_columns
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Eq. 5, or the norm of each column."""
@@ -274,6 +282,10 @@ class Random(Method):
 
     name: ClassVar[str] = "random"
     needs: ClassVar[tuple[Need, ...]] = ()
+
+    def by_output(self, protocol: Protocol) -> bool:
+        """Noise is drawn for the whole kernel."""
+        return False
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
         """Uniform noise."""

@@ -42,14 +42,14 @@ def prune(
     Raises:
       InputError: when the method's selectors match nothing in this model.
     """
-    flat = _masked(params, method, protocol)
+    flat = masked(params, method, protocol)
     keep = kept_of(flat, method, protocol)
-    scoring = dataclasses.replace(method, sparsity=0.0, select="all", overrides=())  # one compilation whatever the budget
+    scoring = without_budget(method)
     words: dict[str, jax.Array] = checkpoint.load() or {}
     for number, (path, kernel) in enumerate(flat.items(), start=1):
         if path not in words:
-            inputs = _inputs(path, kernel.shape[0], method, statistics, seed)
-            both = _prune_kernel(scoring, protocol, by_output(kernel), keep[path], *inputs)
+            inputs = inputs_of(path, kernel.shape[0], method, statistics, seed)
+            both = prune_kernel(scoring, protocol, by_output(kernel), keep[path], *inputs)
             words[path] = jax.block_until_ready(by_output(both))
             checkpoint.offer(words)
         progress(number, len(flat))
@@ -57,7 +57,12 @@ def prune(
     return Masks.of(params, first), Masks.of(params, second)
 
 
-def _masked(params: Params, method: Method, protocol: Protocol) -> dict[str, jax.Array]:
+def without_budget(method: Method) -> Method:
+    """The method as ``prune_kernel`` wants it: one compilation whatever the budget."""
+    return dataclasses.replace(method, sparsity=0.0, select="all", overrides=())
+
+
+def masked(params: Params, method: Method, protocol: Protocol) -> dict[str, jax.Array]:
     """The kernels that are masked, [layer, in, out] by path."""
     head = protocol.prune_head and method.prunes_head and method.select == "all"
     return kernels_and_head(params) if head else kernels(params)
@@ -91,8 +96,8 @@ def score(
 ) -> dict[str, jax.Array]:
     """The method's scores for one persona, float32 [layer, in, out] by kernel path."""
     found = {}
-    for path, kernel in _masked(params, method, protocol).items():
-        moments, keys = _inputs(path, kernel.shape[0], method, statistics, seed)
+    for path, kernel in masked(params, method, protocol).items():
+        moments, keys = inputs_of(path, kernel.shape[0], method, statistics, seed)
 
         def layer(kernel: jax.Array, moments: Moments | None, keys: jax.Array) -> jax.Array:
             return method.score(kernel, _own_first(moments, persona), keys[persona], protocol)
@@ -101,7 +106,9 @@ def score(
     return found
 
 
-def _inputs(path: str, layers: int, method: Method, statistics: Statistics | None, seed: int) -> tuple[Moments | None, jax.Array]:
+def inputs_of(
+    path: str, layers: int, method: Method, statistics: Statistics | None, seed: int
+) -> tuple[Moments | None, jax.Array]:
     """The statistics [layer, persona, in] that belong to a kernel, and its own random keys [layer, persona]."""
     moments = None
     if "statistics" in method.needs:
@@ -119,7 +126,7 @@ def _own_first(moments: Moments | None, persona: int) -> Moments | None:
 
 
 @jax.jit(static_argnames=("method", "protocol"))
-def _prune_kernel(
+def prune_kernel(
     method: Method, protocol: Protocol, kernel: jax.Array, keep: jax.Array, moments: Moments | None, keys: jax.Array
 ) -> jax.Array:
     """Packed mask words [layer, persona, words, out] of one stacked kernel [layer, in, out]."""

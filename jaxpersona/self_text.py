@@ -17,11 +17,15 @@ def write(model: Model, texts: int = 48, length: int = 128, seed: int = 42) -> n
 
     A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end of turn.
     """
-    start = model.tokenizer.encode("")[:1]
-    special = np.array(model.tokenizer.all_special_ids, int)
-    ordinary = np.setdiff1d(np.arange(len(model.tokenizer)), special)
-    first = np.random.default_rng(seed).choice(ordinary, texts)
-    prompts = [[*start, int(token)] for token in first]
+    prompts = beginnings(model, texts, seed)
     endless = dataclasses.replace(model, eos_ids=())
     new = generate_ids(endless, model.params, prompts, length - len(prompts[0]), Sampling(temperature=1.0), seed)
     return np.array([prompt + row for prompt, row in zip(prompts, new, strict=True)], np.int32)
+
+
+def beginnings(model: Model, texts: int, seed: int) -> list[list[int]]:
+    """What each text starts with: BOS, where the tokenizer starts texts so, and a random ordinary token; all of one length."""
+    start = model.tokenizer.encode("")[:1]
+    special = np.array(model.tokenizer.all_special_ids, int)
+    ordinary = np.setdiff1d(np.arange(len(model.tokenizer)), special)
+    return [[*start, int(token)] for token in np.random.default_rng(seed).choice(ordinary, texts)]

@@ -54,7 +54,7 @@ def prune(
     keep = kept_of(kernels(params), method, protocol)
     for number, (path, kernel) in enumerate(kernels(params).items(), start=1):
         if path not in words:
-            mask, weights = _solve_kernel(by_output(kernel), _hessian(hessians, path, persona), keep[path], method.damping)
+            mask, weights = solve_kernel(by_output(kernel), hessian_of(hessians, path, persona), keep[path], method.damping)
             words[path] = jax.block_until_ready(by_output(bitpack.pack(mask)))
             if method.update:
                 changed[path] = like(kernel, weights.astype(kernel.dtype))
@@ -73,15 +73,16 @@ def score(params: Params, method: SparseGPT, hessians: Hessians, persona: int) -
         return jnp.square(kernel.astype(jnp.float32)) / jnp.sum(jnp.square(factor), axis=0)[:, None]
 
     flat: Mapping[str, jax.Array] = kernels(params)
-    return {path: jax.lax.map(layer, (kernel, _hessian(hessians, path, persona))) for path, kernel in flat.items()}
+    return {path: jax.lax.map(layer, (kernel, hessian_of(hessians, path, persona))) for path, kernel in flat.items()}
 
 
-def _hessian(hessians: Hessians, path: str, persona: int) -> jax.Array:
+def hessian_of(hessians: Hessians, path: str, persona: int) -> jax.Array:
+    """E h h^T [layer, in, in] of the inputs of a kernel."""
     return hessians[SITE_OF[module_of(path)]][:, persona]
 
 
 @jax.jit
-def _solve_kernel(kernel: jax.Array, hessian: jax.Array, keep: np.ndarray, damping: float) -> tuple[jax.Array, jax.Array]:
+def solve_kernel(kernel: jax.Array, hessian: jax.Array, keep: np.ndarray, damping: float) -> tuple[jax.Array, jax.Array]:
     """Mask and changed weights [layer, in, out] of a stacked kernel."""
 
     def layer(args: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxpersona.data.packing import Batch
 from jaxpersona.distributed import add_over_rows, pin_moments, place_rows
-from jaxpersona.models.decoder import Collect, Decoder
+from jaxpersona.models.decoder import Collect, Decoder, by_site
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import HEAD_SITE, SITES
 from jaxpersona.models.weights import Params
@@ -21,6 +21,8 @@ from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint, summed
 
 Array = jax.Array
+SiteSums = Callable[[int, Batch], dict[str, Any]]
+"""Sums over the tokens of a batch, given its number and itself: [layer, persona, ...] by site and what is summed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +87,22 @@ def token_means(
 ) -> tuple[Any, tuple[int, ...]]:
     """By site, what ``sums`` adds up over the tokens [layer, persona, ...], divided by their number; and that, by persona."""
     decoder, mesh = model.batch_decoder(sums), model.mesh
+
+    def sums_of(number: int, batch: Batch) -> dict[str, Any]:
+        return site_sums(model.params, place_rows(batch, mesh), decoder, mesh)
+
+    return means(batches, sums_of, checkpoint, progress)
+
+
+def means(
+    batches: Sequence[Batch], sums_of: SiteSums, checkpoint: Checkpoint = NOTHING, progress: Progress = silent
+) -> tuple[Any, tuple[int, ...]]:
+    """What ``sums_of`` gives for the batches, added up and divided by the number of tokens that count; and that, by persona."""
     counts = np.stack([batch.weights.sum(axis=(1, 2)) for batch in batches]).sum(axis=0, dtype=np.float64)
-    total = summed(batches, lambda batch: site_sums(model.params, place_rows(batch, mesh), decoder, mesh), checkpoint, progress)
+    total = summed(list(enumerate(batches)), lambda item: sums_of(*item), checkpoint, progress)
     tokens = np.maximum(counts, 1).astype(np.float32)
-    means = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
-    return means, tuple(int(count) for count in counts)
+    found = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
+    return found, tuple(int(count) for count in counts)
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "head"))
@@ -102,8 +115,7 @@ def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh | None,
     def local(params: Params, batch: Batch) -> dict[str, Any]:
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
         hidden, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
-        layers = state["stats"]["layers"]
-        sites = {**layers["self_attn"], **layers["mlp"]}
+        sites = by_site(state)
         if head and decoder.collect is not None:
             sites[HEAD_SITE] = jax.tree.map(
                 lambda leaf: leaf[None], decoder.collect(jnp.asarray(hidden), jnp.asarray(batch.weights))

@@ -23,7 +23,7 @@ from jaxpersona.distributed import add_over_rows, pin_moments, place_rows, row_m
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Params
 from jaxpersona.methods import Steering
-from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.decoder import Decoder, by_site
 from jaxpersona.models.model import Model
 from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint, summed
@@ -96,28 +96,40 @@ def collect_residuals(
     Raises:
       InputError: for a model with a norm between MLP and residual stream (Gemma).
     """
-    _check_family(model.params)
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
 
     def sums(batch: Batch) -> Any:
-        rows = place_rows((batch, answer_shares(batch, pairs) / len(pairs)), model.mesh)
-        return _sums(model.params, *rows, decoder, model.mesh)
+        return _sums(model.params, place_rows(batch, model.mesh), decoder, model.mesh)
 
+    return residuals_of(summed(answer_batches(model, pairs), sums, checkpoint, progress))
+
+
+def answer_batches(model: Model, pairs: Sequence[TokenizedPair]) -> list[Batch]:
+    """The pairs in batches whose weights make sums over tokens means over pairs of means over an answer.
+
+    Raises:
+      InputError: for a model with a norm between MLP and residual stream (Gemma).
+    """
+    _check_family(model.params)
     batches = pack(pairs, model.tokenizer.bos_token_id, row_multiple=row_multiple(model.mesh))
-    total = summed(batches, sums, checkpoint, progress)
-    return Residuals(total["mean"], jnp.sqrt(jnp.mean(jnp.sum(total["mean_square"], axis=2), axis=1)))
+    return [dataclasses.replace(batch, weights=answer_shares(batch, pairs) / len(pairs)) for batch in batches]
+
+
+def residuals_of(sums: Mapping[str, jax.Array]) -> Residuals:
+    """The residuals from weighted sums by moment, [layer, persona, hidden]."""
+    return Residuals(sums["mean"], jnp.sqrt(jnp.mean(jnp.sum(sums["mean_square"], axis=2), axis=1)))
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
-def _sums(params: Params, batch: Batch, weights: jax.Array, decoder: Decoder, mesh: Mesh | None) -> Any:
+def _sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh | None) -> Any:
     """Weighted sums by moment, [layer, persona, hidden] over the batch's tokens."""
 
-    def local(params: Params, batch: Batch, weights: jax.Array) -> Any:
-        inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": weights}
+    def local(params: Params, batch: Batch) -> Any:
+        inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
         _, state = decoder.apply({"params": params}, batch.tokens, **inputs, mutable=["stats"], method="hidden")
-        return state["stats"]["layers"]["layer_out"]
+        return by_site(state)["layer_out"]
 
-    return pin_moments(add_over_rows(local, mesh, (params,), (batch, weights)), mesh)
+    return pin_moments(add_over_rows(local, mesh, (params,), (batch,)), mesh)
 
 
 def steer(method: Steering, residuals: Residuals, persona: int) -> SteeringVectors:

@@ -36,7 +36,7 @@ def test_programs_do_not_grow_with_pairs_or_layers(tiny_model, pairs):
     jax.clear_caches()
     jp.discover(tiny_model, pairs, WANDA)
     assert statistics.site_sums._cache_size() == 1
-    assert pruning._prune_kernel._cache_size() == 4
+    assert pruning.prune_kernel._cache_size() == 4
 
 
 def realistic(count=128, seed=0):
@@ -65,7 +65,7 @@ def test_both_personas_take_one_pass_over_the_batches(tiny_model, pairs, method,
     monkeypatch.setattr(statistics, "site_sums", lambda *args, **options: passes.append(1) or site_sums(*args, **options))
     calibration = jp.calibrate(tiny_model, pairs)
     jp.find_masks(tiny_model, method, calibration)
-    assert len(passes) == len(calibration._batches()) == 1
+    assert len(passes) == len(calibration.batches()) == 1
 
 
 def test_masks_take_a_bit_a_weight_on_disk(tmp_path):

@@ -91,5 +91,5 @@ def _selection(flat: Shapes, mesh: Mesh) -> list[Any]:
         keys = jax.eval_shape(lambda layers=layers: jax.random.split(jax.random.key(0), (layers, 2)))
         kernel = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype, sharding=split)
         keep = jax.ShapeDtypeStruct((layers,), jnp.int32)
-        found.append(pruning._prune_kernel.lower(Wanda(0.0), STRICT, kernel, keep, moments, keys))
+        found.append(pruning.prune_kernel.lower(Wanda(0.0), STRICT, kernel, keep, moments, keys))
     return found

@@ -56,6 +56,11 @@ class ModelConfig:
     sliding_layers: tuple[bool, ...] = ()
     """For each layer whether it attends only within ``sliding_window``; empty when none does."""
 
+    @property
+    def is_sliding(self) -> tuple[bool, ...]:
+        """For each layer whether it attends only within a window."""
+        return self.sliding_layers or (False,) * self.num_layers
+
     @classmethod
     def from_hf(cls, hf: Mapping[str, Any]) -> "ModelConfig":
         """Reads the dictionary of a ``config.json`` as written by Transformers 4 or 5.

@@ -255,13 +255,12 @@ class Decoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.embed_tokens = nn.Embed(c.vocab_size, c.hidden_size)
-        self.layers = nn.scan(
+        self.layers = nn.scan(  # over as many layers as there are flags, and parameters
             Layer,
             variable_axes={"params": 0, "masks": 0, "stats": 0, "perturbations": 0},
             variable_carry="cache",
             split_rngs={"params": True},
             in_axes=(0, 0, nn.broadcast),
-            length=c.num_layers,
         )(c, self.collect, self.sites)
         self.norm = RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0)
         if not c.tied_embeddings:
@@ -271,44 +270,30 @@ class Decoder(nn.Module):
         """Logits [B, T, vocab] in float32; arguments as for ``hidden``."""
         return self.logits(self.hidden(tokens, **inputs), inputs.get("personas"))
 
-    def hidden(
-        self,
-        tokens: Array,
-        positions: Array | None = None,
-        visible: Array | None = None,
-        weights: Array | None = None,
-        personas: Personas | None = None,
-    ) -> Array:
-        """Final hidden states [B, T, hidden].
+    def hidden(self, tokens: Array, **inputs: Any) -> Array:
+        """Final hidden states [B, T, hidden] of tokens int [B, T]; ``inputs`` as for ``layer_inputs``."""
+        x = self.embed(tokens)
+        return self.normed(self.through(x, self.config.is_sliding, **inputs))
 
-        Args:
-          tokens: int [B, T].
-          positions: int [B, T], default 0, 1, ...; with a ``cache`` collection also the slots that are written.
-          visible: bool [B, T, S], which keys a query may attend to (S = T, or the cache's length), default causal.
-            In sliding-window layers the window, counted in positions, applies on top.
-          weights: float [P, B, T], weight of each token in the statistics of P personas; needs ``mutable=["stats"]``.
-          personas: of each sequence, with a ``masks`` collection of packed words.
-        """
-        c = self.config
-        if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-        if visible is None:
-            visible = positions[:, :, None] >= positions[:, None, :]
+    def embed(self, tokens: Array) -> Array:
+        """What the first layer reads, [B, T, hidden]."""
         x = compact.widen(self.embed_tokens(tokens))
         x = x.astype(self.dtype or x.dtype)
-        if c.gemma_norms:
-            x = x * jnp.asarray(c.hidden_size**0.5, x.dtype)
-        inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights, "personas": personas}
-        inputs["rope"] = rope_tables(c.rope, c.head_dim, positions)
-        if c.local_rope is not None:
-            inputs["rope_local"] = rope_tables(c.local_rope, c.head_dim, positions)
-        if c.sliding_window is not None:
-            # Without a cache the keys are the queries; in a cache the slot is the position.
-            same = visible.shape[2] == tokens.shape[1]
-            keys = positions if same else jnp.arange(visible.shape[2])[None]
-            inputs["visible_local"] = visible & (positions[:, :, None] - keys[:, None, :] < c.sliding_window)
-        is_sliding = jnp.asarray(c.sliding_layers or (False,) * c.num_layers)
-        x, _ = self.layers(x, jnp.arange(c.num_layers), is_sliding, inputs)
+        return x * jnp.asarray(self.config.hidden_size**0.5, x.dtype) if self.config.gemma_norms else x
+
+    def through(self, x: Array, is_sliding: Any, **inputs: Any) -> Array:
+        """The residual stream [B, T, hidden] after the layers whose parameters and flags are given, one layer or all.
+
+        Args:
+          x: the residual stream before them.
+          is_sliding: bool [layer], their part of ``config.is_sliding``.
+          inputs: as for ``layer_inputs``.
+        """
+        flags = jnp.asarray(is_sliding)
+        return self.layers(x, jnp.arange(len(flags)), flags, layer_inputs(self.config, x, **inputs))[0]
+
+    def normed(self, x: Array) -> Array:
+        """What the head reads, from the residual stream after the last layer."""
         return self.norm(x)
 
     def logits(self, hidden: Array, personas: Personas | None = None) -> Array:
@@ -320,6 +305,46 @@ class Decoder(nn.Module):
         else:
             scores = self.lm_head(hidden, personas).astype(jnp.float32)
         return softcap(scores, c.logit_softcap)
+
+
+def layer_inputs(
+    config: ModelConfig,
+    x: Array,
+    positions: Array | None = None,
+    visible: Array | None = None,
+    weights: Array | None = None,
+    personas: Personas | None = None,
+) -> dict[str, Any]:
+    """What every layer reads besides the residual stream x [B, T, hidden].
+
+    Args:
+      positions: int [B, T], default 0, 1, ...; with a ``cache`` collection also the slots that are written.
+      visible: bool [B, T, S], which keys a query may attend to (S = T, or the cache's length), default causal.
+        In sliding-window layers the window, counted in positions, applies on top.
+      weights: float [P, B, T], weight of each token in the statistics of P personas; needs ``mutable=["stats"]``.
+      personas: of each sequence, with a ``masks`` collection of packed words.
+    """
+    c, length = config, x.shape[1]
+    if positions is None:
+        positions = jnp.broadcast_to(jnp.arange(length), x.shape[:2])
+    if visible is None:
+        visible = positions[:, :, None] >= positions[:, None, :]
+    inputs: dict[str, Any] = {"positions": positions, "visible": visible, "weights": weights, "personas": personas}
+    inputs["rope"] = rope_tables(c.rope, c.head_dim, positions)
+    if c.local_rope is not None:
+        inputs["rope_local"] = rope_tables(c.local_rope, c.head_dim, positions)
+    if c.sliding_window is not None:
+        # Without a cache the keys are the queries; in a cache the slot is the position.
+        keys = positions if visible.shape[2] == length else jnp.arange(visible.shape[2])[None]
+        inputs["visible_local"] = visible & (positions[:, :, None] - keys[:, None, :] < c.sliding_window)
+    return inputs
+
+
+def by_site(state: Any) -> dict[str, Any]:
+    """What a decoder put into its ``stats`` collection, by site."""
+    layers = state["stats"]["layers"] if "stats" in state else {}
+    parts = (layers, layers.get("self_attn", {}), layers.get("mlp", {}))
+    return {site: part[site] for part in parts for site in (*SITES, "layer_out") if site in part}
 
 
 @functools.cache

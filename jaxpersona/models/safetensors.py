@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,9 +67,28 @@ class SafetensorsSource:
 
     def _of(self, name: str, get: Callable[[Any, str], T]) -> T:
         """What ``get`` makes of the open file that holds tensor ``name``, and of what the tensor is called there."""
+        full = self.full_name(name)
+        return self._get(full, get)
+
+    def full_name(self, name: str) -> str:
+        """What the folder calls the tensor ``name``, given without the module prefix."""
         full = name if name.startswith("lm_head") else self._prefix + name
         if full not in self._file_of and name.startswith("lm_head"):
             full = next((n for n in self._file_of if n.endswith(name)), full)
+        return full
+
+    def tensors(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        """Full name, dtype (as safetensors files call it) and shape of every tensor of the folder."""
+        for full in self._file_of:
+            yield self._get(
+                full, lambda file, full: (full, file.get_slice(full).get_dtype(), tuple(file.get_slice(full).get_shape()))
+            )
+
+    def get(self, full: str) -> np.ndarray:
+        """The tensor with that full name."""
+        return self._get(full, lambda file, full: file.get_tensor(full))
+
+    def _get(self, full: str, get: Callable[[Any, str], T]) -> T:
         if full not in self._file_of:
             raise InputError(f"{self.folder}: tensor {full} is missing; the weights do not fit config.json")
         file = self._file_of[full]

@@ -1,7 +1,7 @@
 """Parameters from weight files: reads one tensor at a time into the decoder's stacked tree."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -19,6 +19,7 @@ from jaxpersona.tree import flatten, unflatten
 Params = dict[str, Any]
 Part = tuple[slice, ...]
 """An index of an array, a slice for each dimension; empty for the whole."""
+See = Callable[[str, np.ndarray], None]
 _LEAF_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight", "bias": "bias"}
 
 
@@ -55,6 +56,29 @@ def load_params(
         read = functools.partial(_read_leaf, source, path, leaf.shape, dtype)
         params[path] = jnp.asarray(read()) if mesh is None else _in_shards(read, sharding_of(path, leaf.shape, mesh), leaf.shape)
         progress(len(params), len(shapes))
+    _check_finite(params)
+    return unflatten(params)
+
+
+def read_part(
+    source: TensorSource, shapes: Mapping[str, tuple[int, ...]], dtype: Any, layer: int | None = None, see: See = silent
+) -> Params:
+    """Some of the parameters in ``dtype``, on the default device.
+
+    Args:
+      shapes: by path, those of the whole model.
+      layer: of parameters that every layer has, [layer, ...], the one of which [1, ...] is read; all by default.
+      see: called with path and host array of each leaf.
+
+    Raises:
+      InputError: as ``load_params``.
+    """
+    params = {}
+    for path, shape in shapes.items():
+        part = () if layer is None else (slice(layer, layer + 1), *[slice(None)] * (len(shape) - 1))
+        leaf = _read_leaf(source, path, shape, dtype, part)
+        see(path, leaf)
+        params[path] = jax.block_until_ready(jnp.asarray(leaf))
     _check_finite(params)
     return unflatten(params)
 

@@ -1,0 +1,93 @@
+"""What methods need to know of the calibration texts, collected at one layer while its weights are in memory."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxpersona import line_statistics, statistics, steering
+from jaxpersona.calibration import Calibration
+from jaxpersona.data.packing import Batch
+from jaxpersona.hessians import outer_sums
+from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.streamed import StreamedModel
+from jaxpersona.models.weights import Params
+from jaxpersona.statistics import SiteSums, Statistics, weighted_sums
+from jaxpersona.streaming import forward
+from jaxpersona.streaming.forward import States
+
+Reduce = Callable[[Sequence[Batch], SiteSums], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Calibration texts on their way through the model.
+
+    Attributes:
+      decoder: what it collects at each site.
+      batches: the texts.
+      reduce: makes of the batches' sums what is asked for.
+      states: where the texts are: the residual stream before the next layer.
+    """
+
+    decoder: Decoder
+    batches: Sequence[Batch]
+    reduce: Reduce
+    states: States
+
+    @classmethod
+    def start(cls, model: StreamedModel, decoder: Decoder, batches: Sequence[Batch], reduce: Reduce) -> "Reading":
+        """Before the first layer."""
+        return cls(decoder, batches, reduce, forward.embed(model, decoder, (batch.tokens for batch in batches)))
+
+    def layer(self, number: int, params: Params) -> Any:
+        """Reads on through layer ``number``, and returns what was collected there, arrays [1, persona, ...] by site."""
+        return self.reduce(self.batches, forward.sums_of_layer(self.decoder, params, number, self.states))
+
+    def head(self, params: Params) -> Any:
+        """What is collected where the head reads; ``params`` are the final norm's."""
+        return self.reduce(self.batches, forward.sums_at_head(self.decoder, params, self.states))
+
+
+def for_statistics(model: StreamedModel, calibration: Calibration) -> Reading:
+    """Collects the ``Statistics`` of a layer, as the protocol defines them."""
+    if calibration.protocol.statistics == "lines":
+        return Reading.start(model, Decoder(model.config, weighted_sums), calibration.batches(), line_statistics.reduce)
+
+    def reduce(batches: Sequence[Batch], sums_of: SiteSums) -> Statistics:
+        return Statistics(*statistics.means(batches, sums_of))
+
+    return Reading.start(model, model.batch_decoder(weighted_sums), calibration.batches(), reduce)
+
+
+def for_hessians(model: StreamedModel, calibration: Calibration) -> Reading:
+    """Collects the ``Hessians`` of a layer."""
+
+    def reduce(batches: Sequence[Batch], sums_of: SiteSums) -> dict[str, jax.Array]:
+        return statistics.means(batches, sums_of)[0]
+
+    return Reading.start(model, model.batch_decoder(outer_sums), calibration.batches(), reduce)
+
+
+def for_residuals(model: StreamedModel, calibration: Calibration) -> Reading:
+    """Collects the residual stream after a layer over the answers of each persona, as ``steering.collect_residuals`` does."""
+
+    def reduce(batches: Sequence[Batch], sums_of: SiteSums) -> dict[str, jax.Array]:
+        sums = [sums_of(number, batch)["layer_out"] for number, batch in enumerate(batches)]
+        return functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
+
+    decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
+    return Reading.start(model, decoder, steering.answer_batches(model, calibration.tokenized), reduce)
+
+
+def joined(parts: Sequence[Statistics]) -> Statistics:
+    """The statistics of all layers from those of each, and at last those where the head reads, a site of its own."""
+    moments: dict[str, dict[str, jax.Array]] = {}
+    for part in parts:
+        for site, names in part.moments.items():
+            before = moments.get(site, {})
+            moments[site] = {name: jnp.concatenate([before[name], new]) if before else new for name, new in names.items()}
+    return Statistics(moments, parts[0].tokens)
