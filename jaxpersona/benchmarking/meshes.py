@@ -37,13 +37,10 @@ def examine(hf: Mapping[str, Any], data: int, model: int, rows: int, length: int
       the most of them (``most``) and on that with the fewest (``fewest``).
     """
     mesh, config = make_mesh(data, model), ModelConfig.from_hf(dict(hf))
-    flat = {
-        path: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16, sharding=sharding_of(path, leaf.shape, mesh))
-        for path, leaf in flatten(parameter_shapes(config)).items()
-    }
-    statistics = _compiled(_statistics(unflatten(flat), config, mesh, rows, length), mesh)
-    selected = [_compiled(program, mesh) for program in _selection(kernels(unflatten(flat)), mesh)]
-    held = [sum(2 * sharding_size(leaf, device) for leaf in flat.values()) for device in mesh.devices.flat]
+    params = parameters_on(mesh, config)
+    statistics = _compiled(statistics_program(params, config, mesh, rows, length), mesh)
+    selected = [_compiled(program, mesh) for program in selection_programs(kernels(params), mesh)]
+    held = [sum(2 * sharding_size(leaf, device) for leaf in flatten(params).values()) for device in mesh.devices.flat]
     return {
         "statistics": statistics[0],
         "masks": sum(sent for sent, _ in selected),
@@ -52,6 +49,16 @@ def examine(hf: Mapping[str, Any], data: int, model: int, rows: int, length: int
         "most": max(held),
         "fewest": min(held),
     }
+
+
+def parameters_on(mesh: Mesh, config: ModelConfig) -> dict[str, Any]:
+    """The shapes of a model's parameters in bfloat16, and where on a mesh they would lie."""
+    return unflatten(
+        {
+            path: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16, sharding=sharding_of(path, leaf.shape, mesh))
+            for path, leaf in flatten(parameter_shapes(config)).items()
+        }
+    )
 
 
 def sharding_size(leaf: jax.ShapeDtypeStruct, device: jax.Device) -> int:
@@ -70,7 +77,9 @@ def _compiled(lowered: Any, mesh: Mesh) -> tuple[float, float]:
     return bytes_sent(program.as_text(), mesh.size), time.perf_counter() - start
 
 
-def _statistics(params: Shapes, config: ModelConfig, mesh: Mesh, rows: int, length: int) -> Any:
+def statistics_program(params: Shapes, config: ModelConfig, mesh: Mesh, rows: int, length: int) -> Any:
+    """The program that sums the statistics of a batch, before it is compiled."""
+
     def row(kind: Any, *shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, kind, sharding=sharding_of_rows(shape, mesh))
 
@@ -79,7 +88,7 @@ def _statistics(params: Shapes, config: ModelConfig, mesh: Mesh, rows: int, leng
     return site_sums.lower(params, batch, Decoder(config, weighted_sums), mesh)
 
 
-def _selection(flat: Shapes, mesh: Mesh) -> list[Any]:
+def selection_programs(flat: Shapes, mesh: Mesh) -> list[Any]:
     """The programs that make masks of kernels: those that split them by outputs, and those that choose."""
     whole, found = NamedSharding(mesh, PartitionSpec()), []
     for kernel in flat.values():

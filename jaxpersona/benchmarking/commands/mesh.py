@@ -7,17 +7,20 @@ from jaxpersona.benchmarking.processes import OURS, processor, run_process
 from jaxpersona.benchmarking.rows import Row, place, row
 from jaxpersona.config import check_at_least
 
-_LLAMA_3_8B = {
+LLAMA_3_8B: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
     "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-5,
     "rope_theta": 500000.0,
     "tie_word_embeddings": False,
 }
-_WIDTHS = {"vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336}
+_WIDTHS = ("vocab_size", "hidden_size", "intermediate_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Config:
 
 def run(config: Config) -> list[Row]:
     """Rows ``mesh/DATAxMODEL SCALING: what``."""
-    widths = {key: value // config.divide for key, value in _WIDTHS.items()}
+    widths = {key: int(LLAMA_3_8B[key]) // config.divide for key in _WIDTHS}
     found, rows = place(processor()), []
     for count in config.devices:
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
@@ -56,7 +59,7 @@ def run(config: Config) -> list[Row]:
             for data, model in shapes
             for times in (1, data)
         ]
-        measured = run_process(OURS, "mesh", {"hf": {**_LLAMA_3_8B, **widths}, "cases": cases}, flags).result["measured"]
+        measured = run_process(OURS, "mesh", {"hf": {**LLAMA_3_8B, **widths}, "cases": cases}, flags).result["measured"]
         for name, one in zip(names, measured, strict=True):
             rows += [row(f"{name}: {what}", [value], [], unit, **found) for what, value, unit in _described(one)]
     return rows
