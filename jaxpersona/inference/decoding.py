@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.data.text import chat_ids
+from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError
 from jaxpersona.inference.sampling import Sampling, Settings, sample, settings_of, tokens_seen
 from jaxpersona.masks import Params, Persona, apply_mask
@@ -88,7 +89,7 @@ def generate_ids(
         tokens[row, : len(prompt)] = prompt
     decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens)
     new, counts = decode(params, tokens, lengths, jax.random.key(seed), settings_of([sampling] * len(prompts)))
-    return [row[:count].tolist() for row, count in zip(np.asarray(new), np.asarray(counts), strict=True)]
+    return [row[:count].tolist() for row, count in zip(to_host(new), to_host(counts), strict=True)]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -120,8 +120,8 @@ def load_model(
     """
     found = found or find(name)
     number, batch_dtype = pick_dtypes(dtype)
-    compact_text = dtype == "auto" and jax.default_backend() == "cpu"
     mesh = mesh or distributed.make_mesh()
+    compact_text = dtype == "auto" and jax.default_backend() == "cpu" and mesh.size == 1
     params = load_params(found.source, found.config, number, progress, mesh if mesh.size > 1 else None)
     return Model(name, found.origin, found.config, params, found.tokenizer, found.eos_ids, batch_dtype, compact_text)
 
