@@ -23,14 +23,14 @@ class Config:
     """Measures ``discover`` with and without ``stream_layers`` on a random Llama (MLP three and a half times as wide), float32.
 
     Both run as they are, streamed also on two layers alone; then again, allowed as much memory as those two layers took
-    and ``room`` more. Linux only.
+    and, with the masks of all layers, ``room`` more. Linux only.
 
     Args:
       layers: of the model
       width: of its residual stream, a multiple of 64
       samples: calibration pairs
       method: of discover
-      room: MB above what two layers need
+      room: MB above what two layers and all masks need
       output: JSON file for the rows
     """
 
@@ -70,7 +70,7 @@ def run(config: Config) -> list[Row]:
         size = sum(file.stat().st_size for file in large.glob("*.safetensors"))
         two = discover(config, small, work, stream=True)
         streamed, resident = (discover(config, large, work, stream) for stream in (True, False))
-        limit = two.data + config.room * 10**6
+        limit = two.data + size // 16 + config.room * 10**6
         held, failed = (discover(config, large, work, stream, limit) for stream in (True, False))
     return [
         row("streaming/weights", [size / 1e6], [], "MB", **found),
