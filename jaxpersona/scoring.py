@@ -18,6 +18,8 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 
+_STEP = 32
+
 
 @dataclasses.dataclass(frozen=True)
 class AnswerScores:
@@ -26,7 +28,7 @@ class AnswerScores:
     Attributes:
       log_prob: summed over the answer's tokens and the end of its turn, float64 [pairs, 2].
       tokens: how many those are, int64 [pairs, 2].
-      prompt_log_prob: summed over the tokens before the answers but the first, float64 [pairs].
+      prompt_log_prob: summed over the tokens before the answers but the first, float64 [pairs]; 0 where it was not asked for.
       prompt_tokens: how many those are, int64 [pairs].
     """
 
@@ -44,39 +46,63 @@ class AnswerScores:
         return float(-self.log_prob.sum() / self.tokens.sum())
 
 
-def score_answers(model: Model, params: Params, pairs: Sequence[TokenizedPair], progress: Progress = silent) -> AnswerScores:
+def score_answers(
+    model: Model, params: Params, pairs: Sequence[TokenizedPair], progress: Progress = silent, prompts: bool = False
+) -> AnswerScores:
     """Scores both answers of every pair given its prompt.
 
     Args:
       params: the model's own or masked ones.
       pairs: from ``tokenize_pair``.
       progress: called with (batches done, batches in all).
+      prompts: whether the prompts' log-probabilities are asked for as well; without, the head reads the answers alone.
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
     mesh, share = model.mesh, row_multiple(model.mesh)
     batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=2048 * share, row_multiple=share)
+    most = None if prompts else _most_answer_tokens(batches, starts)
     for number, batch in enumerate(batches, start=1):
-        new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, model.batch_decoder(), mesh)
+        new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, model.batch_decoder(), mesh, most)
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
         progress(number, len(batches))
     return AnswerScores(sums[:2].T, counts[:2].T, sums[2], counts[2])
 
 
-def token_log_probs(decoder: Decoder, params: Params, batch: Batch) -> jax.Array:
-    """Log-probability of each token given those before it in its text, float32 [B, T]; meaningless where a text starts."""
+def _answers(batch: Batch, starts: Any) -> Any:
+    """Which tokens are an answer's, bool [B, T]."""
+    return (batch.pair >= 0) & (batch.positions > 0) & (batch.positions >= starts[batch.pair])
+
+
+def _most_answer_tokens(batches: Sequence[Batch], starts: np.ndarray) -> int:
+    """Answer tokens of the fullest row, rounded up so that few shapes compile."""
+    most = max(int(_answers(batch, starts).sum(axis=1).max()) for batch in batches)
+    return min(batches[0].tokens.shape[1], -(-most // _STEP) * _STEP)
+
+
+def token_log_probs(decoder: Decoder, params: Params, batch: Batch, places: jax.Array | None = None) -> jax.Array:
+    """Log-probability of each token given those before it in its text, float32 [B, T]; meaningless where a text starts.
+
+    Args:
+      places: int [B, N], of which tokens; by default of all.
+    """
     inputs = {"positions": batch.positions, "visible": batch.visible()}
     hidden = decoder.apply({"params": params}, batch.tokens, **inputs, method="hidden")
-    return next_log_probs(decoder, params, jnp.asarray(hidden), batch)
+    return next_log_probs(decoder, params, jnp.asarray(hidden), batch, places)
 
 
-def next_log_probs(decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch) -> jax.Array:
-    """As ``token_log_probs``, from the batch's final hidden states [B, T, hidden].
+def next_log_probs(
+    decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch, places: jax.Array | None = None
+) -> jax.Array:
+    """As ``token_log_probs``, from the batch's final hidden states [B, T, hidden]; of the ``places`` int [B, N] alone if given.
 
     Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
     """
-    before = jnp.take_along_axis(hidden, batch.previous()[..., None], axis=1)
+    previous, tokens = batch.previous(), batch.tokens
+    if places is not None:
+        previous, tokens = (jnp.take_along_axis(jnp.asarray(each), places, axis=1) for each in (previous, tokens))
+    before = jnp.take_along_axis(hidden, previous[..., None], axis=1)
 
     @jax.checkpoint
     def row(args: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -84,28 +110,37 @@ def next_log_probs(decoder: Decoder, params: Params, hidden: jax.Array, batch: B
         logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
         return jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
 
-    return jax.lax.map(row, (before, batch.tokens))
+    return jax.lax.map(row, (before, tokens))
 
 
-@functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
+@functools.partial(jax.jit, static_argnames=("decoder", "mesh", "most"))
 def answer_sums(
-    params: Params, batch: Batch, starts: Any, decoder: Decoder, mesh: Mesh | None = None
+    params: Params, batch: Batch, starts: Any, decoder: Decoder, mesh: Mesh | None = None, most: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Summed log-probability and number of both answers' tokens and the prompt's, [3, pairs]; zero for pairs not in the batch.
 
     Args:
       starts: int [pairs], the ``answer_start`` of every pair.
       mesh: among whose devices the rows are shared.
+      most: if given, no row has more answer tokens, and prompts are left out.
     """
-    local = functools.partial(_local_answer_sums, decoder)
+    local = functools.partial(_local_answer_sums, decoder, most)
     return pin_moments(add_over_rows(local, mesh, (params, jnp.asarray(starts)), (batch,)), mesh)
 
 
-def _local_answer_sums(decoder: Decoder, params: Params, starts: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    log_probs = token_log_probs(decoder, params, batch)
-    pair = jnp.asarray(batch.pair)
-    counted, answer = (pair >= 0) & (batch.positions > 0), batch.positions >= starts[pair]
-    mine = jnp.stack([*(counted & answer & (batch.branch != other) for other in (NOT_MATCHING, MATCHING)), counted & ~answer])
+def _local_answer_sums(
+    decoder: Decoder, most: int | None, params: Params, starts: jax.Array, batch: Batch
+) -> tuple[jax.Array, jax.Array]:
+    pair, branch, answer = jnp.asarray(batch.pair), jnp.asarray(batch.branch), _answers(batch, starts)
+    prompt = (pair >= 0) & (batch.positions > 0) & ~answer
+    if most is None:
+        log_probs = token_log_probs(decoder, params, batch)
+    else:
+        places = jnp.argsort(~answer, axis=1, stable=True)[:, :most]
+        pair, branch, answer = (jnp.take_along_axis(each, places, axis=1) for each in (pair, branch, answer))
+        prompt = jnp.zeros_like(answer)
+        log_probs = token_log_probs(decoder, params, batch, places)
+    mine = jnp.stack([*(answer & (branch != other) for other in (NOT_MATCHING, MATCHING)), prompt])
 
     def per_pair(values: jax.Array) -> jax.Array:
         return jnp.zeros(len(starts), values.dtype).at[pair].add(values)

@@ -79,7 +79,7 @@ def test_scores_are_those_of_each_text_alone(tiny_model, mode):
 
 
 def test_prompts_are_scored_from_their_second_token_to_the_answers(tiny_model):
-    scores = score_answers(tiny_model, tiny_model.params, tokenized(tiny_model))
+    scores = score_answers(tiny_model, tiny_model.params, tokenized(tiny_model), prompts=True)
     for index, pair in enumerate(PAIRS):
         ids, start = whole_text(tiny_model, pair, pair.matching, "chat")
         logits = np.asarray(
@@ -91,6 +91,14 @@ def test_prompts_are_scored_from_their_second_token_to_the_answers(tiny_model):
     last = scores[len(PAIRS) - 1 :]
     np.testing.assert_array_equal(last.log_prob, scores.log_prob[-1:])
     assert (last.prompt_log_prob[0], last.prompt_tokens[0]) == (scores.prompt_log_prob[-1], scores.prompt_tokens[-1])
+
+
+def test_without_prompts_the_answers_score_the_same(tiny_model):
+    whole = score_answers(tiny_model, tiny_model.params, tokenized(tiny_model), prompts=True)
+    answers = score_answers(tiny_model, tiny_model.params, tokenized(tiny_model))
+    np.testing.assert_allclose(answers.log_prob, whole.log_prob, rtol=1e-5)
+    np.testing.assert_array_equal(answers.tokens, whole.tokens)
+    assert not answers.prompt_log_prob.any() and not answers.prompt_tokens.any()
 
 
 def test_chat_answers_count_their_letters_and_the_end_of_the_turn(tiny_model):

@@ -110,7 +110,8 @@ class Evaluator:
         damage = None if self.tokens is None else perplexity(self.model, params, self.tokens)
         for prompt in self.held.tokenized if prompts is None else prompts:
             progress = functools.partial(self.report, f"{name}, prompt {prompt}")
-            scores = score_answers(self.model, params, self.held.tokenized[prompt], progress)
+            with_prompts = "prompt_mean" in self.protocol.choice_scoring
+            scores = score_answers(self.model, params, self.held.tokenized[prompt], progress, with_prompts)
             found: dict[Scoring, Choices] = {scoring: self._choose(scores, scoring) for scoring in self.protocol.choice_scoring}
             if prompt in self.held.letters:
                 found["letter"] = self._letters(name, params, prompt)
