@@ -46,9 +46,10 @@ def run(
         where = f" ({error.filename})" if error.filename else ""
         leave(f"error: {error.strerror or error}{where}", 2)
     except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise
-        leave(f"error: out of memory ({str(error).splitlines()[0]}); use dtype bfloat16 or a smaller model", 2)
+        reason = str(error).splitlines()[0]
+        leave(f"error: out of memory ({reason}); use dtype bfloat16, discover's stream_layers, or a smaller model", 2)
     sys.exit(0)
 
 

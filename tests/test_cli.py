@@ -169,6 +169,11 @@ def raising(error):
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "error: Permission denied (/x/y)"),
         (OSError("plain"), 2, "error: plain"),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 5 GB\nmore"), 2, "error: out of memory (RESOURCE_EXHAUSTED: 5 GB); use"),
+        (
+            jax.errors.JaxRuntimeError("INTERNAL: Out of memory allocating 9 bytes."),
+            2,
+            "error: out of memory (INTERNAL: Out of memory allocating 9",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
