@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
-from kernels.conftest import TOLERANCE, error, make_case
+from kernels.conftest import TOLERANCE, make_case
 from kernels.test_tpu import SHAPES, shapes_of
 
 from jaxpersona.kernels import gpu, masked_matmul
@@ -30,7 +30,7 @@ def test_interpreted_kernel_equals_float64(rows, inputs, outputs, personas, dtyp
     case = make_case(rows, inputs, outputs, personas, dtype, soft, seed, outside=True)
     found = gpu.multiply(*case.operands, Blocks(rows=16, outputs=32, splits=splits), interpret=True)
     assert found.dtype == dtype
-    assert error(found, case.expected) < TOLERANCE[case.x.dtype]
+    assert case.error(found) < TOLERANCE[case.x.dtype]
 
 
 def test_a_weight_that_one_persona_keeps_as_nan_stays_out_of_the_others_rows():

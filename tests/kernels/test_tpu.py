@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.experimental.pallas import tpu as pltpu
-from kernels.conftest import TOLERANCE, error, make_case
+from kernels.conftest import TOLERANCE, make_case
 
 from jaxpersona import bitpack
 from jaxpersona.kernels import masked_matmul, tpu
@@ -33,7 +33,7 @@ def test_interpreted_kernel_equals_float64_and_reads_nothing_out_of_bounds(
     case = make_case(rows, inputs, outputs, personas, dtype, soft, seed, outside=True)
     found = tpu.multiply(*case.operands, SMALL, interpret)
     assert found.dtype == dtype
-    assert error(found, case.expected) < TOLERANCE[case.x.dtype]
+    assert case.error(found) < TOLERANCE[case.x.dtype]
 
 
 def test_blocks_longer_than_the_words_are_cut_to_them(check):
