@@ -132,14 +132,12 @@ def _local_answer_sums(
     decoder: Decoder, most: int | None, params: Params, starts: jax.Array, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
     pair, branch, answer = jnp.asarray(batch.pair), jnp.asarray(batch.branch), _answers(batch, starts)
-    prompt = (pair >= 0) & (batch.positions > 0) & ~answer
-    if most is None:
-        log_probs = token_log_probs(decoder, params, batch)
-    else:
+    prompt, places = (pair >= 0) & (batch.positions > 0) & ~answer, None
+    if most is not None:
         places = jnp.argsort(~answer, axis=1, stable=True)[:, :most]
         pair, branch, answer = (jnp.take_along_axis(each, places, axis=1) for each in (pair, branch, answer))
         prompt = jnp.zeros_like(answer)
-        log_probs = token_log_probs(decoder, params, batch, places)
+    log_probs = token_log_probs(decoder, params, batch, places)
     mine = jnp.stack([*(answer & (branch != other) for other in (NOT_MATCHING, MATCHING)), prompt])
 
     def per_pair(values: jax.Array) -> jax.Array:
