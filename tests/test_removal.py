@@ -2,12 +2,15 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpersona import removal
+
+choose = jax.jit(removal.choose, static_argnames="sweeps")
 
 
 def problem(rows, columns, seed=0):
@@ -38,7 +41,7 @@ def one_by_one(kernel, gain, inputs, outputs, price, sweeps):
 def test_blocks_give_what_visiting_one_by_one_gives(rows, columns, sweeps):
     kernel, gain, inputs, outputs = problem(rows, columns)
     for price in (0.1, 1.0, 10.0):
-        found = np.asarray(removal.choose(kernel, gain, inputs, outputs, price, sweeps))
+        found = np.asarray(choose(kernel, gain, inputs, outputs, price, sweeps=sweeps))
         np.testing.assert_array_equal(found, one_by_one(kernel, gain, inputs, outputs, price, sweeps))
 
 
@@ -48,7 +51,7 @@ def test_sweeps_raise_the_objective_to_where_no_single_change_helps(seed, price)
     kernel, gain, inputs, outputs = problem(12, 3, seed)
     values = []
     for sweeps in (1, 2, 30):
-        found = np.asarray(removal.choose(kernel, gain, inputs, outputs, price, sweeps))
+        found = np.asarray(choose(kernel, gain, inputs, outputs, price, sweeps=sweeps))
         values.append(value(kernel, gain, inputs, outputs, price, found))
     assert values[0] >= -1e-4 and values[0] <= values[1] + 1e-4 and values[1] <= values[2] + 1e-4
     for row, column in itertools.product(range(12), range(3)):
@@ -63,7 +66,7 @@ def test_it_comes_close_to_the_best_of_all_subsets():
         kernel, gain, inputs, outputs = problem(8, 1, seed)
         subsets = [np.array(bits, bool)[:, None] for bits in itertools.product([0, 1], repeat=8)]
         best += max(value(kernel, gain, inputs, outputs, 1.0, subset) for subset in subsets)
-        found = np.asarray(removal.choose(kernel, gain, inputs, outputs, 1.0, sweeps=5))
+        found = np.asarray(choose(kernel, gain, inputs, outputs, 1.0, sweeps=5))
         reached += value(kernel, gain, inputs, outputs, 1.0, found)
     assert reached >= 0.9 * best
 
@@ -71,13 +74,13 @@ def test_it_comes_close_to_the_best_of_all_subsets():
 def test_weights_that_must_stay_stay_and_an_infinite_price_removes_nothing():
     kernel, gain, inputs, outputs = problem(16, 4)
     gain[:, 1] = -np.inf
-    assert not np.asarray(removal.choose(kernel, gain, inputs, outputs, 0.0))[:, 1].any()
-    np.testing.assert_array_equal(np.asarray(removal.choose(kernel, gain, inputs, outputs, 0.0)), gain > 0)
-    assert not np.asarray(removal.choose(kernel, gain, inputs, outputs, 1e30)).any()
+    assert not np.asarray(choose(kernel, gain, inputs, outputs, 0.0))[:, 1].any()
+    np.testing.assert_array_equal(np.asarray(choose(kernel, gain, inputs, outputs, 0.0)), gain > 0)
+    assert not np.asarray(choose(kernel, gain, inputs, outputs, 1e30)).any()
 
 
 def test_without_correlations_each_weight_is_judged_alone():
     kernel, gain, inputs, outputs = problem(20, 4)
     inputs = np.diag(np.diag(inputs))
     alone = gain > 0.5 * kernel**2 * np.diag(inputs)[:, None] * outputs
-    np.testing.assert_array_equal(np.asarray(removal.choose(kernel, gain, inputs, outputs, 1.0)), alone)
+    np.testing.assert_array_equal(np.asarray(choose(kernel, gain, inputs, outputs, 1.0)), alone)

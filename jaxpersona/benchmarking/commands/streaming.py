@@ -145,18 +145,15 @@ def discover(config: Config, model: pathlib.Path, work: pathlib.Path, stream: bo
     options |= {"method.name": config.method, "data.num_samples": config.samples, "data.text": "prompt_response"}
     options |= {"perplexity.max_tokens": 0, "output_dir": work / "run"}
 
-    def allow() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxpersona.discover", *(f"--{key}={value}" for key, value in options.items())],
         env={**_environment(), **cache_in(str(work / "cache"))},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=allow,
     )
+    if limit is not None:  # from outside, while it starts: JAX must not be forked
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
     peaks = {"RssAnon": 0, "VmData": 0}
     while process.poll() is None:
         peaks = {key: max(value, peaks[key]) for key, value in _memory(process.pid).items()}
