@@ -18,7 +18,7 @@ def write(model: Model, texts: int = 48, length: int = 128, seed: int = 42) -> n
     A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end of turn.
     """
     prompts = beginnings(model, texts, seed)
-    endless = dataclasses.replace(model, eos_ids=())
+    endless = dataclasses.replace(model, eos_ids=(), quick_forms=False)  # the parameters as they are: the same text everywhere
     new = generate_ids(endless, model.params, prompts, length - len(prompts[0]), Sampling(temperature=1.0), seed)
     return np.array([prompt + row for prompt, row in zip(prompts, new, strict=True)], np.int32)
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxpersona.data.text import chat_ids
 from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError
+from jaxpersona.inference.forward import empty_cache_for, form_of, in_form, next_logits, pick_form
 from jaxpersona.inference.sampling import Sampling, Settings, sample, settings_of, tokens_seen
 from jaxpersona.masks import Params, Persona, apply_mask
-from jaxpersona.models.compact import compact
-from jaxpersona.models.decoder import Decoder, compute_dtype, empty_cache
+from jaxpersona.models.decoder import Decoder, compute_dtype
 from jaxpersona.models.model import Model
 
 _STEP = 64
@@ -78,10 +78,9 @@ def generate_ids(
     """As ``generate``, from token ids to the new token ids, which end before the first end-of-turn token.
 
     Args:
-      params: the model's own or masked ones; compact ones are taken as well.
+      params: the model's own or masked ones, in any form (``in_form``).
     """
-    if len(prompts) == 1 and model.compact_text:
-        params = model.compact_params if params is model.params else compact(params)
+    params = in_form(model, params, pick_form(model, len(prompts)))
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     width = -(-int(lengths.max()) // _STEP) * _STEP  # few shapes, few compilations
     tokens = np.zeros((len(prompts), width), np.int32)
@@ -108,16 +107,12 @@ def _decode(
     Prompts are padded at the end; a row's new tokens are written over its padding, so what lies beyond its length is never seen.
     """
     batch, width = tokens.shape
-    cache = empty_cache(decoder.config, batch, width + steps, compute_dtype(params))
+    cache = empty_cache_for(form_of(params), decoder.config, batch, width + steps, compute_dtype(params))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
     slots = jnp.arange(width + steps)
 
     def forward(cache: Any, tokens: jax.Array, positions: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:
-        inputs = {"positions": positions, "visible": slots <= positions[..., None]}
-        variables = {"params": params, "cache": cache}
-        hidden, state = decoder.apply(variables, tokens, **inputs, mutable=["cache"], method="hidden")
-        hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-        return jnp.asarray(decoder.apply({"params": params}, hidden, method="logits")), state["cache"]
+        return next_logits(decoder, params, cache, tokens, positions, slots <= positions[..., None], last)
 
     def draw(
         logits: jax.Array, step: jax.Array | int, running: jax.Array, seen: jax.Array

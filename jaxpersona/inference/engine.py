@@ -10,6 +10,7 @@ on the others'. docs/engine.md describes the design and what was measured.
 """
 
 import collections
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -18,9 +19,10 @@ import numpy as np
 
 from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError
+from jaxpersona.inference.forward import Form, in_form, pick_form
 from jaxpersona.inference.requests import Generation, OnText, Request
 from jaxpersona.inference.sampling import Sampling, settings_of
-from jaxpersona.inference.steps import Rows, decode, empty_state, insert, prefill
+from jaxpersona.inference.steps import Rows, State, decode, empty_state, insert, prefill
 from jaxpersona.inference.weights import Folded, Packed, Seat, check_shares
 from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.decoder import compute_dtype
@@ -56,8 +58,8 @@ class Engine:
           max_length: most tokens of a prompt and its answer together; every row's cache has room for that.
           queue: most requests waiting.
           weights: ``folded`` keeps masked copies of the parameters, ``packed`` one copy and masks of one bit a weight; ``auto``
-            is ``folded`` on a CPU with at most two personas or one row, and for personas other than masks, else ``packed``. One
-            row of a model loaded with dtype ``auto`` is read compact on a CPU (``models/compact.py``).
+            is ``folded`` on a CPU with at most two personas or one row, and for personas other than masks, else ``packed``.
+            Folded copies have the form in which so many rows are read quickest (``forward.pick_form``).
           resident: distinct personas (when folded, with their gammas) that can run at once; others wait. By default 2 when
             folded, as many as rows when packed.
 
@@ -73,14 +75,16 @@ class Engine:
             raise InputError(f"weights {weights!r} is unknown; known: auto, folded, packed")
         self.weights_kind = _pick(self.personas, rows) if weights == "auto" else weights
         if self.weights_kind == "folded":
-            self._weights = Folded(model.params, self.personas, resident or _COPIES, small=rows == 1 and model.compact_text)
+            self._form = pick_form(model, rows)
+            convert = functools.partial(in_form, model, form=self._form)
+            self._weights = Folded(model.params, self.personas, resident or _COPIES, convert)
         else:
+            self._form: Form = "stacked"
             self._weights = Packed(model.params, self.personas, resident or rows)
         self._queue: collections.deque[Generation] = collections.deque()
         self._running: list[Generation | None] = [None] * rows
         self._seats: list[Seat | None] = [None] * rows
-        self._dtype = compute_dtype(model.params)
-        self._state = empty_state(model.decoder, rows, self.max_length, self._dtype)
+        self._state = self._empty_state()
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Generation:
         """Queues a request; ``on_text`` gets each new piece of its text.
@@ -213,7 +217,11 @@ class Engine:
         for row, generation in enumerate(self._running):
             if generation is not None:
                 self._leave(row, generation, "error", error)
-        self._state = empty_state(self.model.decoder, len(self._running), self.max_length, self._dtype)
+        self._state = self._empty_state()
+
+    def _empty_state(self) -> State:
+        rows, dtype = len(self._running), compute_dtype(self.model.params)
+        return empty_state(self._form, self.model.config, rows, self.max_length, dtype)
 
 
 def _pick(personas: Mapping[str, Persona], rows: int) -> Literal["folded", "packed"]:

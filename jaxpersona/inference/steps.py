@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxpersona.inference.forward import Form, empty_cache_for, form_of, next_logits
 from jaxpersona.inference.sampling import Settings, sample, token_keys, tokens_seen
 from jaxpersona.masks import Params
-from jaxpersona.models.decoder import Decoder, Personas, compute_dtype, empty_cache
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.decoder import Decoder, Personas, compute_dtype
 
 Array = jax.Array
 
@@ -37,7 +39,7 @@ class State(NamedTuple):
     """What stays on the device from step to step.
 
     Attributes:
-      cache: k and v, [layer, row, length + 1, KV heads, head_dim].
+      cache: k and v, [layer, row, KV heads, length + 1, head_dim], of all layers or of each.
       seen: bool [row, vocab], the tokens of each row's text.
     """
 
@@ -45,9 +47,9 @@ class State(NamedTuple):
     seen: Array
 
 
-def empty_state(decoder: Decoder, rows: int, length: int, dtype: Any) -> State:
-    """State for so many rows of so many positions."""
-    return State(empty_cache(decoder.config, rows, length + 1, dtype), jnp.zeros((rows, decoder.config.vocab_size), bool))
+def empty_state(form: Form, config: ModelConfig, rows: int, length: int, dtype: Any) -> State:
+    """State for so many rows of so many positions, under parameters of that form."""
+    return State(empty_cache_for(form, config, rows, length + 1, dtype), jnp.zeros((rows, config.vocab_size), bool))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -55,10 +57,10 @@ def prefill(
     decoder: Decoder, params: Params, masks: Any, personas: Personas | None, tokens: Array, rows: Rows
 ) -> tuple[State, Array]:
     """Reads one prompt, tokens int32 [1, W] padded at the end; returns its state, of W positions, and its first new token [1]."""
-    cache = empty_cache(decoder.config, 1, tokens.shape[1], compute_dtype(params))
+    cache = empty_cache_for(form_of(params), decoder.config, 1, tokens.shape[1], compute_dtype(params))
     positions = jnp.arange(tokens.shape[1])[None]
     visible = positions[:, None, :] <= positions[:, :, None]
-    logits, cache = _forward(decoder, params, masks, personas, cache, tokens, positions, visible, rows.positions)
+    logits, cache = next_logits(decoder, params, cache, tokens, positions, visible, rows.positions, masks, personas)
     seen = tokens_seen(tokens, rows.positions + 1, decoder.config.vocab_size)
     token = sample(logits, token_keys(rows.seeds, rows.numbers), rows.settings, seen)
     return State(cache, seen.at[0, token[0]].set(True)), token
@@ -86,30 +88,11 @@ def decode(
     rows: Rows,
 ) -> tuple[State, Array]:
     """Takes each row's newest token, int32 [B], and returns the next; of rows that are not ``active`` [B] nothing changes."""
-    scratch = jax.tree.leaves(state.cache)[0].shape[2] - 1
+    scratch = jax.tree.leaves(state.cache)[0].shape[3] - 1
     positions = jnp.where(active, rows.positions, scratch)[:, None]
     visible = jnp.arange(scratch + 1) <= positions[..., None]
     last = jnp.zeros_like(tokens)
-    logits, cache = _forward(decoder, params, masks, personas, state.cache, tokens[:, None], positions, visible, last)
+    logits, cache = next_logits(decoder, params, state.cache, tokens[:, None], positions, visible, last, masks, personas)
     drawn = sample(logits, token_keys(rows.seeds, rows.numbers), rows.settings, state.seen)
     drawn = jnp.where(active, drawn, tokens)  # which is seen already
     return State(cache, state.seen.at[jnp.arange(tokens.shape[0]), drawn].set(True)), drawn
-
-
-def _forward(
-    decoder: Decoder,
-    params: Params,
-    masks: Any,
-    personas: Personas | None,
-    cache: Any,
-    tokens: Array,
-    positions: Array,
-    visible: Array,
-    last: Array,
-) -> tuple[Array, Any]:
-    """Logits [B, vocab] at each row's place ``last`` [B], and the cache with the tokens' keys and values."""
-    fixed = {"params": params} if masks is None else {"params": params, "masks": masks}
-    inputs = {"positions": positions, "visible": visible, "personas": personas}
-    hidden, state = decoder.apply({**fixed, "cache": cache}, tokens, **inputs, mutable=["cache"], method="hidden")
-    hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-    return jnp.asarray(decoder.apply(fixed, hidden, personas, method="logits")), state["cache"]

@@ -3,7 +3,8 @@
 Why there are two, and which is taken when, is measured in docs/engine.md.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,6 @@ from jaxpersona.errors import InputError, nearest
 from jaxpersona.inference.places import Places
 from jaxpersona.masks import Masks, Params, Persona, apply_mask, mix
 from jaxpersona.models.bank import full_bank, put
-from jaxpersona.models.compact import compact
 from jaxpersona.models.decoder import Personas
 from jaxpersona.models.sites import HEAD
 
@@ -66,14 +66,17 @@ def persona_of(personas: Mapping[str, Persona], shares: Shares) -> Persona:
 class Folded:
     """Masked copies of the parameters, the most recently used few; the model as it is takes none.
 
-    With ``small``, what the decoder reads is compact (``models/compact.py``), the model as it is included.
+    ``form`` puts parameters into the form that the decoder reads (``forward.in_form``), the model as it is included.
     """
 
-    def __init__(self, params: Params, personas: Mapping[str, Persona], copies: int, small: bool = False):
-        self.params, self.personas, self._form = params, personas, compact if small else lambda params: params
+    def __init__(self, params: Params, personas: Mapping[str, Persona], copies: int, form: Callable[[Params], Params]):
+        self.params, self.personas, self._form = params, personas, form
         self._places = Places(copies)
-        self._plain = self._form(params)
-        self._copies: list[Params] = [self._plain] * copies
+        self._copies: list[Params | None] = [None] * copies
+
+    @functools.cached_property
+    def _plain(self) -> Params:
+        return self._form(self.params)
 
     def acquire(self, shares: Shares, gamma: float) -> Seat | None:
         """A seat for a request, masking a copy of the parameters if there is none; None while all copies are in use."""
@@ -84,7 +87,7 @@ class Folded:
             return None
         place, fresh = seat
         if fresh:
-            self._copies[place] = self._plain  # lets go of the old copy before there is a new one
+            self._copies[place] = None  # lets go of the old copy before there is a new one
             try:
                 self._copies[place] = self._form(apply_mask(self.params, persona_of(self.personas, shares), gamma))
             except BaseException:
@@ -100,14 +103,17 @@ class Folded:
     def nbytes(self) -> int:
         """Bytes of the copies, beyond what they share with the parameters."""
         shared = {id(leaf) for leaf in jax.tree.leaves(self.params)}
-        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves([self._plain, *self._copies]) if id(leaf) not in shared}
+        held = [self.__dict__.get("_plain"), *self._copies]
+        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(held) if id(leaf) not in shared}
         return sum(own.values())
 
     def passes(self, seats: Sequence[Seat | None]) -> Iterator[Pass]:
         """A pass for each copy in use; rows of other copies sit it out, so that the shape of a pass never changes."""
         for place in sorted({seat.place for seat in seats if seat}):
             active = np.array([seat is not None and seat.place == place for seat in seats])
-            yield Pass(self._plain if place < 0 else self._copies[place], None, None, active)
+            params = self._plain if place < 0 else self._copies[place]
+            assert params is not None
+            yield Pass(params, None, None, active)
 
 
 class Packed:

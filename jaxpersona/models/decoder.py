@@ -30,12 +30,13 @@ Collect = Callable[[Array, Array], Any]
 
 
 def matmul(x: Array, kernel: Array) -> Array:
-    """x @ kernel in the dtype of x, summed in float32 [..., out] and returned so: bfloat16 products with a bfloat16 result take
-    twice as long as float32 ones on a CPU, those with a float32 result half as long.
+    """x @ kernel in the narrower of their dtypes, summed in float32 [..., out] and returned so: bfloat16 products with a bfloat16
+    result take twice as long as float32 ones on a CPU, those with a float32 result half as long.
     """
     if compact.is_compact(kernel):
         return compact.matmul(x, kernel)
-    return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
+    narrower = min(x.dtype, kernel.dtype, key=lambda dtype: dtype.itemsize)
+    return jnp.matmul(x.astype(narrower), kernel.astype(narrower), preferred_element_type=jnp.float32)
 
 
 class Personas(NamedTuple):
@@ -161,35 +162,36 @@ class Attention(_Block):
         return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed, inputs["personas"])
 
     def _cached(self, name: str, new: Array, inputs: dict[str, Any]) -> Array:
-        """With a KV cache, writes the new entries at their positions and returns all; without one, returns the new ones.
+        """With a KV cache, writes the new entries [B, T, K, D] at their positions and returns all; without one, the new ones.
 
-        The cache of all layers goes from layer to layer: a cache for each would be copied whole at every step.
+        The cache of all layers goes from layer to layer: a cache for each would be copied whole at every step. What is returned
+        is [B, K, S, D], the order in which ``attend`` reads it, or it would be transposed whole at every step.
         """
         if not self.has_variable("cache", name):
-            return new
+            return new.swapaxes(1, 2)
         rows, layer = jnp.arange(new.shape[0])[:, None], inputs["layer"]
         cache = self.get_variable("cache", name)
-        cache = cache.at[layer, rows, inputs["positions"]].set(new.astype(cache.dtype))
+        cache = cache.at[layer, rows, :, inputs["positions"]].set(new.astype(cache.dtype))
         self.put_variable("cache", name, cache)
         return cache[layer].astype(new.dtype)
 
 
 def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
-    """Softmax attention, scores in float32. q [B, T, H, D]; k, v [B, S, K, D]; visible bool [B, T, S]. Returns [B, T, H * D].
+    """Softmax attention, scores in float32. q [B, T, H, D]; k, v [B, K, S, D]; visible bool [B, T, S]. Returns [B, T, H * D].
 
     The query heads of a key head are rows of one product, and the mixture, not its S shares, is divided by the sum of the
     exponentials, as in FlashAttention (Dao et al., 2022): one pass less over the scores, which are what takes time on a CPU.
     """
     batch, length, heads, dim = q.shape
-    shared, keys = k.shape[2], k.shape[1]
+    shared, keys = k.shape[1:3]
     q = q.reshape(batch, length, shared, heads // shared, dim).transpose(0, 2, 3, 1, 4).reshape(batch, shared, -1, dim)
-    scores = jnp.einsum("bkrd,bskd->bkrs", q, k, preferred_element_type=jnp.float32) * config.query_scale
+    scores = jnp.einsum("bkrd,bksd->bkrs", q, k, preferred_element_type=jnp.float32) * config.query_scale
     scores = softcap(scores, config.attention_softcap).reshape(batch, shared, -1, length, keys)
     # A finite floor: a row that sees nothing (padding) then averages instead of becoming NaN.
     scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
     shares = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     rows = shares.astype(v.dtype).reshape(batch, shared, -1, keys)
-    mixed = jnp.einsum("bkrs,bskd->bkrd", rows, v, preferred_element_type=jnp.float32)
+    mixed = jnp.einsum("bkrs,bksd->bkrd", rows, v, preferred_element_type=jnp.float32)
     mixed = mixed.reshape(batch, shared, -1, length, dim) / shares.sum(axis=-1)[..., None]
     return mixed.astype(v.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, heads * dim)
 
@@ -355,12 +357,11 @@ def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
 
 
 def compute_dtype(params: Mapping[str, Any]) -> Any:
-    """The dtype in which the decoder computes with these parameters."""
-    embedding = params["embed_tokens"]["embedding"]
-    return jnp.dtype(jnp.float32) if compact.is_compact(embedding) else embedding.dtype
+    """The dtype in which the decoder computes with these parameters, whatever form their matrices have."""
+    return params["norm"]["scale"].dtype
 
 
 def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:
-    """A KV cache of zeros: k and v, each [layer, batch, length, KV heads, head_dim]."""
-    shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+    """A KV cache of zeros: k and v, each [layer, batch, KV heads, length, head_dim]."""
+    shape = (config.num_layers, batch, config.num_kv_heads, length, config.head_dim)
     return {"layers": {"self_attn": {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}}}

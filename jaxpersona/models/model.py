@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from jaxpersona import distributed
 from jaxpersona.errors import InputError
 from jaxpersona.models import tokenizer as tokenizers
+from jaxpersona.models.apart import apart
 from jaxpersona.models.compact import compact
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Collect, Decoder
@@ -41,7 +42,8 @@ class Model:
       tokenizer: a Transformers tokenizer.
       eos_ids: token ids that end a generation.
       batch_dtype: in which statistics and answer scores are computed from batches of texts; None is that of the parameters.
-      compact_text: whether a single text is generated from compact parameters (``compact.py``).
+      quick_forms: whether text is generated from copies of the parameters in a form that a CPU reads quickly (``compact.py`` for
+        one text, ``apart.py``, in ``batch_dtype``, for several).
     """
 
     name: str
@@ -51,7 +53,7 @@ class Model:
     tokenizer: PreTrainedTokenizerBase
     eos_ids: tuple[int, ...]
     batch_dtype: Any = None
-    compact_text: bool = False
+    quick_forms: bool = False
 
     @property
     def mesh(self) -> Mesh | None:
@@ -71,6 +73,11 @@ class Model:
     def compact_params(self) -> Params:
         """The parameters, compact."""
         return compact(self.params)
+
+    @functools.cached_property
+    def apart_params(self) -> Params:
+        """The parameters, apart."""
+        return apart(self.params, self.batch_dtype)
 
     def apply(self, variables: dict[str, Any], tokens: jax.Array, **inputs: Any) -> Any:
         """``decoder.apply``: logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""
@@ -121,9 +128,9 @@ def load_model(
     found = found or find(name)
     number, batch_dtype = pick_dtypes(dtype)
     mesh = mesh or distributed.make_mesh()
-    compact_text = dtype == "auto" and jax.default_backend() == "cpu" and mesh.size == 1
+    quick_forms = dtype == "auto" and jax.default_backend() == "cpu" and mesh.size == 1
     params = load_params(found.source, found.config, number, progress, mesh if mesh.size > 1 else None)
-    return Model(name, found.origin, found.config, params, found.tokenizer, found.eos_ids, batch_dtype, compact_text)
+    return Model(name, found.origin, found.config, params, found.tokenizer, found.eos_ids, batch_dtype, quick_forms)
 
 
 class Found(NamedTuple):

@@ -1,7 +1,6 @@
 """The text of ``self_text.write`` from a streamed model: every token takes a pass over all weights."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -9,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.inference.sampling import Sampling, sample, settings_of
-from jaxpersona.models.decoder import Decoder, empty_cache
+from jaxpersona.models.apart import cached_step
+from jaxpersona.models.decoder import empty_cache
 from jaxpersona.models.streamed import StreamedModel
-from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 from jaxpersona.self_text import beginnings
 from jaxpersona.streaming.forward import embed, flag_of, logits
@@ -40,21 +39,12 @@ def _read_on(model: StreamedModel, caches: list[Any], tokens: np.ndarray, start:
     """Logits [B, vocab] after tokens [B, T] at positions from ``start`` on; their keys and values come into the caches."""
     decoder, (x,) = model.decoder, embed(model, model.decoder, [tokens])
     positions = np.broadcast_to(np.arange(start, start + tokens.shape[1], dtype=np.int32), tokens.shape)
+    slots = np.arange(jax.tree.leaves(caches[0])[0].shape[3])
+    inputs = {"positions": positions, "visible": slots <= positions[..., None]}
     for number, params in model.layers():
-        x, cache = _cached_step(decoder, params, caches[number], x, flag_of(decoder, number), positions)
+        x, cache = cached_step(decoder, params, caches[number], x, flag_of(decoder, number), inputs)
         x, caches[number] = jax.tree.map(np.asarray, (x, cache))
     return logits(decoder, model.head(), x[:, -1])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _cached_step(
-    decoder: Decoder, params: Params, cache: Any, x: Any, is_sliding: Any, positions: Any
-) -> tuple[jax.Array, dict[str, Any]]:
-    """The residual stream after a layer, and its cache with the new keys and values."""
-    slots = jnp.arange(jax.tree.leaves(cache)[0].shape[2])
-    inputs = {"positions": positions, "visible": slots <= positions[..., None]}
-    x, state = decoder.apply({"params": params, "cache": cache}, x, is_sliding, **inputs, mutable=["cache"], method="through")
-    return jnp.asarray(x), dict(state["cache"])
 
 
 @jax.jit

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -189,11 +190,23 @@ def test_few_personas_or_one_row_on_a_cpu_are_folded_and_many_packed(engines, mo
 def test_one_row_reads_compact_parameters_and_says_what_generate_says(tiny_folder, personas):
     small = jp.load_model(str(tiny_folder))
     engine = Engine(small, personas, rows=1, max_length=128)
-    assert engine.memory()["masks"] > 0  # the model as it is, compact
     for name, gamma in (("a", 0.0), ("b", 0.5), (None, 0.0)):
         [answer] = engine.generate([Request("Hi", name, gamma=gamma, max_new_tokens=NEW)])
         masks = personas[name] if name else None
         assert answer.text == jp.generate(small, ["Hi"], masks, gamma=gamma, max_new_tokens=NEW)[0]
+    halves = sum(leaf.size * 2 for leaf in jax.tree.leaves(small.params) if leaf.ndim > 1)
+    assert 3 * halves < engine.memory()["masks"] < 3.1 * halves  # two personas and the model as it is
+
+
+def test_several_rows_read_layers_apart_and_say_what_generate_says(tiny_folder, personas):
+    small = dataclasses.replace(jp.load_model(str(tiny_folder)), batch_dtype=np.dtype("float32"))
+    exact = dataclasses.replace(small, quick_forms=False)
+    engine = Engine(small, personas, rows=3, max_length=128, weights="folded")
+    asked = [("a", 0.0), ("b", 0.5), (None, 0.0), ("a", 0.0)]
+    found = engine.generate([Request("Hi", name, gamma=gamma, max_new_tokens=NEW) for name, gamma in asked])
+    for (name, gamma), answer in zip(asked, found, strict=True):
+        masks = personas[name] if name else None
+        assert answer.text == jp.generate(exact, ["Hi"], masks, gamma=gamma, max_new_tokens=NEW)[0]
 
 
 def test_memory_is_one_bit_a_weight_when_packed_and_a_copy_a_persona_when_folded(model, personas):

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jaxpersona as jp
-from jaxpersona.inference import decoding
-from jaxpersona.inference.sampling import Sampling
 from jaxpersona.models import compact
 from jaxpersona.models.decoder import compute_dtype
 
@@ -70,24 +68,3 @@ def test_the_decoder_computes_in_float32_with_rounded_weights(tiny_folder, tied)
     np.testing.assert_allclose(
         model.apply({"params": small}, tokens), model.apply({"params": rounded}, tokens), rtol=1e-4, atol=1e-4
     )
-
-
-def test_a_single_text_is_generated_from_compact_parameters(tiny_folder, monkeypatch):
-    """Under dtype auto on a CPU, and from those of a persona as well; several texts, or another dtype, are as before."""
-    seen, original = [], decoding._decode
-
-    def spy(decoder, eos, steps, params, *rest):
-        seen.append(compact.is_compact(params["embed_tokens"]["embedding"]))
-        return original(decoder, eos, steps, params, *rest)
-
-    monkeypatch.setattr(decoding, "_decode", spy)
-    auto, plain = jp.load_model(str(tiny_folder)), jp.load_model(str(tiny_folder), "float32")
-    masked = jax.tree.map(lambda leaf: leaf * 0.5, auto.params)
-    for model, params, prompts in (
-        (auto, auto.params, [[5, 6]]),
-        (auto, masked, [[5, 6]]),
-        (auto, auto.params, [[5, 6], [7]]),
-        (plain, plain.params, [[5, 6]]),
-    ):
-        decoding.generate_ids(model, params, prompts, 2, Sampling())
-    assert seen == [True, True, False, False]

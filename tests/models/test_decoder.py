@@ -131,13 +131,15 @@ def test_attend_is_a_softmax_over_the_visible_keys_of_the_shared_head(seed, cap)
     visible[:, :, rng.integers(5)] = True
     expected = attend_by_hand(q, k, v, visible, config)
     q, k, v = (jnp.asarray(array, jnp.float32) for array in (q, k, v))
-    np.testing.assert_allclose(decoder.attend(q, k, v, jnp.asarray(visible), config), expected, rtol=0, atol=1e-5)
+    found = decoder.attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), jnp.asarray(visible), config)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_row_that_sees_nothing_averages_and_stays_finite(dtype):
     q, k, v = (jax.random.normal(jax.random.key(n), (1, 3, heads, 2), dtype) for n, heads in enumerate([4, 2, 2]))
-    out = decoder.attend(q, k, v, jnp.zeros((1, 3, 3), bool).at[0, 0, 0].set(True), TINY)
+    visible = jnp.zeros((1, 3, 3), bool).at[0, 0, 0].set(True)
+    out = decoder.attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), visible, TINY)
     assert jnp.isfinite(out).all()
     average = np.repeat(np.asarray(v, np.float32).mean(axis=1), 2, axis=1).reshape(1, -1)
     np.testing.assert_allclose(np.asarray(out, np.float32)[:, 1], average, atol=0.02)
