@@ -5,10 +5,11 @@ import pathlib
 import numpy as np
 
 from jaxpersona import bitpack
-from jaxpersona.distributed import is_first, to_host
+from jaxpersona.distributed import to_host
 from jaxpersona.masks import Masks
 from jaxpersona.models.sites import HEAD
 from jaxpersona.models.weights import hf_name
+from jaxpersona.processes import is_first
 
 
 def write_bool_files(folder: pathlib.Path, masks: Masks) -> None:

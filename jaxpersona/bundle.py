@@ -22,10 +22,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxpersona import files
-from jaxpersona.distributed import is_first, sharding_by_output, shared_folder
+from jaxpersona.distributed import sharding_by_output
 from jaxpersona.errors import InputError, WriteError
 from jaxpersona.masks import Masks, Persona
 from jaxpersona.models.model import Model
+from jaxpersona.processes import is_first, shared_folder
 from jaxpersona.steering import SteeringVectors
 from jaxpersona.updated_weights import UpdatedWeights
 

@@ -26,11 +26,12 @@ _COMMANDS = ("persona", "compare", "gamma", "system", "new", "help", "quit")
 
 def main(config: ChatConfig) -> None:
     """Reads lines from standard input and prints answers until there are no more."""
-    from jaxpersona.distributed import make_mesh, several_processes
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.inference.conversation import Conversation
     from jaxpersona.inference.engine import Engine
     from jaxpersona.inference.personas import load_personas
     from jaxpersona.inference.sampling import Sampling
+    from jaxpersona.processes import several_processes
     from jaxpersona.run_folder import read_run
 
     if several_processes():

@@ -30,7 +30,7 @@ def run(
       interrupted: what an interruption means; ``{again}`` in it becomes the command line.
 
     Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted, with a line of
-    what that means.
+    what that means; 1 when another process of the run was lost, with a line too.
     """
     try:
         config = parse(command, config_class, argv)
@@ -46,20 +46,28 @@ def run(
         where = f" ({error.filename})" if error.filename else ""
         leave(f"error: {error.strerror or error}{where}", 2)
     except RuntimeError as error:
+        from jaxpersona.processes import lost_another
+
+        reason = str(error).splitlines()[0]
+        if lost_another(error):
+            leave(f"error: another process of this run is gone ({reason}); run the same command again in all of them", 1, 0.0)
         if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise
-        reason = str(error).splitlines()[0]
         leave(f"error: out of memory ({reason}); use dtype bfloat16, discover's stream_layers, or a smaller model", 2)
     sys.exit(0)
 
 
-def leave(message: str, status: int) -> None:
-    """Prints ``message`` as one line on standard error and exits with ``status``."""
+def leave(message: str, status: int, patience: float = 30.0) -> None:
+    """Prints ``message`` as one line on standard error and exits with ``status``.
+
+    Args:
+      patience: seconds that other processes of the run have to come to the same end.
+    """
     print(" ".join(message.split()), file=sys.stderr, flush=True)
     if "jax" in sys.modules:
-        from jaxpersona.distributed import leave_others
+        from jaxpersona.processes import leave_others
 
-        leave_others(status)
+        leave_others(status, patience)
     sys.exit(status)
 
 
@@ -136,17 +144,17 @@ def _use_compilation_cache() -> None:
 
 def _join_others() -> None:
     """Connects the processes of a run on several hosts, of which only the first prints."""
-    from jaxpersona import distributed
+    from jaxpersona import processes
 
-    distributed.start()
-    if not distributed.is_first():
+    processes.start()
+    if not processes.is_first():
         sys.stdout = io.StringIO()
 
 
 @contextmanager
 def progress_bars() -> Iterator[Report]:
     """A bar for each stage on standard error; plain when that is no terminal, none where another process shows them."""
-    from jaxpersona.distributed import is_first
+    from jaxpersona.processes import is_first
 
     if not is_first():
         yield silent

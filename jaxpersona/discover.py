@@ -38,8 +38,9 @@ def main(config: DiscoverConfig) -> None:
     Then evaluates the masks and answers a question under them, if ``config.check`` says so.
     """
     from jaxpersona.data.readers import load_pairs
-    from jaxpersona.distributed import is_first, make_mesh
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.language_modelling import read_text
+    from jaxpersona.processes import is_first
     from jaxpersona.reporting.record import make_record
     from jaxpersona.reporting.tables import print_summary
     from jaxpersona.run_folder import staged_run
@@ -139,9 +140,9 @@ def _computed_with(model: Model) -> dict[str, Any]:
 
 
 def _print_plan(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, mesh: Mesh) -> None:
-    from jaxpersona.distributed import is_first
     from jaxpersona.dry_run import plan_of
     from jaxpersona.models.model import find
+    from jaxpersona.processes import is_first
     from jaxpersona.reporting.plan_tables import print_plan
 
     plan = plan_of(config, method, find(config.model.name), mesh, pairs)

@@ -1,20 +1,11 @@
-"""Devices as a mesh: how parameters, batches and masks are split among them, and how processes on several hosts find each other.
+"""Devices as a mesh: how parameters, batches and masks are split among them.
 
 A mesh has the axes ``data``, whose devices read different texts, and ``model``, among which parameters are split. What runs
 through ``jax.jit`` on such arrays is split by XLA; statistics are added up explicitly, in ``add_over_rows``. A model on a single
 device has no mesh: what takes one takes None.
 """
 
-import importlib.util
-import os
-import pathlib
-import shutil
-import tempfile
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -27,8 +18,6 @@ from jaxpersona.errors import InputError
 from jaxpersona.tree import flatten, unflatten
 
 T = TypeVar("T")
-_PATIENCE = {"heartbeat_timeout_seconds": 300, "shutdown_timeout_seconds": 60}
-_GRACE_SECONDS = 30
 AXES = ("data", "model")
 
 _OUTPUTS, _INPUTS, _BIAS = PartitionSpec(None, None, "model"), PartitionSpec(None, "model", None), PartitionSpec(None, "model")
@@ -231,113 +220,3 @@ def to_host(array: Any) -> np.ndarray:
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
-
-
-def start() -> None:
-    """Connects this process with the others where the environment announces several; does nothing on its own.
-
-    Announced is by ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``, by a SLURM step (``srun``) or Open
-    MPI of several tasks, or by a Cloud TPU slice of several hosts. Must come before anything that uses a device.
-
-    Raises:
-      InputError: when the environment names a coordinator but not the processes, or the others cannot be reached.
-    """
-    if jax.distributed.is_initialized():
-        return
-    try:
-        if "JAX_COORDINATOR_ADDRESS" in os.environ:
-            count, index = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
-            if count > 1:
-                jax.distributed.initialize(None, count, index, cluster_detection_method="deactivate", **_PATIENCE)
-        elif _tasks_announced() > 1 or _tpu_hosts() > 1:
-            jax.distributed.initialize(**_PATIENCE)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"the processes of this run did not find each other ({str(error).splitlines()[0]})") from None
-
-
-def _number(variable: str) -> int:
-    value = os.environ.get(variable, "")
-    if not value.isdigit():
-        raise InputError(f"JAX_COORDINATOR_ADDRESS is set, but {variable} is {value!r}; set it to a number as well")
-    return int(value)
-
-
-def _tasks_announced() -> int:
-    """Tasks of the SLURM step or Open MPI job this process belongs to."""
-    # An interactive or batch shell of a larger SLURM job is a step of one task: it must not wait for others.
-    return max(int(os.environ.get(name, "1")) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
-
-
-def _tpu_hosts() -> int:
-    """Hosts of the Cloud TPU slice this process runs on; 1 where it is none."""
-    named = os.environ.get("TPU_PROCESS_ADDRESSES") or os.environ.get("TPU_WORKER_HOSTNAMES")
-    if named is not None:
-        return len(named.split(","))
-    if "TPU_SKIP_MDS_QUERY" in os.environ or importlib.util.find_spec("libtpu") is None:
-        return 1  # JAX sets the variable where there is no TPU
-    address = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/worker-network-endpoints"
-    request = urllib.request.Request(address, headers={"Metadata-Flavor": "Google"})
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return len(answer.read().decode().split(","))
-    except (urllib.error.URLError, TimeoutError):
-        return 1
-
-
-def several_processes() -> bool:
-    """Whether ``start`` has connected this process with others."""
-    return jax.distributed.is_initialized()
-
-
-def is_first() -> bool:
-    """Whether this is the process that prints and writes what is not in shards: the only one, or number 0."""
-    return not several_processes() or jax.process_index() == 0
-
-
-def wait_for_all(what: str) -> None:
-    """Returns when every process has come here; ``what`` names the place."""
-    if several_processes():
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(what)
-
-
-def agreed(text: str) -> str:
-    """What the first process calls this with, at most 4096 bytes, on every process."""
-    if not several_processes():
-        return text
-    from jax.experimental import multihost_utils
-
-    told = multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8))
-    return np.asarray(told).tobytes().rstrip(b"\0").decode()
-
-
-def leave_others(status: int) -> None:
-    """Ends a process that has failed, if it is one of several; where all fail alike, each ends with its own status.
-
-    JAX ends those that have lost one, with a status and words of its own. It does so when this one is gone, which is as soon as
-    the others have come here as well, or else when they have had their time.
-    """
-    if several_processes():
-        threading.Timer(_GRACE_SECONDS, os._exit, [status]).start()
-        jax.distributed.shutdown()
-        os._exit(status)
-
-
-@contextmanager
-def shared_folder(parent: pathlib.Path, prefix: str) -> Iterator[pathlib.Path]:
-    """A temporary folder in ``parent`` that every process sees; it goes when all have left the block.
-
-    Raises:
-      InputError: where ``parent`` is not the same folder for all processes.
-    """
-    made = tempfile.mkdtemp(dir=parent, prefix=prefix) if is_first() else ""
-    folder = pathlib.Path(agreed(made))
-    try:
-        if not folder.is_dir():
-            raise InputError(f"{parent} is not shared by the processes of this run; choose a folder that all hosts see")
-        yield folder
-        wait_for_all(str(folder))
-    finally:
-        if is_first():
-            shutil.rmtree(folder, ignore_errors=True)

@@ -27,10 +27,11 @@ def main(config: EvaluateConfig) -> None:
     """Writes ``evaluation.json``, ``evaluation.csv`` and, of open answers, ``answers.jsonl``, and prints tables."""
     from jaxpersona.bundle import load_masks
     from jaxpersona.data.readers import builtin_prompts
-    from jaxpersona.distributed import is_first, make_mesh
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.evaluation.baselines import check_baselines
     from jaxpersona.evaluation.comparison import evaluate
     from jaxpersona.models.model import load_model
+    from jaxpersona.processes import is_first
     from jaxpersona.reporting.evaluation_tables import print_evaluation
 
     subject, baselines = _subject(config), _listed(config.baselines)

@@ -21,11 +21,12 @@ _WIDTHS = 64
 
 def main(config: GenerateConfig) -> None:
     """Prints the answers, and writes them where ``config.output`` says."""
-    from jaxpersona.distributed import is_first, make_mesh
+    from jaxpersona.distributed import make_mesh
     from jaxpersona.inference.engine import Engine
     from jaxpersona.inference.personas import load_personas, parse_persona
     from jaxpersona.inference.requests import Request
     from jaxpersona.inference.sampling import Sampling
+    from jaxpersona.processes import is_first
 
     names = [config.persona] if isinstance(config.persona, str) else config.persona
     shares = {name: parse_persona(name) for name in names}

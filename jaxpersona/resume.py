@@ -24,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxpersona import files
-from jaxpersona.distributed import agreed, is_first, to_host, wait_for_all
+from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError, WriteError
+from jaxpersona.processes import agreed, is_first, wait_for_all
 from jaxpersona.progress import Progress, silent
 
 EVERY_SECONDS = 5.0

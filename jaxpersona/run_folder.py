@@ -14,8 +14,8 @@ from typing import Any
 
 import filelock
 
-from jaxpersona.distributed import is_first, shared_folder, wait_for_all
 from jaxpersona.errors import InputError, WriteError
+from jaxpersona.processes import is_first, shared_folder, wait_for_all
 from jaxpersona.resume import CheckpointFolder
 
 SCHEMA_VERSION = 1

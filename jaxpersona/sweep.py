@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def main(config: SweepConfig) -> None:
     """Writes ``sweep.json`` after every cell, then ``sweep.csv`` and the figures, and prints a table."""
     from jaxpersona.data.readers import load_pairs
-    from jaxpersona.distributed import is_first
+    from jaxpersona.processes import is_first
     from jaxpersona.reporting.figures import check_matplotlib, save_figures
     from jaxpersona.reporting.sweep_table import print_sweep
     from jaxpersona.sweeping.store import Store

@@ -1,10 +1,7 @@
 """A mesh changes where things are computed, not what: masks, statistics and logits beside those of a single device."""
 
 import json
-import os
-import pathlib
 import re
-import socket
 import subprocess
 import sys
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 from on_many_devices import METHODS, measure, pairs
+from several_processes import HERE, environment, on_two_processes
 
 import jaxpersona as jp
 from jaxpersona import distributed
@@ -20,45 +18,11 @@ from jaxpersona.config import MeshOptions
 from jaxpersona.tree import flatten
 
 ONE = distributed.make_mesh(1, 1)
-HERE = pathlib.Path(__file__).parent
-
-
-PATIENT = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=900 --xla_cpu_collective_call_terminate_timeout_seconds=900"
 SCRIPT = (sys.executable, str(HERE / "on_many_devices.py"))
-
-
-def environment(devices, flags="", **variables):
-    """Of a process with so many virtual devices."""
-    flags = f"--xla_force_host_platform_device_count={devices} {PATIENT} {flags}"
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, **variables}
 
 
 def on_eight_devices(*arguments, flags=""):
     subprocess.run([*SCRIPT, *map(str, arguments)], env=environment(8, flags), check=True, timeout=900)
-
-
-def on_two_processes(*command):
-    """Runs a command in two processes of two devices each that find each other; returns what they printed and their statuses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    processes = []
-    for index in (0, 1):
-        place = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
-        started = subprocess.Popen(
-            list(map(str, command)),
-            env=environment(2, **place),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(started)
-    try:
-        printed = [process.communicate(timeout=900) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return printed, [process.returncode for process in processes]
 
 
 @pytest.fixture(scope="session")
@@ -169,17 +133,6 @@ def assert_same_evaluation(one, two):
         assert ours["accuracy"] == theirs["accuracy"]
 
 
-def test_what_is_wrong_for_all_processes_ends_them_all_with_a_line(tiny_folder, tmp_path):
-    (tmp_path / "run.json").write_text("{}")
-    printed, statuses = on_two_processes(*DISCOVER, "--model.name", tiny_folder, "--output_dir", tmp_path)
-    assert statuses == [2, 2], printed
-    for _, errors in printed:
-        assert "already holds a run" in errors
-    printed, statuses = on_two_processes(*DISCOVER, "--model.name", tiny_folder, "--mesh.data", 3)
-    assert statuses == [2, 2], printed
-    assert "mesh of data 3 x model 1 needs 3 devices, there are 4" in printed[0][1]
-
-
 def test_a_single_device_has_no_mesh(tiny_model):
     assert tiny_model.mesh is None
     assert distributed.row_multiple(None) == 1
@@ -217,56 +170,3 @@ def test_dimensions_that_do_not_divide_stay_whole():
     assert distributed._fitting(seven, (3, 32, 49), PartitionSpec(None, None, "model")).spec[2] == "model"
     assert distributed._fitting(seven, (3, 32, 48), PartitionSpec(None, None, "model")).spec[2] is None
     assert distributed._fitting(seven, (3, 14), PartitionSpec(None, ("model", "data"))).spec[1] == ("model", "data")
-
-
-ANNOUNCEMENTS = {
-    "nothing": ({}, None),
-    "a shell of a larger SLURM job": ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "1"}, None),
-    "a TPU of one host": ({"TPU_WORKER_HOSTNAMES": "localhost"}, None),
-    "a process by itself": ({"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, None),
-    "srun": ({"SLURM_STEP_NUM_TASKS": "2"}, ()),
-    "mpirun": ({"OMPI_COMM_WORLD_SIZE": "4"}, ()),
-    "a TPU slice": ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, ()),
-    "by hand": (
-        {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1", "SLURM_STEP_NUM_TASKS": "9"},
-        (None, 2, 1),
-    ),
-}
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """What ``jax.distributed.initialize`` is called with, in an environment that announces nothing."""
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "TPU_WORKER", "JAX_COORD", "JAX_NUM_P"))]:
-        monkeypatch.delenv(name)
-    found = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *place, **options: found.append(place))
-    return found
-
-
-@pytest.mark.parametrize("how", ANNOUNCEMENTS)
-def test_processes_connect_where_several_are_announced_and_nowhere_else(monkeypatch, calls, how):
-    variables, expected = ANNOUNCEMENTS[how]
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    distributed.start()
-    assert calls == ([] if expected is None else [expected])
-
-
-def test_half_an_announcement_is_refused(monkeypatch, calls):
-    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:1234")
-    with pytest.raises(jp.InputError, match="JAX_COORDINATOR_ADDRESS is set, but JAX_NUM_PROCESSES is ''"):
-        distributed.start()
-    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
-    with pytest.raises(jp.InputError, match="JAX_PROCESS_ID is ''; set it to a number as well"):
-        distributed.start()
-
-
-def test_processes_that_do_not_find_each_other_say_so_in_one_line(monkeypatch, calls):
-    def refuse(*place, **options):
-        raise RuntimeError("DEADLINE_EXCEEDED: no answer\nstack")
-
-    monkeypatch.setattr(jax.distributed, "initialize", refuse)
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    with pytest.raises(jp.InputError, match=r"did not find each other \(DEADLINE_EXCEEDED: no answer\)$"):
-        distributed.start()

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxpersona.bundle import package_versions
-from jaxpersona.distributed import is_first
 from jaxpersona.errors import InputError
 from jaxpersona.files import write_atomically
+from jaxpersona.processes import is_first
 from jaxpersona.sweeping.plan import Cell
 
 SCHEMA_VERSION = 1

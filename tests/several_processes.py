@@ -1,0 +1,40 @@
+"""Starts commands in processes of their own, on virtual devices."""
+
+import os
+import pathlib
+import socket
+import subprocess
+
+HERE = pathlib.Path(__file__).parent
+PATIENT = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=900 --xla_cpu_collective_call_terminate_timeout_seconds=900"
+
+
+def environment(devices, flags="", **variables):
+    """Of a process with so many virtual devices."""
+    flags = f"--xla_force_host_platform_device_count={devices} {PATIENT} {flags}"
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, **variables}
+
+
+def start_two(*command):
+    """Two processes of two devices each that run a command and find each other."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    places = [{"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)} for index in (0, 1)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen(list(map(str, command)), env=environment(2, **place), **pipes) for place in places]
+
+
+def what_they_say(processes):
+    """What processes print, (output, errors), and their statuses, once they have ended."""
+    try:
+        printed = [process.communicate(timeout=900) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return printed, [process.returncode for process in processes]
+
+
+def on_two_processes(*command):
+    """Runs a command in two processes of two devices each that find each other; returns what they printed and their statuses."""
+    return what_they_say(start_two(*command))
