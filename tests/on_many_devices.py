@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import jaxpersona as jp
-from jaxpersona import distributed
+from jaxpersona import distributed, processes
 from jaxpersona.language_modelling import perplexity, read_text, windows
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.safetensors import SafetensorsSource
@@ -93,7 +93,7 @@ class Recorded(SafetensorsSource):
 
 def count_what_is_read(folder, out):
     """How many numbers this process reads of a model split over all processes, and how many it then holds."""
-    distributed.start()
+    processes.start()
     source, mesh = Recorded(pathlib.Path(folder)), distributed.make_mesh(1)
     config = ModelConfig.from_hf(json.loads((source.folder / "config.json").read_text()))
     params = load_params(source, config, np.float32, mesh=mesh)

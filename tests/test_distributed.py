@@ -13,8 +13,9 @@ from on_many_devices import METHODS, measure, pairs
 from several_processes import HERE, environment, on_two_processes
 
 import jaxpersona as jp
-from jaxpersona import distributed
-from jaxpersona.config import MeshOptions
+from jaxpersona import cli, distributed
+from jaxpersona.config import DiscoverConfig, MeshOptions
+from jaxpersona.discover import main
 from jaxpersona.tree import flatten
 
 ONE = distributed.make_mesh(1, 1)
@@ -100,15 +101,14 @@ def test_a_process_reads_the_shards_of_its_devices_alone(tiny_folder, tmp_path):
             assert 0.5 <= found["read"] / found["all"] < 0.52  # norms are whole everywhere
 
 
-DISCOVER = (sys.executable, "-m", "jaxpersona.discover", "--model.dtype", "float32", "--data.num_samples", "12")
-
-
 @pytest.mark.parametrize("method", [("wanda", 0.4), ("first_order", 0.05)], ids=lambda method: method[0])
 def test_discover_in_two_processes_finds_what_it_finds_in_one(tiny_folder, tmp_path, method):
-    command = [*DISCOVER, "--model.name", tiny_folder, "--method.name", method[0], "--method.sparsity", method[1]]
-    command += ["--check.num_samples", 4, "--check.controls", "false"] if method[0] == "wanda" else []
-    subprocess.run([*map(str, command), "--output_dir", str(tmp_path / "one")], check=True, env=environment(1), timeout=900)
-    printed, statuses = on_two_processes(*command, "--output_dir", tmp_path / "two", "--mesh.model", 2)
+    options = ["--model.name", tiny_folder, "--model.dtype", "float32", "--data.num_samples", 12]
+    options += ["--method.name", method[0], "--method.sparsity", method[1]]
+    options += ["--check.num_samples", 4, "--check.controls", "false"] if method[0] == "wanda" else []
+    main(cli.parse("discover", DiscoverConfig, list(map(str, [*options, "--output_dir", tmp_path / "one"]))))
+    discover = sys.executable, "-m", "jaxpersona.discover"
+    printed, statuses = on_two_processes(*discover, *options, "--output_dir", tmp_path / "two", "--mesh.model", 2)
     assert statuses == [0, 0], printed
     assert "Written:" in printed[0][0] and "Written:" not in printed[1][0]
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
