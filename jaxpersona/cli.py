@@ -30,7 +30,7 @@ def run(
       interrupted: what an interruption means; ``{again}`` in it becomes the command line.
 
     Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error; 130 when interrupted, with a line of
-    what that means; 1 when another process of the run was lost, with a line too.
+    what that means; 1 when contact with another process of the run was lost, with a line too.
     """
     try:
         config = parse(command, config_class, argv)
@@ -50,7 +50,7 @@ def run(
 
         reason = str(error).splitlines()[0]
         if lost_another(error):
-            leave(f"error: another process of this run is gone ({reason}); run the same command again in all of them", 1, 0.0)
+            leave(f"error: lost contact with another process of this run ({reason}); run the same command again in all", 1, 0.0)
         if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
             raise
         leave(f"error: out of memory ({reason}); use dtype bfloat16, discover's stream_layers, or a smaller model", 2)

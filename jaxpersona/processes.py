@@ -17,8 +17,8 @@ import numpy as np
 from jaxpersona.errors import InputError
 
 _PATIENCE = {"heartbeat_timeout_seconds": 300, "shutdown_timeout_seconds": 60}
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-"""What Gloo says where another process is gone, and NCCL."""
+_LOST = ("Gloo", "remote process exited")
+"""In the words of Gloo (CPU) and of NCCL (GPU) where another process does not answer."""
 
 
 def start() -> None:
@@ -102,7 +102,7 @@ def agreed(text: str) -> str:
 
 
 def lost_another(error: RuntimeError) -> bool:
-    """Whether a computation failed because another process of the run is gone."""
+    """Whether a computation failed because another process of the run did not answer."""
     return several_processes() and any(words in str(error) for words in _LOST)
 
 

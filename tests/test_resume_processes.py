@@ -43,7 +43,7 @@ def test_killed_in_two_processes_a_run_goes_on(tiny_folder, tiny_model, tmp_path
 
     printed, statuses = what_they_say(killed(1, 8, arguments))
     assert statuses == [1, -9], printed
-    assert printed[0][1].splitlines()[-1].startswith("error: another process of this run is gone (")
+    assert printed[0][1].splitlines()[-1].startswith("error: lost contact with another process of this run (")
     assert {path.stem for path in progress.glob("*.safetensors")} == {"statistics", "mask"}
 
     printed, statuses = what_they_say(start_two(sys.executable, "-c", KILLER, 2, 0, *arguments))
