@@ -64,11 +64,13 @@ def next_logits(
     inputs = {"positions": positions, "visible": visible}
     if apart.is_apart(params):
         hidden, cache = apart.hidden(decoder, params, cache, tokens, inputs)
-        fixed = {"params": {name: part for name, part in params.items() if name != "layers"}}
-    else:
-        fixed = {"params": params} if masks is None else {"params": params, "masks": masks}
-        variables = {**fixed, "cache": cache}
-        hidden, state = decoder.apply(variables, tokens, **inputs, personas=personas, mutable=["cache"], method="hidden")
-        cache = state["cache"]
-    hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-    return jnp.asarray(decoder.apply(fixed, hidden, personas, method="logits")), cache
+        return apart.logits(decoder, params, _at(hidden, last)), cache
+    fixed = {"params": params} if masks is None else {"params": params, "masks": masks}
+    variables = {**fixed, "cache": cache}
+    hidden, state = decoder.apply(variables, tokens, **inputs, personas=personas, mutable=["cache"], method="hidden")
+    return jnp.asarray(decoder.apply(fixed, _at(jnp.asarray(hidden), last), personas, method="logits")), state["cache"]
+
+
+def _at(hidden: Array, last: Array) -> Array:
+    """Each row's [B, hidden] at its place of [B, T, hidden]."""
+    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]

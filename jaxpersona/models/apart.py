@@ -24,17 +24,23 @@ def is_apart(params: Params) -> bool:
     return isinstance(params["layers"], tuple)
 
 
+def apart(params: Params, dtype: Any) -> dict[str, Any]:
+    """Stacked parameters, their ``layers`` as a tuple of one-layer stacks, and kernels in ``dtype``.
+
+    There always is an ``lm_head``: a CPU has no product of bfloat16 with a transposed embedding, and would widen all of it.
+    """
+    return {**params, **_apart({name: part for name, part in params.items() if name != "norm"}, dtype)}
+
+
 @functools.partial(jax.jit, static_argnames="dtype")
-def apart(params: Params, dtype: Any) -> Params:
-    """Stacked parameters, their ``layers`` as a tuple of one-layer stacks, and matrices and embedding in ``dtype``."""
-
+def _apart(params: Params, dtype: Any) -> dict[str, Any]:
     def narrow(path: Any, leaf: jax.Array) -> jax.Array:
-        return leaf.astype(dtype) if path[-1].key in ("kernel", "embedding") else leaf
+        return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
-    params = jax.tree_util.tree_map_with_path(narrow, params)
-    count = jax.tree.leaves(params["layers"])[0].shape[0]
-    layers = tuple(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], params["layers"]) for i in range(count))
-    return {**params, "layers": layers}
+    head = params.get("lm_head", {"kernel": params["embed_tokens"]["embedding"].T})
+    layers, head = jax.tree_util.tree_map_with_path(narrow, (params["layers"], head))
+    count = jax.tree.leaves(layers)[0].shape[0]
+    return {"layers": tuple(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], layers) for i in range(count)), "lm_head": head}
 
 
 def empty_caches(config: ModelConfig, batch: int, length: int, dtype: Any) -> tuple[dict[str, Any], ...]:
@@ -51,6 +57,13 @@ def hidden(decoder: Decoder, params: Params, caches: Any, tokens: Any, inputs: d
         x, cache = cached_step(decoder, {"layers": layer}, cache, x, flags[number : number + 1], inputs)
         new.append(cache)
     return jnp.asarray(decoder.apply({"params": {"norm": params["norm"]}}, x, method="normed")), tuple(new)
+
+
+def logits(decoder: Decoder, params: Params, x: jax.Array) -> jax.Array:
+    """Next-token logits [B, vocab] from final hidden states [B, hidden]."""
+    untied = decoder.clone(config=dataclasses.replace(decoder.config, tied_embeddings=False))
+    rows = x if len(x) > 1 else jnp.concatenate([x, x])  # a CPU has no product of a single row in bfloat16 either
+    return jnp.asarray(untied.apply({"params": {"lm_head": params["lm_head"]}}, rows, method="logits"))[: len(x)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
