@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from jaxpersona import cli, statistics
 from jaxpersona.benchmarking.compilations import Compilations
 from jaxpersona.benchmarking.meshes import examine
+from jaxpersona.benchmarking.serving import serve
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.data.packing import Batch, whole_rows
 from jaxpersona.data.text import TokenizedPair
@@ -141,6 +142,7 @@ TASKS = {
     "multiple_choice": multiple_choice,
     "generate": generate,
     "switch": switch,
+    "serve": serve,
 }
 
 

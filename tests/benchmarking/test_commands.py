@@ -22,6 +22,8 @@ def test_the_engine_is_timed_beside_one_request_after_another(tiny_folder):
     assert [row.name for row in speeds] == ["engine/3 requests of 3 personas, packed: beside one after another"]
     assert all(row.value > 0 and row.baseline for row in speeds)
     assert all(row.value > 1 for row in rows if row.unit == "of the model's")
+    assert all(row.value > 50 and row.baseline for row in rows if row.unit == "MB")
+    assert len(rows) == 3
 
 
 def test_rows_that_do_not_divide_and_tuning_on_a_cpu_are_refused():
