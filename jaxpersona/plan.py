@@ -1,6 +1,7 @@
 """The plan of a discovery, before anything large is read: work, memory and least time of every stage, and whether it can fit."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from jaxpersona import costs
@@ -165,28 +166,9 @@ def plan(
       perplexity_tokens: on which damage is measured, without a mask and under both.
       stream_layers: whether weights are read a layer at a time.
     """
-    passes = _passes(method, texts, devices)
-    parameters = costs.parameters_of_device(config, devices.data, devices.model) * itemsize
-    if stream_layers:
-        ends = config.vocab_size * config.hidden_size
-        parameters = (2 * costs.maskable(config) / config.num_layers + ends) * itemsize
-    rows = -(-texts.rows // devices.data)
-    activations = costs.activation_bytes(config, rows, texts.length, devices.model, itemsize) if passes[0] else 0.0
-    if perplexity_tokens:
-        activations = max(activations, costs.logit_bytes(config, _WINDOW, devices.model))
-    if passes[1]:
-        layers = 1 if stream_layers else config.num_layers
-        activations = max(
-            activations, costs.gradient_activation_bytes(config, _GRADIENT_ROWS, texts.length, devices.model, layers)
-        )
-    statistics = _statistics_bytes(config, method, devices.model * (config.num_layers if stream_layers else 1))
-    measured = perplexity_tokens or getattr(method, "max_perplexity_increase", None) is not None
-    masked = parameters if measured and not stream_layers else 0.0  # a copy of the parameters under a mask
-    choosing = costs.selection_bytes_held(config, devices.count) + 2 * costs.mask_bytes(config) / devices.count
-    without = parameters + max(activations + statistics["collecting"], statistics["kept"] + choosing)
-    peak = max(without, parameters + statistics["kept"] + masked)
-    host = HOST_BASE_BYTES + costs.largest_leaf(config) * itemsize * (0 if stream_layers else 1)
-    host += texts.padded_tokens * config.hidden_size * itemsize if stream_layers else 0
+    forward, backward = _passes(method, texts, devices)
+    memory = _Memory(config, method, texts, devices, itemsize, perplexity_tokens, stream_layers)
+    stages = _Stages(config, method, texts, devices, itemsize, batch_itemsize or itemsize, perplexity_tokens)
     return Plan(
         config=config,
         method=method.name,
@@ -194,18 +176,18 @@ def plan(
         devices=devices,
         itemsize=itemsize,
         stream_layers=stream_layers,
-        forward_passes=passes[0],
-        backward_passes=passes[1],
-        parameter_bytes=parameters,
-        activation_bytes=activations,
-        statistics_bytes=statistics["collecting"],
-        mask_stage_bytes=choosing,
-        masked_bytes=peak - without if perplexity_tokens else 0.0,
-        peak_bytes=peak,
-        peak_host_bytes=host + (peak * devices.count if devices.is_host else 0),
-        written_bytes=costs.PERSONAS * costs.mask_bytes(config) + _updated_bytes(config, method, itemsize),
+        forward_passes=forward,
+        backward_passes=backward,
+        parameter_bytes=memory.parameters,
+        activation_bytes=memory.activations,
+        statistics_bytes=memory.statistics["collecting"],
+        mask_stage_bytes=memory.choosing,
+        masked_bytes=memory.peak - memory.peak_unmasked if perplexity_tokens else 0.0,
+        peak_bytes=memory.peak,
+        peak_host_bytes=memory.host,
+        written_bytes=_written_bytes(config, method, itemsize),
         progress_bytes=_statistics_bytes(config, method, 1)["kept"],
-        stages=_Stages(config, method, texts, devices, itemsize, batch_itemsize or itemsize, perplexity_tokens).all(),
+        stages=stages.all(),
     )
 
 
@@ -236,8 +218,76 @@ def _statistics_bytes(config: ModelConfig, method: AnyMethod, parts: int) -> dic
     return {"collecting": 3 * moments, "kept": moments}
 
 
-def _updated_bytes(config: ModelConfig, method: AnyMethod, itemsize: int) -> int:
-    return costs.PERSONAS * costs.maskable(config) * itemsize if isinstance(method, SparseGPT) and method.update else 0
+def _written_bytes(config: ModelConfig, method: AnyMethod, itemsize: int) -> int:
+    """Masks, and new weights where the method has them."""
+    updated = costs.maskable(config) * itemsize if isinstance(method, SparseGPT) and method.update else 0
+    return costs.PERSONAS * (costs.mask_bytes(config) + updated)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Memory:
+    """What one device holds at a time, in bytes, and what its process does."""
+
+    config: ModelConfig
+    method: AnyMethod
+    texts: Texts
+    devices: Devices
+    itemsize: int
+    perplexity_tokens: int
+    stream_layers: bool
+
+    @functools.cached_property
+    def parameters(self) -> float:
+        """A device's shards; of a streamed model two layers and the embedding."""
+        c, d = self.config, self.devices
+        if self.stream_layers:
+            return (2 * costs.maskable(c) / c.num_layers + c.vocab_size * c.hidden_size) * self.itemsize
+        return costs.parameters_of_device(c, d.data, d.model) * self.itemsize
+
+    @functools.cached_property
+    def activations(self) -> float:
+        """Of the largest of what is run: a batch forward, a window of perplexity, a batch backward."""
+        c, d, length = self.config, self.devices, self.texts.length
+        forward, backward = _passes(self.method, self.texts, d)
+        found = [0.0]
+        if forward:
+            found.append(costs.activation_bytes(c, -(-self.texts.rows // d.data), length, d.model, self.itemsize))
+        if self.perplexity_tokens:
+            found.append(costs.logit_bytes(c, _WINDOW, d.model))
+        if backward:
+            layers = 1 if self.stream_layers else c.num_layers
+            found.append(costs.gradient_activation_bytes(c, _GRADIENT_ROWS, length, d.model, layers))
+        return max(found)
+
+    @functools.cached_property
+    def statistics(self) -> dict[str, float]:
+        parts = self.devices.model * (self.config.num_layers if self.stream_layers else 1)
+        return _statistics_bytes(self.config, self.method, parts)
+
+    @functools.cached_property
+    def choosing(self) -> float:
+        """What finding masks needs besides parameters and statistics, the masks included."""
+        count = self.devices.count
+        return costs.selection_bytes_held(self.config, count) + costs.PERSONAS * costs.mask_bytes(self.config) / count
+
+    @functools.cached_property
+    def peak_unmasked(self) -> float:
+        """The most, as long as no mask is tried on the model."""
+        return self.parameters + max(self.activations + self.statistics["collecting"], self.statistics["kept"] + self.choosing)
+
+    @functools.cached_property
+    def peak(self) -> float:
+        """The most: damage is measured on a copy of the parameters under a mask."""
+        measured = self.perplexity_tokens or getattr(self.method, "max_perplexity_increase", None) is not None
+        masked = self.parameters if measured and not self.stream_layers else 0.0
+        return max(self.peak_unmasked, self.parameters + self.statistics["kept"] + masked)
+
+    @property
+    def host(self) -> float:
+        """Of the process: the parameter array being read, or hidden states if streamed, and devices that are the host's."""
+        c = self.config
+        read = self.texts.padded_tokens * c.hidden_size if self.stream_layers else costs.largest_leaf(c)
+        return HOST_BASE_BYTES + read * self.itemsize + (self.peak * self.devices.count if self.devices.is_host else 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,8 +310,7 @@ class _Stages:
             found += [self._gradients(), self._own_text(), self._search()]
         else:
             found += ([self._forward()] if self.method.needs else []) + [self._choice()]
-        written = costs.PERSONAS * costs.mask_bytes(self.config) + _updated_bytes(self.config, self.method, self.itemsize)
-        return (*found, self._stage("save", host_bytes=written))
+        return (*found, self._stage("save", host_bytes=_written_bytes(self.config, self.method, self.itemsize)))
 
     def _stage(self, name: str, itemsize: int | None = None, **work: Any) -> Stage:
         kind = self.devices.kind

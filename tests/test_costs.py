@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
-from jaxpersona import costs, fisher, pruning, statistics
+from jaxpersona import costs, fisher, pruning, statistics, topk
 from jaxpersona.benchmarking.compilations import Compilations
 from jaxpersona.data.packing import Batch, pack
 from jaxpersona.data.text import TokenizedPair
@@ -149,6 +149,17 @@ def test_sizes_are_those_of_the_arrays(tiny_model, pairs):
     assert costs.parameters_of_device(config, 4, 1) == costs.parameters(config)
     norms = sum(leaf.size for path, leaf in flatten(tiny_model.params).items() if path.endswith("scale"))
     assert costs.parameters_of_device(config, 1, 2) == norms + (costs.parameters(config) - norms) // 2
+
+
+def test_bisection_reads_what_the_program_loops_over():
+    """The loops of one choice, from its trace: how often they go round, and what they compare each time."""
+    config, read = shape_of(**{**SIZES[0], "num_layers": 1}), 0
+    for _, *shape in costs.kernel_shapes(config).values():
+        trace = jax.make_jaxpr(topk.top_k_mask)(jax.ShapeDtypeStruct(shape, np.float32), 1)
+        for loop in (equation for equation in trace.eqns if equation.primitive.name == "scan"):  # those of ties are in branches
+            compared = [each.aval for each in loop.invars if each.aval.shape == tuple(shape)]
+            read += loop.params["length"] * sum(array.size * array.dtype.itemsize for array in compared)
+    assert costs.selection_bytes(config) == costs.PERSONAS * read
 
 
 def test_a_ring_sends_what_rings_send():
