@@ -91,10 +91,9 @@ def _find(
     with timed(seconds, "load"):
         found = find(config.model.name)
         plan_of(config, method, found, mesh).check()
-        model = _load(config, found, mesh, staging.result, report)
+        model = _load(config, found, mesh, report)
     checkpoints.mesh = model.mesh
-    if not config.stream_layers:  # which keeps nothing, and would read all weights to say what they are
-        checkpoints.agree(_computed_with(model), config.overwrite)
+    checkpoints.agree(_computed_with(model, found), config.overwrite)
     measure = functools.partial(
         _perplexity, model, text=text, max_tokens=config.perplexity.max_tokens, checkpoints=checkpoints, report=report
     )
@@ -130,13 +129,19 @@ def _asked(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, text: str) -
     return {**keys, "contents": {"data.source": pairs.digest, **contents}, "versions": package_versions()}
 
 
-def _computed_with(model: Model) -> dict[str, Any]:
+def _computed_with(model: Model, found: Found) -> dict[str, Any]:
     """What else the result depends on, to the last bit."""
     import jax
 
+    from jaxpersona.models.resolve import identity
+    from jaxpersona.models.streamed import StreamedModel
+
+    # the fingerprint of a streamed model would take a pass over its weights
+    streamed = isinstance(model, StreamedModel)
+    same = {"files": identity(found.path)} if streamed else {"fingerprint": model.fingerprint}
     dtypes = {"dtype": str(model.params["embed_tokens"]["embedding"].dtype), "batch_dtype": str(model.batch_dtype)}
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    return {"weights": {"fingerprint": model.fingerprint, **dtypes}, "devices": devices}
+    return {"weights": {**same, **dtypes}, "devices": devices}
 
 
 def _print_plan(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, mesh: Mesh) -> None:
@@ -151,12 +156,12 @@ def _print_plan(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, mesh: M
     plan.check()
 
 
-def _load(config: DiscoverConfig, found: Found, mesh: Mesh, scratch: pathlib.Path, report: Report) -> Model:
+def _load(config: DiscoverConfig, found: Found, mesh: Mesh, report: Report) -> Model:
     from jaxpersona.models.model import load_model
     from jaxpersona.models.streamed import load_streamed
 
     if config.stream_layers:
-        return load_streamed(config.model.name, config.model.dtype, scratch, found)
+        return load_streamed(config.model.name, config.model.dtype, found=found)
     return load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh, found)
 
 
@@ -219,7 +224,9 @@ def _perplexity(
         return {}
     tokens, found = windows(model, text, max_tokens), {}
     if isinstance(model, StreamedModel):
-        return perplexities(model, masks, tokens, functools.partial(report, f"perplexity, {' and '.join(masks)}"))
+        names = " and ".join(masks)
+        progress = functools.partial(report, f"perplexity, {names}")
+        return perplexities(model, masks, tokens, progress, checkpoints[f"perplexity {names}"])
 
     def measure(name: str, mask: Persona | None) -> dict[str, float]:
         params = model.params if mask is None else apply_mask(model.params, mask)

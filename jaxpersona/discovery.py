@@ -135,7 +135,8 @@ def find_masks(
     protocol = calibration.protocol
     _check(personas, method, protocol)
     if isinstance(model, StreamedModel):
-        return dict(zip(personas, streaming.find_masks(model, method, calibration, seed, report), strict=True))
+        both = streaming.find_masks(model, method, calibration, seed, report, checkpoints)
+        return dict(zip(personas, both, strict=True))
     calibration.collect(method.needs)
     if isinstance(method, Method) and not isinstance(method, SparseGPT):
         found = calibration.statistics if "statistics" in method.needs else None

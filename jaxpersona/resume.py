@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -65,7 +66,13 @@ NOTHING = Checkpoint()
 
 
 class Checkpoints:
-    """Checkpoints by stage: ``checkpoints["statistics"]``; by itself it keeps nothing."""
+    """Checkpoints by stage: ``checkpoints["statistics"]``; by itself it keeps nothing.
+
+    Attributes:
+      arrays: folder for arrays in files of their own, which checkpoints need not hold; None where nothing is kept.
+    """
+
+    arrays: pathlib.Path | None = None
 
     def __getitem__(self, stage: str) -> Checkpoint:
         return NOTHING
@@ -119,7 +126,7 @@ class CheckpointFolder(Checkpoints):
     """
 
     def __init__(self, folder: pathlib.Path, every_seconds: float | None = None):
-        self.folder = folder
+        self.folder, self.arrays = folder, folder / "arrays"
         self.every_seconds = EVERY_SECONDS if every_seconds is None else every_seconds
         self.mesh: Mesh | None = None
         self.saved_at = time.monotonic()
@@ -144,6 +151,7 @@ class CheckpointFolder(Checkpoints):
         """Forgets all that is kept."""
         for path in self.folder.glob(f"*{_SUFFIX}"):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "arrays", ignore_errors=True)
 
     def agree(self, facts: Mapping[str, Any], overwrite: bool = False) -> None:
         """Says what the computation depends on; several calls add up.

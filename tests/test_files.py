@@ -1,6 +1,7 @@
 """The cache folder, hashes, and writes that are seen whole or not at all."""
 
 import hashlib
+import os
 import pathlib
 import stat
 
@@ -45,3 +46,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         files.write_atomically(path, "new \ud800")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("change", ["longer", "touched", "another"])
+def test_a_file_is_told_from_others(tmp_path, change):
+    path, size = tmp_path / "weights", 10 * 2**20
+    path.write_bytes(bytes(size))
+    os.utime(path, (1, 1))
+    before = files.identity(path)
+    assert files.identity(path) == before
+    path.write_bytes({"longer": bytes(size + 1), "touched": bytes(size), "another": b"a" * size}[change])
+    os.utime(path, (2, 2) if change == "touched" else (1, 1))
+    assert files.identity(path) != before

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,3 +218,54 @@ def test_killed_while_the_result_is_put_in_place(arguments, command, monkeypatch
     status, _, err = command(arguments(method__name="magnitude", overwrite="true"))
     assert status == 0, err
     assert same(words(tmp_path / "run"), expected)
+
+
+def test_a_streamed_run_goes_on_and_refuses_other_weights(arguments, command, monkeypatch, tmp_path, tiny_folder, other_folder):
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    given = {"model__name": model, "stream_layers": "true"}
+    status, _, err = stopped(command, monkeypatch, arguments(**given), number=5)
+    assert status == 130 and "go on with: python -m jaxpersona.discover" in err.splitlines()[-1]
+    assert "seed is 42, not 43" in command(arguments(**given, seed=43))[2]
+    assert "stream_layers is True, not False" in command(arguments(model__name=model))[2]
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes((other_folder / weights.name).read_bytes())
+    status, _, err = command(arguments(**given))
+    assert status == 2 and "holds an unfinished run in which weights.files is" in err
+    assert command(arguments(**given, output_dir=tmp_path / "run", overwrite="true"))[0] == 0
+    assert len(list((tmp_path / "run").iterdir())) == 3
+    weights.write_bytes(whole)
+    stopped(command, monkeypatch, arguments(**given, overwrite="true"), number=5)
+    assert list((tmp_path / "run").rglob("arrays/*.bin"))
+    assert command(arguments(**given, overwrite="true"))[0] == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}
+    assert command(arguments(model__name=model, output_dir=tmp_path / "whole"))[0] == 0
+    assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
+
+
+TIMED_KILLER = """
+import os, signal, sys, threading
+from jaxpersona import cli, resume
+from jaxpersona.config import DiscoverConfig
+from jaxpersona.discover import main
+resume.EVERY_SECONDS, seconds, write = 0.0, float(sys.argv[1]), resume._write
+def timed(*args):
+    resume._write = write
+    if seconds:
+        threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGKILL]).start()
+    write(*args)
+resume._write = timed
+cli.run("discover", DiscoverConfig, main, sys.argv[2:])
+"""
+
+
+def test_a_streamed_run_killed_at_random_moments_goes_on(arguments, command, tmp_path):
+    """Moments after the first write of a process, not events in it."""
+    assert command(arguments(output_dir=tmp_path / "whole"))[0] == 0
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path / "cache")}
+    for seconds in (*np.random.default_rng(6).uniform(0.1, 1.0, 2), 0):
+        argv = [sys.executable, "-c", TIMED_KILLER, str(seconds), *arguments(stream_layers="true")]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
+        assert done.returncode in ((-signal.SIGKILL,) if seconds else (0,)), done.stderr
+    assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}

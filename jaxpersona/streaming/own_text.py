@@ -12,32 +12,49 @@ from jaxpersona.models.apart import cached_step
 from jaxpersona.models.decoder import empty_cache
 from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint
 from jaxpersona.self_text import beginnings
 from jaxpersona.streaming.forward import embed, flag_of, logits
 
 
-def write(model: StreamedModel, texts: int = 48, length: int = 128, seed: int = 42, progress: Progress = silent) -> np.ndarray:
+def write(
+    model: StreamedModel,
+    texts: int = 48,
+    length: int = 128,
+    seed: int = 42,
+    progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
+) -> np.ndarray:
     """Texts int32 [texts, length], all at once; the keys and values of all layers stay on the host.
 
     Args:
       progress: called with (tokens a text, tokens a text in all).
+      checkpoint: keeps the texts so far with their keys and values, and at last the texts alone.
     """
-    written = np.array(beginnings(model, texts, seed), np.int32)
-    start, new = written.shape[1], written
-    empty = empty_cache(dataclasses.replace(model.config, num_layers=1), texts, length, model.dtype)
-    caches = [jax.tree.map(np.asarray, empty)] * model.config.num_layers
+    begun = np.array(beginnings(model, texts, seed), np.int32)
+    kept = checkpoint.load() or {"written": begun, "caches": _no_caches(model, texts, length)}
+    written, start = kept["written"], begun.shape[1]
     rows = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(texts))
-    for place in range(start, length):
-        scores = _read_on(model, caches, new, place - new.shape[1])
-        new = np.asarray(_draw(scores, rows, place - start))[:, None]
-        written = np.concatenate([written, new], axis=1)
+    for place in range(written.shape[1], length):
+        new = written if place == start else written[:, -1:]
+        scores = _read_on(model, kept["caches"], new, place - new.shape[1])
+        written = np.concatenate([written, np.asarray(_draw(scores, rows, place - start))[:, None]], axis=1)
+        if place + 1 < length:
+            checkpoint.offer({**kept, "written": written})
+        else:
+            checkpoint.save({"written": written})
         progress(place + 1, length)
     return written
 
 
-def _read_on(model: StreamedModel, caches: list[Any], tokens: np.ndarray, start: int) -> jax.Array:
+def _no_caches(model: StreamedModel, texts: int, length: int) -> dict[int, Any]:
+    empty = empty_cache(dataclasses.replace(model.config, num_layers=1), texts, length, model.dtype)
+    return dict.fromkeys(range(model.config.num_layers), jax.tree.map(np.asarray, empty))
+
+
+def _read_on(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, start: int) -> jax.Array:
     """Logits [B, vocab] after tokens [B, T] at positions from ``start`` on; their keys and values come into the caches."""
-    decoder, (x,) = model.decoder, embed(model, model.decoder, [tokens])
+    decoder, x = model.decoder, embed(model, model.decoder, [tokens])[0]
     positions = np.broadcast_to(np.arange(start, start + tokens.shape[1], dtype=np.int32), tokens.shape)
     slots = np.arange(jax.tree.leaves(caches[0])[0].shape[3])
     inputs = {"positions": positions, "visible": slots <= positions[..., None]}

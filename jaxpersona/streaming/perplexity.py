@@ -17,64 +17,69 @@ from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
+from jaxpersona.resume import NOTHING, Checkpoint
 from jaxpersona.streaming.forward import States, embed, flag_of, layer_step, logits
 from jaxpersona.streaming.personas import at_head, in_layer
+from jaxpersona.streaming.walk import State, walk
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Text on its way through a model under one persona.
+    """Text on its way through a model; of each window the residual stream is [1, length - 1, hidden].
 
     Attributes:
       decoder: the model's.
       tokens: int32 [n, length] from ``language_modelling.windows``.
-      states: of each window, the residual stream [1, length - 1, hidden] before the next layer.
     """
 
     decoder: Decoder
     tokens: np.ndarray
-    states: States
 
-    @classmethod
-    def start(cls, model: StreamedModel, tokens: np.ndarray) -> "Windows":
-        """Before the first layer."""
-        return cls(model.decoder, tokens, embed(model, model.decoder, (row[None, :-1] for row in tokens)))
+    def start(self, model: StreamedModel) -> States:
+        """The windows before the first layer."""
+        return embed(model, self.decoder, (row[None, :-1] for row in self.tokens))
 
-    def again(self) -> "Windows":
-        """The same text at the same place, to go another way from here."""
-        return dataclasses.replace(self, states=list(self.states))
-
-    def layer(self, number: int, params: Params, persona: Any = None) -> None:
+    def layer(self, number: int, params: Params, states: States, persona: Any = None) -> None:
         """Reads on through layer ``number``, under the persona's part in it (``personas.in_layer``)."""
         for place, batch in enumerate(whole_rows(self.tokens[:, :-1], None)):
-            x, _ = layer_step(self.decoder, params, self.states[place], flag_of(self.decoder, number), batch, persona)
-            self.states[place] = np.asarray(x)
+            x, _ = layer_step(self.decoder, params, states[place], flag_of(self.decoder, number), batch, persona)
+            states[place] = np.asarray(x)
 
-    def perplexity(self, params: Params, persona: Any = None) -> float:
+    def perplexity(self, params: Params, states: States, persona: Any = None) -> float:
         """exp of the mean negative log-likelihood a token, after the last layer; ``params`` are those of ``head``."""
-        rows = zip(self.states, self.tokens, strict=True)
-        total = sum(float(_nll(self.decoder, params, x, row[None], persona)) for x, row in rows)
+        rows = enumerate(self.tokens)
+        total = sum(float(_nll(self.decoder, params, states[place], row[None], persona)) for place, row in rows)
         return math.exp(total / (self.tokens.shape[0] * (self.tokens.shape[1] - 1)))
 
 
 def perplexities(
-    model: StreamedModel, personas: Mapping[str, Persona | None], tokens: np.ndarray, progress: Progress = silent
+    model: StreamedModel,
+    personas: Mapping[str, Persona | None],
+    tokens: np.ndarray,
+    progress: Progress = silent,
+    checkpoint: Checkpoint = NOTHING,
 ) -> dict[str, float]:
     """As ``language_modelling.perplexity``, under each persona (None: the model as it is), by name.
 
     Args:
       tokens: int32 [n, length] from ``language_modelling.windows``.
       progress: called with (layers done, layers in all).
+      checkpoint: keeps where the texts are.
     """
-    start = Windows.start(model, tokens)
-    texts = {name: start.again() for name in personas}
-    for number, params in model.layers():
+    text = Windows(model.decoder, tokens)
+
+    def start() -> State:
+        states = text.start(model)
+        return {name: dict(states) for name in personas}
+
+    def step(number: int, params: Params, state: State) -> None:
         for name, persona in personas.items():
-            texts[name].layer(number, params, None if persona is None else in_layer(persona, number))
-        progress(number + 1, model.config.num_layers)
-    head = model.head()
+            text.layer(number, params, state[name], None if persona is None else in_layer(persona, number))
+
+    states, head = walk(model, start, step, {}, checkpoint, progress), model.head()
     return {
-        name: texts[name].perplexity(head, None if persona is None else at_head(persona)) for name, persona in personas.items()
+        name: text.perplexity(head, states[name], None if persona is None else at_head(persona))
+        for name, persona in personas.items()
     }
 
 

@@ -30,37 +30,34 @@ class Reading:
       decoder: what it collects at each site.
       batches: the texts.
       reduce: makes of the batches' sums what is asked for.
-      states: where the texts are: the residual stream before the next layer.
     """
 
     decoder: Decoder
     batches: Sequence[Batch]
     reduce: Reduce
-    states: States
 
-    @classmethod
-    def start(cls, model: StreamedModel, decoder: Decoder, batches: Sequence[Batch], reduce: Reduce) -> "Reading":
-        """Before the first layer."""
-        return cls(decoder, batches, reduce, forward.embed(model, decoder, (batch.tokens for batch in batches)))
+    def start(self, model: StreamedModel) -> States:
+        """The texts before the first layer."""
+        return forward.embed(model, self.decoder, (batch.tokens for batch in self.batches))
 
-    def layer(self, number: int, params: Params) -> Any:
+    def layer(self, number: int, params: Params, states: States) -> Any:
         """Reads on through layer ``number``, and returns what was collected there, arrays [1, persona, ...] by site."""
-        return self.reduce(self.batches, forward.sums_of_layer(self.decoder, params, number, self.states))
+        return self.reduce(self.batches, forward.sums_of_layer(self.decoder, params, number, states))
 
-    def head(self, params: Params) -> Any:
+    def head(self, params: Params, states: States) -> Any:
         """What is collected where the head reads; ``params`` are the final norm's."""
-        return self.reduce(self.batches, forward.sums_at_head(self.decoder, params, self.states))
+        return self.reduce(self.batches, forward.sums_at_head(self.decoder, params, states))
 
 
 def for_statistics(model: StreamedModel, calibration: Calibration) -> Reading:
     """Collects the ``Statistics`` of a layer, as the protocol defines them."""
     if calibration.protocol.statistics == "lines":
-        return Reading.start(model, Decoder(model.config, weighted_sums), calibration.batches(), line_statistics.reduce)
+        return Reading(Decoder(model.config, weighted_sums), calibration.batches(), line_statistics.reduce)
 
     def reduce(batches: Sequence[Batch], sums_of: SiteSums) -> Statistics:
         return Statistics(*statistics.means(batches, sums_of))
 
-    return Reading.start(model, model.batch_decoder(weighted_sums), calibration.batches(), reduce)
+    return Reading(model.batch_decoder(weighted_sums), calibration.batches(), reduce)
 
 
 def for_hessians(model: StreamedModel, calibration: Calibration) -> Reading:
@@ -69,7 +66,7 @@ def for_hessians(model: StreamedModel, calibration: Calibration) -> Reading:
     def reduce(batches: Sequence[Batch], sums_of: SiteSums) -> dict[str, jax.Array]:
         return statistics.means(batches, sums_of)[0]
 
-    return Reading.start(model, model.batch_decoder(outer_sums), calibration.batches(), reduce)
+    return Reading(model.batch_decoder(outer_sums), calibration.batches(), reduce)
 
 
 def for_residuals(model: StreamedModel, calibration: Calibration) -> Reading:
@@ -80,7 +77,7 @@ def for_residuals(model: StreamedModel, calibration: Calibration) -> Reading:
         return functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
 
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
-    return Reading.start(model, decoder, steering.answer_batches(model, calibration.tokenized), reduce)
+    return Reading(decoder, steering.answer_batches(model, calibration.tokenized), reduce)
 
 
 def joined(parts: Sequence[Statistics]) -> Statistics:

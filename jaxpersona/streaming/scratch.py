@@ -1,45 +1,57 @@
-"""Arrays on disk instead of in memory: temporary files, memory-mapped, of what is as large as the model."""
+"""Arrays on disk instead of in memory, memory-mapped, of what is as large as the model or its masks."""
 
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from jaxpersona.errors import InputError
+from jaxpersona.errors import WriteError
+from jaxpersona.models.streamed import StreamedModel
+from jaxpersona.resume import Checkpoints
 
 
 class Scratch:
-    """Gives out arrays whose pages the system writes to files in ``folder``, and drops from memory, as it sees fit."""
+    """Gives out arrays whose pages the system writes to files, and drops from memory, as it sees fit.
 
-    def __init__(self, folder: pathlib.Path):
-        self._folder = folder
-        self._count = 0
+    Args:
+      model: whose ``scratch`` is the folder for files without a name, which go with the array or the process, even a killed one.
+      checkpoints: of a run that may go on later: all files are in their folder then, and arrays with a name are found again.
+    """
 
-    def array(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-        """A new array of zeros.
+    def __init__(self, model: StreamedModel, checkpoints: Checkpoints):
+        self._kept = checkpoints.arrays
+        self._folder = self._kept or model.scratch or pathlib.Path(tempfile.gettempdir())
+        if self._kept:
+            self._kept.mkdir(exist_ok=True)
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """The array of this name as another process left it, or a new one of zeros; the caller must know what to believe.
 
         Raises:
-          InputError: when the disk has no room for it; to find out later would be a crash.
+          WriteError: when the disk has no room for it; to find out later would be a crash.
         """
-        self._count += 1
-        path, size = self._folder / f"{self._count}.bin", int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if self._kept is None:
+            return self.temporary(shape, dtype)
+        path = self._kept / f"{name.replace('/', '.').replace(' ', '-')}.bin"
+        with path.open("rb+" if path.exists() else "wb+") as file:
+            return self._mapped(file, shape, dtype)
+
+    def temporary(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """A new array of zeros that nobody finds again; raises as ``array``."""
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            return self._mapped(file, shape, dtype)
+
+    def _mapped(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        size = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         try:
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(1, size))
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            raise InputError(
-                f"no room for {size / 1e9:.1f} GB of temporary files in {self._folder.parent} ({error.strerror}); "
+            raise WriteError(
+                f"no room for {size / 1e9:.1f} GB of temporary files in {self._folder} ({error.strerror}); "
                 "make room there or choose another output_dir"
             ) from None
-        return np.memmap(path, dtype, "r+", shape=shape)
-
-
-@contextmanager
-def scratch_in(folder: pathlib.Path | None) -> Iterator[Scratch]:
-    """A ``Scratch`` in a temporary folder within ``folder`` (None: the system's), which is removed on leaving."""
-    with tempfile.TemporaryDirectory(prefix=".jaxpersona-", dir=folder) as name:
-        yield Scratch(pathlib.Path(name))
+        return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
