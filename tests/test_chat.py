@@ -10,11 +10,9 @@ import jaxpersona as jp
 from jaxpersona import chat, cli
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discover import main as discover
-from jaxpersona.inference.conversation import Conversation
 from jaxpersona.inference.engine import Engine
 from jaxpersona.inference.options import ChatConfig
 from jaxpersona.inference.requests import Request
-from jaxpersona.inference.sampling import Sampling
 
 NEW = 5
 
@@ -68,44 +66,6 @@ def test_persona_and_gamma_switch_in_mid_conversation(type_in, engine):
     assert status == 0
     assert out == f"{first}\n{second}\n{third}\n"
     assert "personas reject, seek and none" in err or "personas seek, reject and none" in err
-
-
-def test_two_personas_are_compared_and_the_first_is_remembered(engine):
-    talk = Conversation(engine, "none", 0.0, "Be brief.", NEW, Sampling(), 42)
-    talk.switch(["seek", "0.5*seek+0.5*reject"])
-    both = talk.ask("Hi")
-    opening = [{"role": "system", "content": "Be brief."}]
-    shares = [{"seek": 1.0}, {"seek": 0.5, "reject": 0.5}]
-    expected = engine.generate([Request([*opening, *turns("Hi")], persona, max_new_tokens=NEW) for persona in shares])
-    assert [one.text for one in both] == [one.text for one in expected]
-    [again] = engine.generate([Request([*opening, *turns("Hi", both[0].text, "And?")], "seek", max_new_tokens=NEW)])
-    assert talk.ask("And?")[0].text == again.text
-
-
-def test_the_oldest_turns_are_forgotten_when_there_is_no_room(engine):
-    talk = Conversation(engine, "seek", 0.0, "", NEW, Sampling(), 42)
-    for _ in range(3):
-        [found] = talk.ask("a" * 60)
-    assert len(found.prompt_ids) + NEW <= engine.max_length
-    with pytest.raises(jp.InputError, match="but the prompt has"):
-        talk.ask("a" * 300)
-    assert talk.ask("Hi")[0].finish == "length"
-
-
-def test_an_interrupted_answer_stays_as_it_is(engine, monkeypatch):
-    talk = Conversation(engine, "seek", 0.0, "", NEW, Sampling(), 42)
-    real, calls = engine.step, []
-
-    def step():
-        calls.append(None)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real()
-
-    monkeypatch.setattr(engine, "step", step)
-    [found] = talk.ask("Hi")
-    assert found.finish == "cancelled"
-    assert 0 < len(found.ids) < NEW
 
 
 @pytest.mark.parametrize(

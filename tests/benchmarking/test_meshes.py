@@ -2,36 +2,7 @@
 
 import pytest
 
-from jaxpersona.benchmarking.collectives import bytes_sent
 from jaxpersona.benchmarking.commands import mesh
-
-PROGRAM = """
-HloModule jit_f
-
-%add (a: f32[], b: f32[]) -> f32[] {
-  ROOT %sum = f32[] add(%a, %b)
-}
-
-%body (state: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {
-  %kernel = (bf16[2,3]{1,0}, /*index=1*/bf16[2,3]{1,0}) all-to-all(%x, %y), replica_groups={{0,1},{2,3}}
-  %sum.1 = f32[4,8]{1,0} all-reduce(%z), replica_groups=[2,4]<=[8], to_apply=%add
-}
-
-%rare (x: f32[10]) -> f32[10] {
-  %moved = f32[10]{0} collective-permute(%x), source_target_pairs={{0,1}}
-}
-
-ENTRY %main (p: f32[4,8]) -> f32[4,8] {
-  %gathered = u8[16]{0} all-gather(%p), replica_groups=mesh['data'=4,'model'=2] {'data'}, dimensions={0}
-  %loop = (s32[], f32[4,8]) while(%t), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"3"}}
-  %maybe = f32[10]{0} conditional(%i, %a, %b), branch_computations={%rare, %rare}
-}
-"""
-
-
-def test_loops_branches_tuples_and_groups_are_counted():
-    in_loop = 24 * 1 / 2 + 2 * 128 * 3 / 4
-    assert bytes_sent(PROGRAM, 8) == 16 * 3 / 4 + 3 * in_loop + 2 * 40
 
 
 def test_statistics_send_their_moments_over_data_and_masks_nothing():
