@@ -101,6 +101,20 @@ def agreed(text: str) -> str:
     return np.asarray(told).tobytes().rstrip(b"\0").decode()
 
 
+def check_agreed(text: str, what: str) -> None:
+    """Makes sure that the processes go on from one place.
+
+    Args:
+      text: what must be the same for all, at most 4096 bytes.
+      what: its subject and verb, for the error.
+
+    Raises:
+      InputError: in a process where it is not what it is in the first.
+    """
+    if agreed(text) != text:
+        raise InputError(f"{what} not the same for all processes of this run; choose a folder that all hosts see, or try again")
+
+
 def lost_another(error: RuntimeError) -> bool:
     """Whether a computation failed because another process of the run did not answer."""
     return several_processes() and any(words in str(error) for words in _LOST)

@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 from jaxpersona import files
 from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError, WriteError
-from jaxpersona.processes import agreed, is_first, wait_for_all
+from jaxpersona.processes import agreed, check_agreed, is_first, wait_for_all
 from jaxpersona.progress import Progress, silent
 
 EVERY_SECONDS = 5.0
@@ -87,13 +87,18 @@ class _InFile(Checkpoint):
     path: pathlib.Path
 
     def load(self) -> dict[str, Any] | None:
+        tree, digest = self._load()
+        check_agreed(digest, f"progress in {self.path} is")  # or each process would go on from elsewhere
+        return tree
+
+    def _load(self) -> tuple[dict[str, Any] | None, str]:
         if not self.path.is_file():
-            return None
+            return None, ""
         try:
             return _read(self.path, self.folder.mesh)
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             _log.warning("%s is damaged (%s); what it held is computed anew", self.path, error)
-            return None
+            return None, ""
 
     def save(self, tree: Tree) -> None:
         start, layouts, leaves = time.monotonic(), *_on_host(tree)
@@ -248,16 +253,18 @@ def _write(path: pathlib.Path, layouts: Mapping[str, Any], leaves: dict[str, np.
             raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from None
 
 
-def _read(path: pathlib.Path, mesh: Mesh | None) -> dict[str, Any]:
+def _read(path: pathlib.Path, mesh: Mesh | None) -> tuple[dict[str, Any], str]:
+    """What a checkpoint holds, and its hash."""
     with safe_open(path, framework="numpy") as file:
         about = file.metadata() or {}
         leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-    if _digest(leaves) != about.get("sha256"):
+    digest = _digest(leaves)
+    if digest != about.get("sha256"):
         raise ValueError("its hash differs")
     placed: dict[str, Any] = dict(leaves)
     for name, layout in json.loads(about["layouts"]).items():
         placed[name] = _on_device(leaves[name], layout, mesh)
-    return flax.traverse_util.unflatten_dict({tuple(json.loads(name)): leaf for name, leaf in placed.items()})
+    return flax.traverse_util.unflatten_dict({tuple(json.loads(name)): leaf for name, leaf in placed.items()}), digest
 
 
 def _on_device(leaf: np.ndarray, layout: Sequence[Any], mesh: Mesh | None) -> jax.Array:

@@ -83,6 +83,14 @@ def test_only_a_run_of_several_processes_can_lose_one(monkeypatch):
     assert not processes.lost_another(RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
 
 
+def test_processes_that_see_different_things_do_not_go_on(monkeypatch):
+    processes.check_agreed("a", "the file is")
+    monkeypatch.setattr(processes, "agreed", lambda text: "what the first process sees")
+    processes.check_agreed("what the first process sees", "the file is")
+    with pytest.raises(jp.InputError, match=r"^the file is not the same for all processes of this run; choose a folder that all"):
+        processes.check_agreed("a", "the file is")
+
+
 def test_a_process_alone_agrees_with_itself_and_waits_for_nobody(tmp_path):
     processes.wait_for_all("here")
     assert processes.is_first() and processes.agreed("yes") == "yes"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jaxpersona as jp
-from jaxpersona import calibration, files, first_order, resume
+from jaxpersona import calibration, files, first_order, processes, resume
 from jaxpersona.errors import InputError
 from jaxpersona.resume import NOTHING, NOWHERE, CheckpointFolder, summed
 
@@ -243,3 +243,13 @@ def test_damaged_facts_start_anew(tmp_path, caplog):
     (tmp_path / "asked.json").write_text("{")
     checkpoints.agree({"seed": 2})
     assert not checkpoints.started and "is damaged" in caplog.text
+
+
+def test_processes_that_read_different_checkpoints_do_not_go_on(tmp_path, monkeypatch):
+    """In one that reads nothing while the first reads something, and the other way round."""
+    checkpoint = CheckpointFolder(tmp_path)["stage"]
+    monkeypatch.setattr(processes, "agreed", lambda text: "" if text else "a hash")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"progress in .*stage.safetensors is not the same for all processes of this run"):
+            checkpoint.load()
+        checkpoint.save({"a": np.arange(3)})

@@ -1,6 +1,7 @@
 """The results of a sweep on disk: ``sweep.json``, written anew after every cell, from which an interrupted sweep goes on."""
 
 import csv
+import hashlib
 import io
 import json
 import pathlib
@@ -10,7 +11,7 @@ from typing import Any
 from jaxpersona.bundle import package_versions
 from jaxpersona.errors import InputError
 from jaxpersona.files import write_atomically
-from jaxpersona.processes import is_first
+from jaxpersona.processes import check_agreed, is_first
 from jaxpersona.sweeping.plan import Cell
 
 SCHEMA_VERSION = 1
@@ -34,7 +35,8 @@ class Store:
           overwrite: forget what the folder holds.
 
         Raises:
-          InputError: when the folder holds a sweep that was asked otherwise, or one that cannot be read.
+          InputError: when the folder holds a sweep that was asked otherwise, or one that cannot be read, or the processes of the
+            run see different ones.
         """
         self.folder = pathlib.Path(path).expanduser()
         asked = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **asked}))
@@ -44,6 +46,8 @@ class Store:
             self.record = _read(file)
             _check_same(asked, self.record, file)
         self.folder.mkdir(parents=True, exist_ok=True)
+        done = json.dumps([_identity(cell) for cell in self.record["cells"]])
+        check_agreed(hashlib.sha256(done.encode()).hexdigest(), f"what {self.folder} holds is")
         for name in (_FILE, *_DERIVED) if overwrite else ():
             (self.folder / name).unlink(missing_ok=True)
 

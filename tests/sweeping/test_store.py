@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from jaxpersona import processes
 from jaxpersona.errors import InputError
 from jaxpersona.sweeping.plan import Cell
 from jaxpersona.sweeping.store import Store
@@ -81,3 +82,9 @@ def test_csv_has_a_column_for_every_number(tmp_path):
         "separation_ci95_low": "0.0",
         "separation_ci95_high": "0.2",
     }
+
+
+def test_processes_that_see_different_cells_do_not_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "agreed", lambda text: "of other cells")
+    with pytest.raises(InputError, match=rf"what {tmp_path} holds is not the same for all processes of this run"):
+        Store(str(tmp_path), ASKED)
