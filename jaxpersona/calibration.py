@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxpersona import first_order, hessians, line_statistics, statistics, steering
 from jaxpersona.data.lines import Lines, tokenize_line
-from jaxpersona.data.packing import Batch, pack
+from jaxpersona.data.packing import Batch, cheapest_row_length, pack
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.distributed import row_multiple
@@ -22,7 +22,6 @@ from jaxpersona.resume import NOWHERE, Checkpoints
 from jaxpersona.statistics import Statistics
 from jaxpersona.steering import Residuals
 
-_ROW = 256  # tokens a row where pairs are not longer: attention scores grow with its square
 _BATCH_TOKENS = 4096  # a device
 
 
@@ -106,7 +105,7 @@ class Calibration:
     def packed(self, share: int) -> list[Batch]:
         """The texts as batches whose rows so many devices share."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
-        return pack(self.tokenized, bos_id, _ROW, _BATCH_TOKENS * share, row_multiple=share)
+        return pack(self.tokenized, bos_id, cheapest_row_length(self.tokenized), _BATCH_TOKENS * share, row_multiple=share)
 
     def _progress(self) -> Progress:
         return functools.partial(self.report, "calibrate")

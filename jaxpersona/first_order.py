@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona import bitpack, fisher, removal, self_text
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, pack, whole_rows
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, cheapest_row_length, pack, whole_rows
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.distributed import by_output, row_multiple
 from jaxpersona.errors import InputError
@@ -92,7 +92,7 @@ def _pair_evidence(
 def pair_batches(model: Model, pairs: Sequence[TokenizedPair]) -> tuple[list[Batch], list[np.ndarray]]:
     """The pairs, and of each token whether its log-probability adds to the margin (1) or is taken off (-1), float32 [B, T]."""
     share = row_multiple(model.mesh)
-    batches = pack(pairs, model.tokenizer.bos_token_id, 256, _BATCH_TOKENS * share, row_multiple=share)
+    batches = pack(pairs, model.tokenizer.bos_token_id, cheapest_row_length(pairs), _BATCH_TOKENS * share, row_multiple=share)
     # Tokens that the answers share are the same in both and do not count.
     kinds = [np.asarray(batch.branch) for batch in batches]
     signs = [((kind == MATCHING).astype(np.float32) - (kind == NOT_MATCHING)).astype(np.float32) for kind in kinds]

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, pack
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, cheapest_row_length, pack
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.distributed import add_over_rows, pin_moments, place_rows, row_multiple
 from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.head import untied, with_head
 from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 
 _STEP = 32
+_BATCH_TOKENS = 2048  # a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +62,13 @@ def score_answers(
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
     mesh, share = model.mesh, row_multiple(model.mesh)
-    batches = pack(pairs, model.tokenizer.bos_token_id, row_length=256, batch_tokens=2048 * share, row_multiple=share)
+    batches = pack(pairs, model.tokenizer.bos_token_id, cheapest_row_length(pairs), _BATCH_TOKENS * share, row_multiple=share)
     most = None if prompts else _most_answer_tokens(batches, starts)
+    decoder = model.batch_decoder()
+    if model.quick_forms:
+        params, decoder = with_head(params, decoder.dtype), untied(decoder)
     for number, batch in enumerate(batches, start=1):
-        new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, model.batch_decoder(), mesh, most)
+        new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, decoder, mesh, most)
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
         progress(number, len(batches))

@@ -16,6 +16,8 @@ from jaxpersona.data.text import TokenizedPair
 
 PREFIX, MATCHING, NOT_MATCHING = 0, 1, 2
 _STEP = 64
+_ROW_LENGTHS = (128, 192, 256, 320)
+_DOUBLES_AT = 1300  # tokens a row at which attention takes as long as all else (SmolLM2 on a CPU)
 
 
 @jax.tree_util.register_dataclass
@@ -50,6 +52,16 @@ class Batch:
         """Int [B, T]: index in the row of the token before, in the same text; 0 where a text starts."""
         distance = self.positions[:, :, None] - self.positions[:, None, :]
         return jnp.argmax(self.visible() & (distance == 1), axis=2)
+
+
+def cheapest_row_length(pairs: Sequence[TokenizedPair]) -> int:
+    """Tokens a row for which reading the pairs takes the least time: attention grows with a row's square, empty space costs too.
+
+    Longer than any choice if a pair is.
+    """
+    longest = max(len(pair) for pair in pairs)
+    lengths = [length for length in _ROW_LENGTHS if length >= longest] or [longest]
+    return min(lengths, key=lambda length: len(_first_fit(pairs, length)) * length * (1 + length / _DOUBLES_AT))
 
 
 def pack(

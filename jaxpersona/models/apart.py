@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, empty_cache
+from jaxpersona.models.head import head_kernel, untied
 
 Params = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ def is_apart(params: Params) -> bool:
 def apart(params: Params, dtype: Any) -> dict[str, Any]:
     """Stacked parameters, their ``layers`` as a tuple of one-layer stacks, and kernels in ``dtype``.
 
-    There always is an ``lm_head``: a CPU has no product of bfloat16 with a transposed embedding, and would widen all of it.
+    There always is an ``lm_head`` (``head.py``).
     """
     return {**params, **_apart({name: part for name, part in params.items() if name != "norm"}, dtype)}
 
@@ -37,10 +38,10 @@ def _apart(params: Params, dtype: Any) -> dict[str, Any]:
     def narrow(path: Any, leaf: jax.Array) -> jax.Array:
         return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
-    head = params.get("lm_head", {"kernel": params["embed_tokens"]["embedding"].T})
-    layers, head = jax.tree_util.tree_map_with_path(narrow, (params["layers"], head))
-    count = jax.tree.leaves(layers)[0].shape[0]
-    return {"layers": tuple(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], layers) for i in range(count)), "lm_head": head}
+    stack = jax.tree_util.tree_map_with_path(narrow, params["layers"])
+    count = jax.tree.leaves(stack)[0].shape[0]
+    layers = tuple(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], stack) for i in range(count))
+    return {"layers": layers, "lm_head": {"kernel": head_kernel(params, dtype)}}
 
 
 def empty_caches(config: ModelConfig, batch: int, length: int, dtype: Any) -> tuple[dict[str, Any], ...]:
@@ -61,9 +62,8 @@ def hidden(decoder: Decoder, params: Params, caches: Any, tokens: Any, inputs: d
 
 def logits(decoder: Decoder, params: Params, x: jax.Array) -> jax.Array:
     """Next-token logits [B, vocab] from final hidden states [B, hidden]."""
-    untied = decoder.clone(config=dataclasses.replace(decoder.config, tied_embeddings=False))
     rows = x if len(x) > 1 else jnp.concatenate([x, x])  # a CPU has no product of a single row in bfloat16 either
-    return jnp.asarray(untied.apply({"params": {"lm_head": params["lm_head"]}}, rows, method="logits"))[: len(x)]
+    return jnp.asarray(untied(decoder).apply({"params": {"lm_head": params["lm_head"]}}, rows, method="logits"))[: len(x)]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, PREFIX, Batch, pack
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, PREFIX, Batch, cheapest_row_length, pack
 from jaxpersona.data.text import TokenizedPair
 
 BOS = 0
@@ -198,3 +198,10 @@ def test_rows_stay_long_where_they_may_not_shrink():
     for lengths in ((5,), (100, 90, 3), (70,) * 9):
         assert {batch.tokens.shape for batch in pack(simple(*lengths), BOS, 256, 256, shrink=False)} == {(1, 256)}
     assert pack(simple(300), BOS, 256, 256, shrink=False)[0].tokens.shape == (1, 320)
+
+
+def test_the_cheapest_row_is_filled_well_and_no_longer_than_it_must_be():
+    assert cheapest_row_length(simple(*[60] * 40)) == 128  # two in each, and the shortest row
+    assert cheapest_row_length(simple(*[100] * 40)) == 320  # three of them fill 94 %, two 78 % of 256
+    assert cheapest_row_length(simple(*[190] * 40)) == 192
+    assert cheapest_row_length(simple(400, 20, 20)) == 400
