@@ -108,9 +108,8 @@ class Masks:
         return unflatten(flat)
 
     def counts(self) -> dict[str, np.ndarray]:
-        """Number of kept weights by kernel path, int64 [layer]."""
-        counts = {path: jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32) for path, words in self.words.items()}
-        return {path: to_host(count).astype(np.int64) for path, count in counts.items()}
+        """Number of kept weights by kernel path, int64 [layer]; the words of one kernel are on the device at a time."""
+        return {path: to_host(_counted(words)).astype(np.int64) for path, words in self.words.items()}
 
     def sizes(self) -> dict[str, np.ndarray]:
         """Number of weights by kernel path, int64 [layer]."""
@@ -124,6 +123,11 @@ class Masks:
         """Kept share per module (``q_proj`` ... ``down_proj``) and layer, float64 [layer]."""
         sizes = self.sizes()
         return {module_of(path): count / sizes[path] for path, count in self.counts().items()}
+
+
+@jax.jit
+def _counted(words: jax.Array) -> jax.Array:
+    return jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32)
 
 
 def _combine(operation: Callable[[jax.Array, jax.Array], jax.Array], a: Masks, b: Masks) -> Masks:

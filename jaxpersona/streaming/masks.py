@@ -115,7 +115,7 @@ def collect_residuals(model: StreamedModel, calibration: Calibration, progress: 
         state.setdefault("found", {})[number] = reading.layer(number, params, state["states"])
 
     state = walk(model, lambda: _beginning(model, reading), step, {}, checkpoint, progress)
-    return steering.residuals_of(jax.tree.map(lambda *layers: jnp.concatenate(layers), *_in_order(state["found"])))
+    return steering.residuals_of(jax.tree.map(lambda *layers: jnp.asarray(np.concatenate(layers)), *_in_order(state["found"])))
 
 
 def _beginning(model: StreamedModel, reading: Reading | None) -> State:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxpersona import line_statistics, statistics, steering
 from jaxpersona.calibration import Calibration
@@ -18,6 +19,7 @@ from jaxpersona.models.weights import Params
 from jaxpersona.statistics import SiteSums, Statistics, weighted_sums
 from jaxpersona.streaming import forward
 from jaxpersona.streaming.forward import States
+from jaxpersona.tree import flatten, unflatten
 
 Reduce = Callable[[Sequence[Batch], SiteSums], Any]
 
@@ -82,9 +84,8 @@ def for_residuals(model: StreamedModel, calibration: Calibration) -> Reading:
 
 def joined(parts: Sequence[Statistics]) -> Statistics:
     """The statistics of all layers from those of each, and at last those where the head reads, a site of its own."""
-    moments: dict[str, dict[str, jax.Array]] = {}
+    layers: dict[str, list[Any]] = {}
     for part in parts:
-        for site, names in part.moments.items():
-            before = moments.get(site, {})
-            moments[site] = {name: jnp.concatenate([before[name], new]) if before else new for name, new in names.items()}
-    return Statistics(moments, parts[0].tokens)
+        for path, moment in flatten(part.moments).items():
+            layers.setdefault(path, []).append(moment)
+    return Statistics(unflatten({path: jnp.asarray(np.concatenate(found)) for path, found in layers.items()}), parts[0].tokens)
