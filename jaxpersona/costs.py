@@ -132,11 +132,10 @@ def moved_activation_bytes(config: ModelConfig, length: int, itemsize: int) -> f
 
 
 def gradient_activation_bytes(config: ModelConfig, rows: int, length: int, model: int, layers: int) -> float:
-    """What a backward pass keeps of so many layers: scores, the MLP, the residual stream, and the outputs' gradients; float32."""
+    """What a backward pass keeps of so many layers: scores, the MLP, and the residual stream; float32."""
     tokens = rows * length
-    outputs = sum(out for _, _, out in kernel_shapes(config).values()) / model
     scores = 3 * 4 * rows * (config.num_heads / model) * length**2
-    kept = 6 * config.intermediate_size / model + 10 * config.hidden_size + 2 * outputs
+    kept = 6 * config.intermediate_size / model + 10 * config.hidden_size
     return layers * (scores + 4 * tokens * kept) + logit_bytes(config, length, model)
 
 

@@ -100,33 +100,30 @@ def _sums(
 def _local_sums(
     decoder: Decoder, gradient: bool, flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any
 ) -> tuple[Gradient | None, Factors]:
-    def objective(shifts: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
+    def objective(probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
         whole = with_kernels(params, flat)
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": counted[None]}
-        variables = {"params": whole, "perturbations": at_outputs(shifts)}
+        variables = {"params": whole, "probes": at_outputs(probes)}
         hidden, state = decoder.apply(variables, batch.tokens, **inputs, mutable=["stats"], method="hidden")
         return jnp.sum(next_log_probs(decoder, whole, hidden, batch) * shares), by_site(state)
 
-    shifts = no_shifts(flat, batch)
-    by, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(shifts, flat)
+    by, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(probes_of(flat), flat)
     return (in_float32(by[1]) if gradient else None), factor_sums(inputs, by[0])
 
 
-def no_shifts(flat: Gradient, batch: Batch) -> Gradient:
-    """Zeros [layer, B, T, out] to be added to what each kernel gives: the gradient by them is that at the outputs."""
-    shape = batch.tokens.shape
-    return {path: jnp.zeros((kernel.shape[0], *shape, kernel.shape[2]), kernel.dtype) for path, kernel in flat.items()}
+def probes_of(flat: Gradient) -> Gradient:
+    """Zeros float32 [layer, out] by kernel path: the gradient by them is the sum of squared gradients at the kernel's outputs."""
+    return {path: jnp.zeros((kernel.shape[0], kernel.shape[2]), jnp.float32) for path, kernel in flat.items()}
 
 
-def at_outputs(shifts: Gradient) -> dict[str, Any]:
-    """The decoder's ``perturbations`` collection of shifts by kernel path."""
-    return unflatten({path.replace("/kernel", "/output"): shift for path, shift in shifts.items()})
+def at_outputs(probes: Gradient) -> dict[str, Any]:
+    """The decoder's ``probes`` collection, of probes by kernel path."""
+    return unflatten({path.replace("/kernel", "/output"): probe for path, probe in probes.items()})
 
 
-def factor_sums(inputs: Any, slopes: Gradient) -> Factors:
-    """Factors summed over a batch, from x x' [layer, 1, in, in] by site and gradients at the outputs [layer, B, T, out]."""
-    outputs = {path: jnp.sum(jnp.square(at.astype(jnp.float32)), axis=(1, 2)) for path, at in slopes.items()}
-    return Factors({site: value[:, 0] for site, value in inputs.items()}, outputs)
+def factor_sums(inputs: Any, by_probes: Gradient) -> Factors:
+    """Factors summed over a batch, from x x' [layer, 1, in, in] by site and the gradient by the probes."""
+    return Factors({site: value[:, 0] for site, value in inputs.items()}, by_probes)
 
 
 def in_float32(gradient: Gradient) -> Gradient:

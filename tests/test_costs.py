@@ -135,7 +135,7 @@ def test_operations_and_memory_of_gradients_are_those_xla_counts(gradient):
     expected = (costs.gradient_flops(config, 512, 256, gradient) - head) / config.num_layers + head / 2  # a loop over two rows
     assert program.cost_analysis()["flops"] == pytest.approx(expected, rel=0.05)
     held = program.memory_analysis().temp_size_in_bytes / costs.gradient_activation_bytes(config, 2, 256, 1, config.num_layers)
-    assert 0.7 < held < 1.2
+    assert 0.8 < held < 1.2
 
 
 def test_sizes_are_those_of_the_arrays(tiny_model, pairs):

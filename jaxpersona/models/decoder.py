@@ -39,6 +39,23 @@ def matmul(x: Array, kernel: Array) -> Array:
     return jnp.matmul(x.astype(narrower), kernel.astype(narrower), preferred_element_type=jnp.float32)
 
 
+@jax.custom_vjp
+def probed(y: Array, probe: Array) -> Array:
+    """y [B, T, out] as it is; the gradient by ``probe`` float32 [out] is that by y, squared and summed over B and T."""
+    return y
+
+
+def _probed_forward(y: Array, probe: Array) -> tuple[Array, None]:
+    return y, None
+
+
+def _probed_backward(_: None, slope: Array) -> tuple[Array, Array]:
+    return slope, jnp.sum(jnp.square(slope.astype(jnp.float32)), axis=(0, 1))
+
+
+probed.defvjp(_probed_forward, _probed_backward)
+
+
 class Personas(NamedTuple):
     """Which persona of a mask bank each sequence of a batch has.
 
@@ -72,8 +89,8 @@ class Linear(nn.Module):
             y = masked_matmul(x, kernel.astype(x.dtype), mask, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
         else:
             y = matmul(x, kernel if mask is None else jnp.where(mask, kernel, 0)).astype(x.dtype)
-        if self.has_variable("perturbations", "output"):  # zeros, where the gradient at the output is asked for
-            y = y + self.get_variable("perturbations", "output").astype(y.dtype)
+        if self.has_variable("probes", "output"):  # where the squared gradient at the output is asked for
+            y = probed(y, self.get_variable("probes", "output"))
         if self.use_bias or self.has_variable("params", "bias"):
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         return y
@@ -259,7 +276,7 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embed(c.vocab_size, c.hidden_size)
         self.layers = nn.scan(  # over as many layers as there are flags, and parameters
             Layer,
-            variable_axes={"params": 0, "masks": 0, "stats": 0, "perturbations": 0},
+            variable_axes={"params": 0, "masks": 0, "stats": 0, "probes": 0},
             variable_carry="cache",
             split_rngs={"params": True},
             in_axes=(0, 0, nn.broadcast),

@@ -147,15 +147,15 @@ def _slopes(
     """From the gradient by what a layer gives, that by what it reads, by its kernels (or none), and sums for its factors."""
     flat = kernels(params)
 
-    def layer(x: jax.Array, shifts: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
-        variables = {"params": with_kernels(params, flat), "perturbations": fisher.at_outputs(shifts)}
+    def layer(x: jax.Array, probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
+        variables = {"params": with_kernels(params, flat), "probes": fisher.at_outputs(probes)}
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": _counted(batch)[None]}
         out, state = decoder.apply(variables, x, is_sliding, **inputs, mutable=["stats"], method="through")
         return jnp.asarray(out), by_site(state)
 
-    _, back, inputs = jax.vjp(layer, x, fisher.no_shifts(flat, batch), flat, has_aux=True)
-    by_x, by_shifts, by_kernels = back(slope)
-    return by_x, fisher.in_float32(by_kernels) if gradient else {}, fisher.factor_sums(inputs, by_shifts)
+    _, back, inputs = jax.vjp(layer, x, fisher.probes_of(flat), flat, has_aux=True)
+    by_x, by_probes, by_kernels = back(slope)
+    return by_x, fisher.in_float32(by_kernels) if gradient else {}, fisher.factor_sums(inputs, by_probes)
 
 
 def _counted(batch: Batch) -> Any:
