@@ -13,7 +13,7 @@ Brain Surgeon (Hassibi and Stork, 1993), here without a weight update. Pure func
 import jax
 import jax.numpy as jnp
 
-_LARGEST_BLOCK = 64
+_LARGEST_BLOCK = 16  # of 8 to 64 the quickest on a CPU, by up to two times
 
 
 def choose(

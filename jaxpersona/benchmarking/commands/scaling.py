@@ -9,8 +9,8 @@ from typing import Any
 from jaxpersona.benchmarking.processes import OURS, Finished, cache_in, processor, run_process
 from jaxpersona.benchmarking.rows import Row, place, row
 
-_BASE = {"tokens": 8192, "layers": 4, "width": 512}
-_DIRECTIONS = {"tokens": (4096, 8192, 16384), "layers": (4, 8, 16), "width": (512, 1024, 2048)}
+_BASE = {"tokens": 16384, "layers": 8, "width": 512}
+_DIRECTIONS = {"tokens": (8192, 16384, 32768), "layers": (4, 8, 16), "width": (512, 1024, 2048)}
 _HEAD, _VOCABULARY = 64, 1024
 
 
