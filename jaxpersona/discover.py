@@ -94,6 +94,7 @@ def _find(
         model = _load(config, found, mesh, report)
     checkpoints.mesh = model.mesh
     checkpoints.agree(_computed_with(model, found), config.overwrite)
+    seconds |= {"earlier processes": checkpoints.earlier} if checkpoints.earlier else {}
     measure = functools.partial(
         _perplexity, model, text=text, max_tokens=config.perplexity.max_tokens, checkpoints=checkpoints, report=report
     )

@@ -104,7 +104,7 @@ class _InFile(Checkpoint):
         start, layouts, leaves = time.monotonic(), *_on_host(tree)
         try:
             if is_first():
-                _write(self.path, layouts, leaves)
+                _write(self.path, layouts, leaves, self.folder.seconds)
         except OSError as error:
             reason = error.strerror or error
             raise WriteError(
@@ -128,6 +128,7 @@ class CheckpointFolder(Checkpoints):
       every_seconds: the least time between two checkpoints of unfinished stages; None is ``EVERY_SECONDS``, 0 keeps each.
       saved_at: when the last one was written.
       cost: seconds the last one took, by file.
+      earlier: seconds that processes before this one worked, each until its last checkpoint.
     """
 
     def __init__(self, folder: pathlib.Path, every_seconds: float | None = None):
@@ -136,6 +137,7 @@ class CheckpointFolder(Checkpoints):
         self.mesh: Mesh | None = None
         self.saved_at = time.monotonic()
         self.cost: dict[pathlib.Path, float] = {}
+        self._since, self.earlier = self.saved_at, max(map(_seconds, folder.glob(f"*{_SUFFIX}")), default=0.0)
         for stale in folder.glob(".*") if is_first() else ():  # half-written files of a process that was killed
             stale.unlink()
 
@@ -147,6 +149,11 @@ class CheckpointFolder(Checkpoints):
         """Whether anything is kept."""
         return any(self.folder.glob(f"*{_SUFFIX}"))
 
+    @property
+    def seconds(self) -> float:
+        """How long all processes have worked, this one until now."""
+        return self.earlier + time.monotonic() - self._since
+
     def due(self, path: pathlib.Path) -> bool:
         """Whether ``path`` may be written now, so that the share of time that goes into checkpoints stays small."""
         wait = self.every_seconds and max(self.every_seconds, self.cost.get(path, 0.0) / _SHARE)
@@ -157,6 +164,7 @@ class CheckpointFolder(Checkpoints):
         for path in self.folder.glob(f"*{_SUFFIX}"):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "arrays", ignore_errors=True)
+        self.earlier = 0.0
 
     def agree(self, facts: Mapping[str, Any], overwrite: bool = False) -> None:
         """Says what the computation depends on; several calls add up.
@@ -244,10 +252,11 @@ def _on_host(tree: Tree) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return layouts, {name: np.asarray(to_host(leaf), order="C") for name, leaf in flat.items()}
 
 
-def _write(path: pathlib.Path, layouts: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> None:
+def _write(path: pathlib.Path, layouts: Mapping[str, Any], leaves: dict[str, np.ndarray], seconds: float) -> None:
+    about = {"sha256": _digest(leaves), "layouts": json.dumps(layouts), "seconds": f"{seconds:.3f}"}
     with files.replacing(path) as temporary:
         try:
-            save_file(leaves, temporary, {"sha256": _digest(leaves), "layouts": json.dumps(layouts)})
+            save_file(leaves, temporary, about)
         except SafetensorError as error:  # what a full disk becomes
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from None
@@ -265,6 +274,15 @@ def _read(path: pathlib.Path, mesh: Mesh | None) -> tuple[dict[str, Any], str]:
     for name, layout in json.loads(about["layouts"]).items():
         placed[name] = _on_device(leaves[name], layout, mesh)
     return flax.traverse_util.unflatten_dict({tuple(json.loads(name)): leaf for name, leaf in placed.items()}), digest
+
+
+def _seconds(path: pathlib.Path) -> float:
+    """What a checkpoint says of how long was worked until it was written; 0 where it is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return float((file.metadata() or {})["seconds"])
+    except (SafetensorError, ValueError, KeyError, OSError):
+        return 0.0
 
 
 def _on_device(leaf: np.ndarray, layout: Sequence[Any], mesh: Mesh | None) -> jax.Array:

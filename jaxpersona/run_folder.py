@@ -9,7 +9,7 @@ import json
 import pathlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import filelock
@@ -19,7 +19,7 @@ from jaxpersona.processes import is_first, shared_folder, wait_for_all
 from jaxpersona.resume import CheckpointFolder
 
 SCHEMA_VERSION = 1
-_PROGRESS, _RESULT = ".jaxpersona-progress", "result-"
+_PROGRESS, _RESULT, _REPLACED = ".jaxpersona-progress", "result-", "replaced"
 _ENTRIES = ("masks", "report.html", "run.json")
 """In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""
 _DERIVED = ("answers.jsonl", "evaluation.csv", "evaluation.json")
@@ -50,6 +50,7 @@ def staged_run(path: str, overwrite: bool) -> Iterator[Staging]:
         another process is at work there.
     """
     folder = pathlib.Path(path).expanduser()
+    _tidy(folder)
     _check(folder, overwrite)
     fresh, progress = not folder.exists(), folder / _PROGRESS
     wait_for_all(f"checked {folder}")
@@ -74,7 +75,7 @@ def staged_run(path: str, overwrite: bool) -> Iterator[Staging]:
         finally:
             if is_first():
                 if worthless:
-                    shutil.rmtree(progress, ignore_errors=True)
+                    _remove(progress)
                 if fresh and not any(folder.iterdir()):
                     folder.rmdir()
 
@@ -93,10 +94,32 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
 @contextmanager
 def _result(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """An empty folder that every process sees, in place of what a killed run left."""
-    for stale in folder.glob(f"{_RESULT}*") if is_first() else ():
+    # in this order, or what is left after a kill would look like the progress of a complete run
+    for stale in [*folder.glob(_REPLACED), *folder.glob(f"{_RESULT}*")] if is_first() else []:
         shutil.rmtree(stale)
     with shared_folder(folder, _RESULT) as result:
         yield result
+
+
+def _tidy(folder: pathlib.Path) -> None:
+    """Removes what is left of the progress of a run that is complete: it was killed while it tidied up."""
+    if not is_first() or not (folder / "run.json").exists():
+        return
+    progress = folder / _PROGRESS
+    # of an unfinished run, which is to replace the one that is here, ``run.json`` is still to be written or moved
+    if (progress / _REPLACED).exists() and not any(progress.glob(f"{_RESULT}*/run.json")):
+        with suppress(InputError), _alone(progress):
+            _remove(progress)
+
+
+def _remove(progress: pathlib.Path) -> None:
+    """Removes the progress, and last what says that it is of no use."""
+    for entry in progress.iterdir():
+        if entry.is_file():
+            entry.unlink(missing_ok=True)
+        elif entry.name != _REPLACED:
+            shutil.rmtree(entry, ignore_errors=True)
+    shutil.rmtree(progress, ignore_errors=True)
 
 
 def _check(folder: pathlib.Path, overwrite: bool) -> None:
@@ -114,7 +137,7 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
 
 def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
     """Moves the old run away and the new one in; if a step fails, the steps before it are undone."""
-    replaced = staging / "replaced"
+    replaced = staging.parent / _REPLACED
     replaced.mkdir()
     # run.json goes first, so that a kill leaves no run.json without its masks
     old = [name for name in (*reversed(_ENTRIES), *_DERIVED) if (folder / name).exists()]
@@ -127,6 +150,7 @@ def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
         for source, target in reversed(moves):
             if target.exists() and not source.exists():
                 target.rename(source)
+        shutil.rmtree(replaced, ignore_errors=True)
         raise
 
 

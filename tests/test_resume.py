@@ -253,3 +253,19 @@ def test_processes_that_read_different_checkpoints_do_not_go_on(tmp_path, monkey
         with pytest.raises(InputError, match=r"progress in .*stage.safetensors is not the same for all processes of this run"):
             checkpoint.load()
         checkpoint.save({"a": np.arange(3)})
+
+
+def test_seconds_of_earlier_processes_add_up(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    for earlier, stage in ((0, "a"), (7, "b"), (14, "a")):
+        folder = CheckpointFolder(tmp_path)
+        assert folder.earlier == earlier
+        now[0] += 7
+        folder[stage].save({"x": 1})
+        now[0] += 1  # lost, as nothing says that it was
+    (tmp_path / "c.safetensors").write_text("damaged")
+    folder = CheckpointFolder(tmp_path)
+    assert (folder.earlier, folder.seconds) == (21, 21)
+    folder.clear()
+    assert folder.earlier == 0

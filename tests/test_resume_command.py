@@ -89,6 +89,7 @@ def test_interrupting_says_how_to_go_on_and_that_works(arguments, command, monke
     assert same(words(tmp_path / "run"), words(tmp_path / "other"))
     records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("run", "other")]
     assert records[0]["perplexity"] == records[1]["perplexity"]
+    assert records[0]["seconds"]["earlier processes"] > 0 and "earlier processes" not in records[1]["seconds"]
     bundles = [json.loads((tmp_path / name / "masks/seek/metadata.json").read_text()) for name in ("run", "other")]
     assert bundles[0]["statistics_sha256"] == bundles[1]["statistics_sha256"]
 

@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from jaxpersona import run_folder
 from jaxpersona.errors import InputError
 from jaxpersona.run_folder import SCHEMA_VERSION, persona_bundle, read_run, staged_run
 
@@ -205,3 +206,43 @@ def test_overwrite_takes_an_evaluation_of_the_old_run_away(old):
     with staged_run(str(old), overwrite=True) as staging:
         write_entries(staging.result)
     assert {path.name for path in old.iterdir()} == {"masks", "report.html", "run.json"}
+
+
+class Killed(BaseException):
+    """After which nothing is tidied up in these tests."""
+
+
+def killed_run(folder, monkeypatch, owner, name, overwrite=False):
+    """A run that is stopped where ``name`` is called, with a checkpoint and a large array; its progress is left as it is."""
+
+    def stop(*args, **options):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed), staged_run(str(folder), overwrite) as staging:
+        staging.checkpoints["stage"].save({"a": 1})
+        staging.checkpoints.arrays.mkdir()
+        (staging.checkpoints.arrays / "large.bin").write_bytes(b"large")
+        write_entries(staging.result)
+        patch.setattr(owner, name, stop)
+    assert (folder / ".jaxpersona-progress").is_dir()
+
+
+@pytest.mark.parametrize("step", ["_remove", "shutil.rmtree"])
+def test_killed_while_it_tidied_up_a_run_is_complete_and_the_next_command_tidies_up(tmp_path, monkeypatch, step):
+    *owner, name = step.split(".")
+    killed_run(tmp_path, monkeypatch, getattr(run_folder, owner[0]) if owner else run_folder, name)
+    assert read_run(str(tmp_path))["mark"] == "new"
+    refused(tmp_path, "already holds a run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "report.html", "run.json"]
+    killed_run(tmp_path, monkeypatch, run_folder, "_remove", overwrite=True)
+    with staged_run(str(tmp_path), overwrite=True) as staging:
+        assert not staging.checkpoints.started
+        write_entries(staging.result)
+
+
+def test_progress_of_a_run_that_is_to_replace_another_is_kept(old, monkeypatch):
+    killed_run(old, monkeypatch, run_folder, "_put_in_place", overwrite=True)
+    refused(old, "already holds a run")
+    with staged_run(str(old), overwrite=True) as staging:
+        assert staging.checkpoints.started
+        write_entries(staging.result)
