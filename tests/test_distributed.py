@@ -102,7 +102,7 @@ def test_a_process_reads_the_shards_of_its_devices_alone(tiny_folder, tmp_path):
 
 
 def test_discover_in_two_processes_finds_what_it_finds_in_one(tiny_folder, tmp_path):
-    """Not ``first_order``, whose processes sometimes wait for each other for ever on CPUs (docs/distributed.md)."""
+    """Not ``first_order``, whose processes can wait for each other for ever on busy CPUs (docs/distributed.md)."""
     options = ["--model.name", tiny_folder, "--model.dtype", "float32", "--data.num_samples", 12]
     options += ["--method.name", "wanda", "--method.sparsity", 0.4]
     options += ["--perplexity.max_tokens", 512, "--check.num_samples", 4, "--check.controls", "false"]
