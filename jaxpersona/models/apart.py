@@ -30,7 +30,7 @@ def apart(params: Params, dtype: Any) -> dict[str, Any]:
 
     There always is an ``lm_head`` (``head.py``).
     """
-    return {**params, **_apart({name: part for name, part in params.items() if name != "norm"}, dtype)}
+    return {**params, **_apart(params, dtype)}
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
