@@ -45,6 +45,7 @@ def main(config: GenerateConfig) -> None:
     longest = max(len(one.ids(model.tokenizer)) for one in requests) + max(config.max_new_tokens, 1)
     length = -(-longest // _WIDTHS) * _WIDTHS  # few shapes, few compilations
     engine = Engine(model, personas, rows=min(config.batch, len(requests)), max_length=length, queue=len(requests))
+    del model  # the engine may hold its parameters in a smaller form
     answers = engine.generate(requests)
     for answer in answers:
         if answer.error is not None:

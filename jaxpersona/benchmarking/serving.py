@@ -10,6 +10,7 @@ import jax
 from jaxpersona import bitpack
 from jaxpersona.inference.decoding import generate_ids
 from jaxpersona.inference.engine import Engine
+from jaxpersona.inference.forward import in_form, pick_form
 from jaxpersona.inference.requests import Request
 from jaxpersona.masks import Masks, apply_mask
 from jaxpersona.models.model import Model, load_model
@@ -19,7 +20,7 @@ _KEPT = 0.95
 
 
 def serve(options: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    """Tokens a second of every run but the first, which compiles and folds, and bytes of what the engine holds.
+    """Tokens a second of every run but the first, which compiles, and what the engine holds as a multiple of the model.
 
     Args:
       options: ``kind`` (``folded`` or ``packed`` for the engine, ``alone`` for one request after another), ``personas``, how
@@ -34,11 +35,13 @@ def serve(options: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
     ]
     if options["kind"] == "alone":
         speeds = [_alone(model, personas, asked) for _ in range(options["repeats"] + 1)]
-        return {"tokens_per_second": speeds[1:], "memory": {}}
+        return {"tokens_per_second": speeds[1:]}
     width = max(len(request.ids(model.tokenizer)) for request in asked) + new
     engine = Engine(model, personas, rows=len(asked), max_length=width, weights=options["kind"], resident=count or None)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
+    del model  # of which a packed engine may hold another form
     speeds = [_served(engine, asked) for _ in range(options["repeats"] + 1)]
-    return {"tokens_per_second": speeds[1:], "memory": engine.memory()}
+    return {"tokens_per_second": speeds[1:], "models": sum(engine.memory().values()) / size}
 
 
 def _random_masks(model: Model, seed: int) -> Masks:
@@ -58,7 +61,8 @@ def _alone(model: Model, personas: dict[str, Masks], asked: Sequence[Request]) -
     """One compiled loop a request, all requests of a persona together, so that its mask is folded once; that is not timed."""
     seconds, tokens = 0.0, 0
     for name, masks in {**personas, None: None}.items():
-        folded = model.params if masks is None else jax.block_until_ready(apply_mask(model.params, masks))
+        folded = model.params if masks is None else apply_mask(model.params, masks)
+        folded = jax.block_until_ready(in_form(model, folded, pick_form(model, 1)))
         for request in (one for one in asked if one.persona == name):
             ids = request.ids(model.tokenizer)
             start = time.perf_counter()

@@ -83,7 +83,7 @@ class Conversation:
         return asked
 
     def _fits(self, turns: list[dict[str, str]]) -> bool:
-        ids = self._request("none", turns).ids(self.engine.model.tokenizer)
+        ids = self._request("none", turns).ids(self.engine.tokenizer)
         return len(ids) + self.max_new_tokens <= self.engine.max_length
 
     def _request(self, name: str, turns: list[dict[str, str]]) -> Request:

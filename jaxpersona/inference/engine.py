@@ -59,15 +59,17 @@ class Engine:
           queue: most requests waiting.
           weights: ``folded`` keeps masked copies of the parameters, ``packed`` one copy and masks of one bit a weight; ``auto``
             is ``folded`` on a CPU with at most two personas or one row, and for personas other than masks, else ``packed``.
-            Folded copies have the form in which so many rows are read quickest (``forward.pick_form``).
+            Copies have the form in which so many rows are read quickest (``forward.pick_form``). A packed engine on a CPU reads
+            compact parameters and does not hold on to the model's own.
           resident: distinct personas (when folded, with their gammas) that can run at once; others wait. By default 2 when
             folded, as many as rows when packed.
 
         Raises:
           InputError: for a setting out of range.
         """
-        self.model, self.personas, self.queue_limit = model, dict(personas or {}), queue
-        self.max_length = min(max_length, model.config.max_positions)
+        self.config, self.tokenizer, self._eos_ids, self._decoder = model.config, model.tokenizer, model.eos_ids, model.decoder
+        self.personas, self.queue_limit = dict(personas or {}), queue
+        self.max_length = min(max_length, self.config.max_positions)
         for name, value in (("rows", rows), ("max_length", max_length), ("queue", queue), ("resident", resident or 1)):
             if value < 1:
                 raise InputError(f"{name} is {value}; give at least 1")
@@ -79,8 +81,8 @@ class Engine:
             convert = functools.partial(in_form, model, form=self._form)
             self._weights = Folded(model.params, self.personas, resident or _COPIES, convert)
         else:
-            self._form: Form = "stacked"
-            self._weights = Packed(model.params, self.personas, resident or rows)
+            self._form: Form = "compact" if model.quick_forms else "stacked"
+            self._weights = Packed(in_form(model, model.params, self._form), self.personas, resident or rows)
         self._queue: collections.deque[Generation] = collections.deque()
         self._running: list[Generation | None] = [None] * rows
         self._seats: list[Seat | None] = [None] * rows
@@ -94,7 +96,7 @@ class Engine:
           QueueFullError: when too many requests wait.
         """
         self.check(request)
-        ids = request.ids(self.model.tokenizer)
+        ids = request.ids(self.tokenizer)
         room = self.max_length - len(ids)
         if not 1 <= request.max_new_tokens <= room:
             raise InputError(
@@ -103,7 +105,7 @@ class Engine:
             )
         if len(self._queue) >= self.queue_limit:
             raise QueueFullError(f"the queue is full ({self.queue_limit} requests wait); try again later")
-        generation = Generation(request, ids, self.model.tokenizer, on_text)
+        generation = Generation(request, ids, self.tokenizer, on_text)
         self._queue.append(generation)
         return generation
 
@@ -127,8 +129,8 @@ class Engine:
         return asked
 
     def memory(self) -> dict[str, int]:
-        """Bytes of the model's ``parameters``, of the ``masks`` (copies of the parameters, when folded), and of the ``cache``."""
-        parameters, cache = (sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (self.model.params, self._state))
+        """Bytes of the ``parameters`` it holds, of the ``masks`` (copies of the parameters, when folded), and of the ``cache``."""
+        parameters, cache = (sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (self._weights.params, self._state))
         return {"parameters": parameters, "masks": self._weights.nbytes(), "cache": cache}
 
     def step(self) -> bool:
@@ -139,7 +141,7 @@ class Engine:
         drawn = []
         try:
             for each in self._weights.passes(self._seats):
-                self._state, new = decode(self.model.decoder, *each[:3], self._state, tokens, each.active, _rows(self._running))
+                self._state, new = decode(self._decoder, *each[:3], self._state, tokens, each.active, _rows(self._running))
                 drawn.append((each.active, new))
             found = [(active, to_host(new)) for active, new in drawn]
         except RuntimeError as error:  # the donated cache is lost with the step; requests that wait are not
@@ -177,7 +179,7 @@ class Engine:
             tokens = np.zeros((1, self._width(len(generation.prompt_ids))), np.int32)
             tokens[0, : len(generation.prompt_ids)] = generation.prompt_ids
             [one] = self._weights.passes([seat])
-            new, token = prefill(self.model.decoder, *one[:3], tokens, _rows([generation]))
+            new, token = prefill(self._decoder, *one[:3], tokens, _rows([generation]))
             first = int(to_host(token)[0])
         except (InputError, RuntimeError) as error:
             if seat is not None:
@@ -197,7 +199,7 @@ class Engine:
     def _take(self, row: int, token: int) -> None:
         generation = self._running[row]
         assert generation is not None
-        generation.add(token, self.model.eos_ids)
+        generation.add(token, self._eos_ids)
         if generation.finish is not None:
             self._vacate(row)
 
@@ -220,8 +222,8 @@ class Engine:
         self._state = self._empty_state()
 
     def _empty_state(self) -> State:
-        rows, dtype = len(self._running), compute_dtype(self.model.params)
-        return empty_state(self._form, self.model.config, rows, self.max_length, dtype)
+        rows, dtype = len(self._running), compute_dtype(self._weights.params)
+        return empty_state(self._form, self.config, rows, self.max_length, dtype)
 
 
 def _pick(personas: Mapping[str, Persona], rows: int) -> Literal["folded", "packed"]:

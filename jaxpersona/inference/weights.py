@@ -117,18 +117,18 @@ class Folded:
 
 
 class Packed:
-    """One copy of the parameters, and packed masks of the most recently used personas; place 0 keeps all weights."""
+    """One copy of the parameters, stacked or compact, and a bank with the masks of the most recently used personas."""
 
     def __init__(self, params: Params, personas: Mapping[str, Persona], places: int):
-        self.params, self.personas = params, personas
+        self.params, self.personas, self._whole = params, personas, places
         self._places = Places(places)
         head = any(HEAD in persona.words for persona in personas.values() if isinstance(persona, Masks))
-        self._bank = full_bank(params, places + 1, head)
+        self._bank = full_bank(params, places, head)
 
     def acquire(self, shares: Shares, gamma: float) -> Seat | None:
         """A seat for a request, packing the persona's masks into the bank if need be; None while all places are in use."""
         if not shares:
-            return Seat(0, shares, gamma)
+            return Seat(self._whole, shares, gamma)
         seat = self._places.acquire(shares)
         if seat is None:
             return None
@@ -138,11 +138,11 @@ class Packed:
                 masks = persona_of(self.personas, shares)
                 if not isinstance(masks, Masks):
                     raise InputError(f"persona {shares[0][0]!r} is no mask and cannot be packed; use weights folded")
-                self._bank = put(self._bank, place + 1, masks)
+                self._bank = put(self._bank, place, masks)
             except BaseException:
                 self._places.forget(shares)
                 raise
-        return Seat(place + 1, shares, gamma)
+        return Seat(place, shares, gamma)
 
     def release(self, seat: Seat) -> None:
         """The request has ended."""

@@ -39,6 +39,25 @@ def matmul(x: Array, kernel: Array) -> Array:
     return jnp.matmul(x.astype(narrower), kernel.astype(narrower), preferred_element_type=jnp.float32)
 
 
+class Personas(NamedTuple):
+    """Which persona of a mask bank each sequence of a batch has.
+
+    Attributes:
+      ids: int32 [B], places in the bank.
+      gamma: float32 [B], the share of its strength a removed weight keeps; None for 0.
+    """
+
+    ids: Array
+    gamma: Array | None = None
+
+
+def _banked(x: Array, kernel: Array, masks: Array, personas: Personas) -> Array:
+    """x [B, T, in] times the weights of each sequence's persona."""
+    if compact.is_compact(kernel):
+        return compact.masked_matmul(x, kernel, masks, personas.ids, personas.gamma)
+    return masked_matmul(x, kernel.astype(x.dtype), masks, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
+
+
 @jax.custom_vjp
 def probed(y: Array, probe: Array) -> Array:
     """y [B, T, out] as it is; the gradient by ``probe`` float32 [out] is that by y, squared and summed over B and T."""
@@ -56,23 +75,11 @@ def _probed_backward(_: None, slope: Array) -> tuple[Array, Array]:
 probed.defvjp(_probed_forward, _probed_backward)
 
 
-class Personas(NamedTuple):
-    """Which persona of a mask bank each sequence of a batch has.
-
-    Attributes:
-      ids: int32 [B], places in the bank.
-      gamma: float32 [B], the share of its strength a removed weight keeps; None for 0.
-    """
-
-    ids: Array
-    gamma: Array | None = None
-
-
 class Linear(nn.Module):
     """y = x W + b with W [in, out], under the ``masks`` collection if that is given.
 
-    Masks are bool [in, out], or packed words uint16 [persona, words, out] for ``masked_matmul`` with ``personas``. b is there
-    where the architecture or the parameters given have one: a steering vector is a bias (``steering.py``).
+    Masks are bool [in, out], or those of a bank (``bank.py``) with ``personas``. b is there where the architecture or the
+    parameters given have one: a steering vector is a bias (``steering.py``).
     """
 
     features: int
@@ -84,9 +91,9 @@ class Linear(nn.Module):
         if kernel is None or not compact.is_compact(kernel):
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         mask = self.get_variable("masks", "kernel")
-        if mask is not None and mask.dtype == jnp.uint16:
+        if mask is not None and mask.dtype != bool:
             assert personas is not None, "a mask bank needs personas"
-            y = masked_matmul(x, kernel.astype(x.dtype), mask, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
+            y = _banked(x, kernel, mask, personas).astype(x.dtype)
         else:
             y = matmul(x, kernel if mask is None else jnp.where(mask, kernel, 0)).astype(x.dtype)
         if self.has_variable("probes", "output"):  # where the squared gradient at the output is asked for

@@ -18,7 +18,7 @@ from jaxpersona.steering import SteeringVectors
 from jaxpersona.tree import flatten
 
 PROMPTS = ["Hi", "What would you buy with all the money of the world, and why? Tell me in one line.", "Rent", "No."]
-KINDS = ["folded", "packed"]
+KINDS = ["folded", "packed", "compact"]
 NEW = 6
 
 
@@ -33,9 +33,16 @@ def model(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def engines(model, personas):
+def models(model):
+    """The model that an engine of each kind serves; under quick forms a packed one reads compact parameters."""
+    return {"folded": model, "packed": model, "compact": dataclasses.replace(model, quick_forms=True)}
+
+
+@pytest.fixture(scope="module")
+def engines(models, personas):
     """One engine of each kind for all tests: what earlier requests left in it must not matter either."""
-    return {kind: Engine(model, personas, rows=3, max_length=192, weights=kind) for kind in KINDS}
+    weights = {"folded": "folded", "packed": "packed", "compact": "packed"}
+    return {kind: Engine(models[kind], personas, rows=3, max_length=192, weights=weights[kind]) for kind in KINDS}
 
 
 def alone(model, personas, request):
@@ -46,7 +53,7 @@ def alone(model, personas, request):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mixed_batch_says_what_each_request_says_alone(engines, model, personas, kind):
+def test_a_mixed_batch_says_what_each_request_says_alone(engines, models, personas, kind):
     requests = [
         Request(PROMPTS[0], "a", max_new_tokens=NEW),
         Request(PROMPTS[1], "b", max_new_tokens=NEW),
@@ -58,7 +65,7 @@ def test_a_mixed_batch_says_what_each_request_says_alone(engines, model, persona
     ]
     found = engines[kind].generate(requests)
     assert [one.error for one in found] == [None] * len(requests)
-    assert [one.text for one in found] == [alone(model, personas, request) for request in requests]
+    assert [one.text for one in found] == [alone(models[kind], personas, request) for request in requests]
     assert {one.finish for one in found} == {"length"}
 
 
@@ -83,11 +90,11 @@ def test_a_requests_tokens_do_not_depend_on_what_shares_the_batch(engines, first
     assert all(one.finish == "length" for one in asked)
 
 
-def test_mixtures_are_those_of_mix(engines, model, personas):
+def test_mixtures_are_those_of_mix(engines, models, personas):
     shares = {"a": 0.7, "b": 0.3}
     mixed = jp.mix({personas["a"]: 0.7, personas["b"]: 0.3})
-    expected = jp.generate(model, ["Hi"], mixed, max_new_tokens=NEW)
-    for engine in engines.values():
+    for kind, engine in engines.items():
+        expected = jp.generate(models[kind], ["Hi"], mixed, max_new_tokens=NEW)
         assert [one.text for one in engine.generate([Request("Hi", shares, max_new_tokens=NEW)])] == expected
 
 
@@ -209,10 +216,15 @@ def test_several_rows_read_layers_apart_and_say_what_generate_says(tiny_folder, 
         assert answer.text == jp.generate(exact, ["Hi"], masks, gamma=gamma, max_new_tokens=NEW)[0]
 
 
-def test_memory_is_one_bit_a_weight_when_packed_and_a_copy_a_persona_when_folded(model, personas):
+def test_memory_is_one_bit_a_weight_when_packed_and_a_copy_a_persona_when_folded(model, models, personas):
     packed = Engine(model, personas, rows=2, max_length=64, weights="packed", resident=3)
     kernels = sum(words.nbytes for words in personas["a"].words.values())
     assert packed.memory()["masks"] == 4 * kernels  # and one of the model as it is
+    weights = sum(leaf.size for path, leaf in flatten(model.params).items() if path in personas["a"].words)
+    for resident, byte in ((3, 1), (8, 1), (9, 2)):
+        compact = Engine(models["compact"], personas, rows=2, max_length=64, weights="packed", resident=resident).memory()
+        assert compact["masks"] == byte * weights
+        assert compact["parameters"] < 0.51 * packed.memory()["parameters"]
     folded = Engine(model, personas, rows=2, max_length=64, weights="folded")
     assert folded.memory()["masks"] == 0
     folded.generate([Request("Hi", name, max_new_tokens=1) for name in personas])

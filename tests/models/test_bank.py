@@ -12,6 +12,7 @@ import pytest
 import jaxpersona as jp
 from jaxpersona.errors import InputError
 from jaxpersona.models.bank import bank_of, full_bank, put
+from jaxpersona.models.compact import compact
 from jaxpersona.models.decoder import Personas
 from jaxpersona.models.sites import HEAD
 from jaxpersona.tree import flatten
@@ -71,17 +72,45 @@ def test_a_masked_head_is_banked_as_well(golden, forward):
         np.testing.assert_allclose(found[row], expected[0], rtol=0, atol=2e-4)
 
 
-def test_a_full_bank_is_the_model_as_it_is_and_one_place_is_put_at_a_time(golden, forward):
+@pytest.mark.parametrize("form", ["stacked", "compact"])
+def test_a_full_bank_is_the_model_as_it_is_and_one_place_is_put_at_a_time(golden, forward, form):
     model = golden("llama3")
-    tokens, personas = model.tokens[:2], Personas(jnp.array([0, 1]))
-    bank = full_bank(model.params, 2)
-    whole = forward(model.config, {"params": model.params}, tokens)
-    found = forward(model.config, {"params": model.params, "masks": bank}, tokens, personas=personas)
+    params = model.params if form == "stacked" else compact(model.params)
+    tokens, personas = np.repeat(model.tokens[:1], 3, axis=0), Personas(jnp.array([0, 1, 2]))
+    bank = full_bank(params, 2)
+    whole = forward(model.config, {"params": params}, tokens)
+    found = forward(model.config, {"params": params, "masks": bank}, tokens, personas=personas)
     np.testing.assert_allclose(found, whole, rtol=0, atol=1e-4)
     bank = put(bank, 1, random_masks(model.params, 3))
-    found = forward(model.config, {"params": model.params, "masks": bank}, tokens, personas=personas)
-    np.testing.assert_allclose(found[0], whole[0], rtol=0, atol=1e-4)
+    found = forward(model.config, {"params": params, "masks": bank}, tokens, personas=personas)
+    np.testing.assert_allclose(found[::2], whole[::2], rtol=0, atol=1e-4)
     assert np.abs(found[1] - whole[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("form", ["stacked", "compact"])
+def test_a_persona_leaves_nothing_behind_for_the_next_at_its_place(golden, form):
+    params = golden("llama3").params
+    read = params if form == "stacked" else compact(params)
+    masks, without_head = random_masks(params, 0, head=True), random_masks(params, 1)
+    used = put(put(full_bank(read, 1, head=True), 0, masks), 0, without_head)
+    fresh = put(full_bank(read, 1, head=True), 0, without_head)
+    jax.tree.map(np.testing.assert_array_equal, used, fresh)
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen2", "gemma2"])
+@pytest.mark.parametrize("gamma", [None, [0.5, 0.0, 0.25]])
+def test_compact_parameters_have_a_bank_of_their_own(golden, forward, name, gamma):
+    model, ids = golden(name), [9, 0, 8]
+    masks = [random_masks(model.params, seed, head=seed == 8) for seed in range(10)]
+    tokens = np.repeat(model.tokens[:1], 3, axis=0)
+    params = compact(model.params)
+    soft = None if gamma is None else jnp.array(gamma, jnp.float32)
+    banked = {"params": params, "masks": bank_of(params, masks)}
+    found = forward(model.config, banked, tokens, personas=Personas(jnp.array(ids), soft))
+    for row, place in enumerate(ids):
+        folded = compact(jp.apply_mask(model.params, masks[place], gamma[row] if gamma else 0.0))
+        expected = forward(model.config, {"params": folded}, tokens[:1])
+        np.testing.assert_allclose(found[row], expected[0], rtol=0, atol=2e-4 if not gamma else 0.05)
 
 
 def test_masks_that_do_not_fit_are_refused(golden):

@@ -68,3 +68,36 @@ def test_the_decoder_computes_in_float32_with_rounded_weights(tiny_folder, tied)
     np.testing.assert_allclose(
         model.apply({"params": small}, tokens), model.apply({"params": rounded}, tokens), rtol=1e-4, atol=1e-4
     )
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    sizes=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 40), st.integers(1, 9)),
+    personas=st.integers(1, 19),
+    soft=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_masked_products_are_those_of_each_sequences_own_weights(sizes, personas, soft, seed):
+    (batch, length, inner, outer), rng = sizes, np.random.default_rng(seed)
+    kernel, keep = rng.standard_normal((inner, outer)).astype(np.float32), rng.random((personas, inner, outer)) < 0.6
+    kernel[~keep.any(axis=0)] = np.nan  # what everyone removes reaches nobody
+    removed = np.zeros((-(-personas // 8), outer, inner), np.uint8)
+    for persona in range(personas):
+        removed[persona // 8] |= (~keep[persona].T).astype(np.uint8) << persona % 8
+    ids = rng.integers(-1, personas, batch).astype(np.int32)
+    gamma = np.where(rng.random(batch) < 0.5, 0, 0.5).astype(np.float32) * np.isfinite(kernel).all() if soft else None
+    x = rng.standard_normal((batch, length, inner)).astype(np.float32)
+    matrix = compact.compact({"a": {"kernel": kernel}})["a"]["kernel"]
+    found = compact.masked_matmul(jnp.asarray(x), matrix, jnp.asarray(removed), jnp.asarray(ids), gamma)
+    weights = np.asarray(compact.widen(matrix)).T.astype(np.float64)
+    for row in range(batch):
+        share = 0.0 if gamma is None else float(gamma[row])
+        own = np.where(keep[ids[row]], weights, share * weights if share else 0) if ids[row] >= 0 else 0 * keep[0]
+        np.testing.assert_allclose(found[row], x[row] @ own, rtol=1e-4, atol=1e-4)
+
+
+def test_a_place_past_the_removal_bits_keeps_all_weights():
+    matrix = compact.compact({"a": {"kernel": jnp.ones((3, 2))}})["a"]["kernel"]
+    removed = jnp.full((1, 2, 3), 255, jnp.uint8)
+    found = compact.masked_matmul(jnp.ones((2, 1, 3)), matrix, removed, jnp.array([8, 7]))
+    np.testing.assert_array_equal(found[:, 0], [[3, 3], [0, 0]])

@@ -66,9 +66,8 @@ def _serve(config: Config, kind: str, personas: int, cache: str) -> dict[str, An
 def _rows(name: str, results: dict[str, list[dict[str, Any]]], kind: str, found: dict[str, Any]) -> list[Row]:
     speeds = {side: [speed for one in runs for speed in one["tokens_per_second"]] for side, runs in results.items()}
     peaks = {side: [one["peak"] / 1e6 for one in runs] for side, runs in results.items()}
-    held = results[kind][0]["memory"]
     return [
         row(f"{name}: beside one after another", speeds[kind], speeds["alone"], "tokens/s", **found),
-        row(f"{name}: weights, masks and cache", [sum(held.values()) / held["parameters"]], [], "of the model's", **found),
+        row(f"{name}: weights, masks and cache", [results[kind][0]["models"]], [], "of the model's", **found),
         row(f"{name}: peak memory beside the model alone", peaks[kind], peaks["bare"], "MB", **found),
     ]
