@@ -129,7 +129,7 @@ class Engine:
         return asked
 
     def memory(self) -> dict[str, int]:
-        """Bytes of the ``parameters`` it holds, of the ``masks`` (copies of the parameters, when folded), and of the ``cache``."""
+        """Bytes of the ``parameters`` it holds, of the ``masks`` (when folded, copies of parameters), and of the ``cache``."""
         parameters, cache = (sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (self._weights.params, self._state))
         return {"parameters": parameters, "masks": self._weights.nbytes(), "cache": cache}
 

@@ -1,7 +1,7 @@
 """A mask bank: the masks of several personas side by side, as the decoder's ``masks`` collection.
 
-It has a place for each persona, and one more, the last, that keeps all weights: the model as it is. Leaves are packed words uint16
-[layer, place, words, out] by kernel (the head's [place, words, out]), or, for compact parameters, removal bits uint8
+It has a place for each persona, and one more, the last, that keeps all weights: the model as it is. Leaves are packed words
+uint16 [layer, place, words, out] by kernel (the head's [place, words, out]), or, for compact parameters, removal bits uint8
 [layer, bytes, out, in] as in ``compact.py``.
 """
 

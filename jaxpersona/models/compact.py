@@ -5,8 +5,8 @@ on a CPU one number at a time, at a tenth of that speed; but a bfloat16 is the u
 quick. Kernels are transposed: XLA fuses the shift into the product of a vector only if each output's weights lie side by side.
 docs/performance.md has the figures. A model that was published in bfloat16 loses nothing.
 
-Masks of several personas are held as *removal bits*, uint8 [..., bytes, out, in]: bit p % 8 of byte p // 8 is set where persona p
-removes the weight, so that masking fuses into the product as well, whose rows read the weights from the cache they are in already.
+Masks of several personas are held as *removal bits*, uint8 [..., bytes, out, in]: bit p % 8 of byte p // 8 is set where persona
+p removes the weight, so that masking fuses into the product as well, and all rows but the first find weights in the cache.
 """
 
 from collections.abc import Mapping
