@@ -6,18 +6,16 @@ few rows with them (docs/performance.md). Apart they are read where they are; in
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpersona.masks import Params
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, empty_cache
 from jaxpersona.models.head import head_kernel, untied
-
-Params = Mapping[str, Any]
 
 
 def is_apart(params: Params) -> bool:
