@@ -11,11 +11,12 @@ from jax.sharding import AbstractMesh, AxisType
 from jaxpersona.bitpack import word_rows
 from jaxpersona.distributed import AXES, shardings
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.models.decoder import parameter_shapes
+from jaxpersona.models.decoder import BLOCKS, parameter_shapes
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.tree import flatten
 
 MOMENTS, PERSONAS = 3, 2
+_SEEN = (1 + 1 / BLOCKS) / 2  # of a row's scores, where each block of queries forms those of earlier keys
 _PASSES, _HALF = 32, 2  # while the K-th largest score is found bit by bit: 16 over either half of it, of 2 bytes
 
 
@@ -55,8 +56,8 @@ def parameters_of_device(config: ModelConfig, data: int, model: int) -> int:
 
 
 def forward_flops(config: ModelConfig, tokens: int, length: int, head: bool = False) -> float:
-    """2 N t for the products, 4 L t T times the width of all heads for attention over whole rows, 2 V C t for the head."""
-    attention = 4 * config.num_layers * tokens * length * config.num_heads * config.head_dim
+    """2 N t for the products, 4 L t T times the width of all heads for what is formed of attention, 2 V C t for the head."""
+    attention = 4 * _SEEN * config.num_layers * tokens * length * config.num_heads * config.head_dim
     logits = 2 * config.vocab_size * config.hidden_size * tokens if head else 0
     return 2 * maskable(config) * tokens + attention + logits
 
@@ -117,10 +118,11 @@ def activation_bytes(config: ModelConfig, rows: int, length: int, model: int, it
     """Peak of a forward pass with statistics, for the rows of one device.
 
     The MLP's three arrays, as products come out in float32, and |h| and h^2 of the widest site beside them; the residual stream
-    before and after a block; attention scores and their exponentials; and one layer's kernels, cut out of their stack.
+    before and after a block; attention scores of the last block of queries, and their exponentials; and one layer's kernels, cut
+    out of their stack.
     """
     tokens, mlp, stream = rows * length, config.intermediate_size / model, config.hidden_size * itemsize
-    scores = 2 * 4 * rows * (config.num_heads / model) * length**2
+    scores = 2 * 4 * rows * (config.num_heads / model) * length**2 / BLOCKS
     widest = max(5 * 4 * tokens * mlp, scores + 4 * tokens * 3 * config.num_heads * config.head_dim / model)
     return widest + 2 * tokens * stream + maskable(config) / config.num_layers / model * itemsize
 
@@ -128,13 +130,13 @@ def activation_bytes(config: ModelConfig, rows: int, length: int, model: int, it
 def moved_activation_bytes(config: ModelConfig, length: int, itemsize: int) -> float:
     """To and from memory for one token of a forward pass: inputs and outputs of the products, and scores three times."""
     ends = sum(inputs * itemsize + 2 * 4 * outputs for _, inputs, outputs in kernel_shapes(config).values())
-    return config.num_layers * (ends + 3 * 4 * config.num_heads * length)
+    return config.num_layers * (ends + 3 * 4 * _SEEN * config.num_heads * length)
 
 
 def gradient_activation_bytes(config: ModelConfig, rows: int, length: int, model: int, layers: int) -> float:
     """What a backward pass keeps of so many layers: scores, the MLP, and the residual stream; float32."""
     tokens = rows * length
-    scores = 3 * 4 * rows * (config.num_heads / model) * length**2
+    scores = 3 * 4 * _SEEN * rows * (config.num_heads / model) * length**2
     kept = 6 * config.intermediate_size / model + 10 * config.hidden_size
     return layers * (scores + 4 * tokens * kept) + logit_bytes(config, length, model)
 

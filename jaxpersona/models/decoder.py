@@ -25,6 +25,7 @@ from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.sites import SITES
 
 Array = jax.Array
+BLOCKS, _SHORT = 4, 64  # blocks of queries, where a row is not short
 Collect = Callable[[Array, Array], Any]
 """What to keep of the inputs [B, T, C] of a linear layer, given token weights [P, B, T]."""
 
@@ -132,16 +133,19 @@ def rope_frequencies(rope: Rope, head_dim: int) -> np.ndarray:
 
 
 def rope_tables(rope: Rope, head_dim: int, positions: Array) -> tuple[Array, Array]:
-    """Cosines and sines [B, T, 1, head_dim / 2] for integer positions [B, T]."""
-    angles = positions[..., None, None].astype(jnp.float32) * rope_frequencies(rope, head_dim)
-    return jnp.cos(angles), jnp.sin(angles)
+    """Cosines [B, T, 1, 1, head_dim / 2] and sines [B, T, 1, 2, head_dim / 2], the first negated, of integer positions [B, T]."""
+    angles = positions[..., None, None, None].astype(jnp.float32) * rope_frequencies(rope, head_dim)
+    return jnp.cos(angles), jnp.concatenate([-jnp.sin(angles), jnp.sin(angles)], axis=-2)
 
 
 def rotate(x: Array, tables: tuple[Array, Array]) -> Array:
-    """Applies the rotary embedding to heads x [B, T, H, head_dim], first half of the channels against the second."""
+    """Applies the rotary embedding to heads x [B, T, H, head_dim], first half of the channels against the second.
+
+    Halves are an axis, which is reversed: a CPU computes a concatenation of them one number at a time.
+    """
     cos, sin = tables
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+    halves = x.astype(jnp.float32).reshape(*x.shape[:-1], 2, -1)
+    return (halves * cos + jnp.flip(halves, -2) * sin).reshape(x.shape).astype(x.dtype)
 
 
 def softcap(x: Array, cap: float | None) -> Array:
@@ -181,7 +185,7 @@ class Attention(_Block):
             q, k = RMSNorm(c.norm_eps, offset, name="q_norm")(q), RMSNorm(c.norm_eps, offset, name="k_norm")(k)
         q, k = rotate(q, inputs["rope"]), rotate(k, inputs["rope"])
         k, v = self._cached("k", k, inputs), self._cached("v", v, inputs)
-        mixed = attend(q, k, v, inputs["visible"], c)
+        mixed = (attend if self.has_variable("cache", "k") else attend_to_earlier)(q, k, v, inputs["visible"], c)
         self.record("attn_out_in", mixed, inputs["weights"])
         return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed, inputs["personas"])
 
@@ -220,6 +224,20 @@ def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) ->
     return mixed.astype(v.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, heads * dim)
 
 
+def attend_to_earlier(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
+    """``attend`` where no query sees a later key, of as many keys as queries: a block of queries and the keys up to its end at a
+    time, which spares most of the scores that nobody sees.
+    """
+    length = q.shape[1]
+    ends = sorted({length * part // BLOCKS for part in range(1, BLOCKS + 1)}) if length >= _SHORT else [length]
+    starts = [0, *ends[:-1]]
+    parts = [
+        attend(q[:, start:end], k[:, :, :end], v[:, :, :end], visible[:, start:end, :end], config)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return jnp.concatenate(parts, axis=1)
+
+
 class MLP(_Block):
     """Gated MLP. Sites: ``mlp_in`` feeds gate and up, ``mlp_out_in`` feeds down."""
 
@@ -229,8 +247,9 @@ class MLP(_Block):
         self.record("mlp_in", x, inputs["weights"])
         gate = Linear(c.intermediate_size, c.mlp_bias, name="gate_proj")(x, inputs["personas"])
         up = Linear(c.intermediate_size, c.mlp_bias, name="up_proj")(x, inputs["personas"])
+        gate = gate.astype(jnp.float32)  # a CPU would round to bfloat16 after every operation
         activated = jax.nn.silu(gate) if c.activation == "silu" else jax.nn.gelu(gate, approximate=True)
-        inner = activated * up
+        inner = (activated * up).astype(up.dtype)
         self.record("mlp_out_in", inner, inputs["weights"])
         return Linear(c.hidden_size, c.mlp_bias, name="down_proj")(inner, inputs["personas"])
 
@@ -345,7 +364,7 @@ def layer_inputs(
 
     Args:
       positions: int [B, T], default 0, 1, ...; with a ``cache`` collection also the slots that are written.
-      visible: bool [B, T, S], which keys a query may attend to (S = T, or the cache's length), default causal.
+      visible: bool [B, T, S], which keys a query may attend to (without a cache S = T, and never later ones), default causal.
         In sliding-window layers the window, counted in positions, applies on top.
       weights: float [P, B, T], weight of each token in the statistics of P personas; needs ``mutable=["stats"]``.
       personas: of each sequence, with a ``masks`` collection of packed words.
