@@ -28,8 +28,9 @@ def pack(mask: jax.Array) -> jax.Array:
     padding = -rows % BLOCK
     mask = jnp.pad(mask, [(0, 0)] * len(lead) + [(0, padding), (0, 0)])
     bits = mask.reshape(*lead, -1, WORD_BITS, _LANES, columns).astype(jnp.uint16)
-    place = jnp.arange(WORD_BITS, dtype=jnp.uint16)[:, None, None]
-    words = jnp.sum(bits << place, axis=-3, dtype=jnp.uint16)
+    words = bits[..., 0, :, :]
+    for place in range(1, WORD_BITS):  # written out: XLA on CPUs makes no vector code of a sum along a middle axis
+        words = words | (bits[..., place, :, :] << place)
     return words.reshape(*lead, word_rows(rows), columns)
 
 

@@ -5,6 +5,8 @@ counting passes over half of them, no sort. Ties are broken by a second score if
 """
 
 import fractions
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -46,15 +48,7 @@ def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None =
     keys = [ordered_bits(scores)] + ([] if tie_break is None else [ordered_bits(tie_break)])
     index = jnp.arange(scores.shape[0], dtype=jnp.uint32)[:, None]
     keys.append(jnp.broadcast_to(~index, scores.shape))
-    chosen = jnp.zeros(scores.shape, bool)
-    tied = jnp.ones(scores.shape, bool)
-    need = jnp.broadcast_to(jnp.asarray(keep, jnp.int32), scores.shape[1:])
-    state = _take(keys[0], chosen, tied, need)
-    for key in keys[1:]:
-        undecided = (state[2] != state[1].sum(axis=0)).any()
-        state = jax.lax.cond(undecided, lambda state, key=key: _take(key, *state), lambda state: state, state)
-    chosen, tied, need = state
-    return chosen | (tied & (need > 0))
+    return _choose(keys, jnp.broadcast_to(jnp.asarray(keep, jnp.int32), scores.shape[1:]))
 
 
 def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Array:
@@ -70,27 +64,50 @@ def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Arra
     return jax.vmap(top_k_mask)(blocks, keep).reshape(padded.shape)[:rows]
 
 
-def _take(key: jax.Array, chosen: jax.Array, tied: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Chooses, per column, the tied entries whose key is above the ``need``-th largest; those equal to it stay tied.
+def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
+    """Marks the ``need`` largest keys of every column; among those equal in the first of ``keys``, the next decides."""
+    key, *others = keys
+    threshold = _largest(key, need)
+    enough = key >= threshold
+    if not others:
+        return enough
 
-    First by the upper 16 bits and then by the lower: vector units compare and count twice as many of half the width.
-    """
-    for half in ((key >> 16).astype(jnp.uint16), key.astype(jnp.uint16)):
-        half = jnp.where(tied, half, 0)  # no threshold on trial is 0, so these never count
-        threshold = _largest(half, need)
-        above = half > threshold
-        chosen, tied = chosen | above, tied & (half == threshold)
-        need = need - above.sum(axis=0, dtype=jnp.int32)
-    return chosen, tied, need
+    def by_others() -> jax.Array:
+        above, tied = key > threshold, key == threshold
+        return above | _choose([jnp.where(tied, other, 0) for other in others], need - _count(above))
+
+    return jax.lax.cond((_count(enough) != need).any(), by_others, lambda: enough)
 
 
 def _largest(key: jax.Array, need: jax.Array) -> jax.Array:
+    """The ``need``-th largest uint32 of every column, 0 where there are not so many above 0.
+
+    First its upper 16 bits and then its lower: vector units compare and count twice as many of half the width.
+    """
+    upper = (key >> 16).astype(jnp.uint16)
+    first = _largest_half(upper, need)
+    lower = jnp.where(upper == first, key.astype(jnp.uint16), 0)  # no threshold on trial is 0, so these never count
+    second = _largest_half(lower, need - _count(upper > first))
+    return (first.astype(jnp.uint32) << 16) | second
+
+
+def _largest_half(key: jax.Array, need: jax.Array) -> jax.Array:
     """The ``need``-th largest uint16 of every column, 0 where there are not so many above 0."""
-    count = jnp.uint16 if key.shape[0] < 1 << 16 else jnp.int32
 
     def halve(step: jax.Array, threshold: jax.Array) -> jax.Array:
         trial = threshold | (jnp.uint16(1 << 15) >> step.astype(jnp.uint16))
-        enough = jnp.sum(key >= trial, axis=0, dtype=count) >= need.astype(count)
-        return jnp.where(enough, trial, threshold)
+        return jnp.where(_count(key >= trial) >= need, trial, threshold)
 
     return jax.lax.fori_loop(0, 16, halve, jnp.zeros(need.shape, jnp.uint16))
+
+
+def _count(marked: jax.Array) -> jax.Array:
+    """How many are True in every column, int32.
+
+    Eighths of the rows are added up before columns are: XLA on CPUs goes to memory for every row of a sum along the first axis.
+    """
+    rows, columns = marked.shape
+    number = jnp.uint16 if rows < 1 << 16 else jnp.int32
+    eighths = jnp.pad(marked, ((0, -rows % 8), (0, 0))).astype(number).reshape(8, -1, columns)
+    some = functools.reduce(operator.add, (eighths[part] for part in range(8)))
+    return jnp.sum(some, axis=0, dtype=number).astype(jnp.int32)
