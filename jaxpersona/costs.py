@@ -13,6 +13,7 @@ from jaxpersona.distributed import AXES, shardings
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import BLOCKS, parameter_shapes
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
+from jaxpersona.scoring import HEAD_TOKENS
 from jaxpersona.tree import flatten
 
 MOMENTS, PERSONAS = 3, 2
@@ -75,12 +76,13 @@ def outer_flops(config: ModelConfig, tokens: int, personas: int = PERSONAS) -> f
 def gradient_flops(config: ModelConfig, tokens: int, length: int, weights: bool) -> float:
     """Forward, backward by activations and, if asked for, by weights; outer products of inputs, for the Fisher factors.
 
-    Attention has two products forward and four backward. Logits are formed on the backward pass alone, then go back once.
+    Attention has two products forward, which the backward pass forms anew, and four backward. Logits are formed on the backward
+    pass alone, then go back once; here those of all tokens, though of pairs only those of answers are.
     """
     products, head = 2 * maskable(config) * tokens, forward_flops(config, tokens, length, head=True)
     attention = forward_flops(config, tokens, length) - products
     logits = head - products - attention
-    return (3 if weights else 2) * products + 3 * attention + 2 * logits + outer_flops(config, tokens, personas=1)
+    return (3 if weights else 2) * products + 4 * attention + 2 * logits + outer_flops(config, tokens, personas=1)
 
 
 def removal_flops(config: ModelConfig) -> float:
@@ -133,16 +135,20 @@ def moved_activation_bytes(config: ModelConfig, length: int, itemsize: int) -> f
     return config.num_layers * (ends + 3 * 4 * _SEEN * config.num_heads * length)
 
 
-def gradient_activation_bytes(config: ModelConfig, rows: int, length: int, model: int, layers: int) -> float:
-    """What a backward pass keeps of so many layers: scores, the MLP, and the residual stream; float32."""
-    tokens = rows * length
+def gradient_activation_bytes(
+    config: ModelConfig, rows: int, length: int, model: int, layers: int, weights: bool = True
+) -> float:
+    """What a backward pass keeps, float32: of so many layers the MLP's gate, up and, for the gradient by weights, what the last
+    product reads, and the residual stream with what is made of it; the attention scores of one layer.
+    """
+    tokens, head_tokens = rows * length, min(rows * length, max(length, HEAD_TOKENS))
     scores = 3 * 4 * _SEEN * rows * (config.num_heads / model) * length**2
-    kept = 6 * config.intermediate_size / model + 10 * config.hidden_size
-    return layers * (scores + 4 * tokens * kept) + logit_bytes(config, length, model)
+    kept = (2 + weights) * config.intermediate_size / model + (5 + 3 * weights) * config.hidden_size
+    return layers * 4 * tokens * kept + scores + logit_bytes(config, head_tokens, model)
 
 
 def logit_bytes(config: ModelConfig, tokens: int, model: int) -> float:
-    """Float32 logits of one row, and what the log-probabilities make of them."""
+    """Float32 logits of the tokens they are formed of at a time, and what the log-probabilities make of them."""
     return 2 * 4 * tokens * config.vocab_size / model
 
 

@@ -185,6 +185,7 @@ class _Bracket:
     Attributes:
       step: how many prices were tried.
       price: the next one.
+      over, under: the measures at ``low`` and ``high``.
       best: the price of the largest measure within the target, 0 while there is none.
       most: that measure.
     """
@@ -193,6 +194,8 @@ class _Bracket:
     price: float = _FIRST_PRICE
     low: float = 0.0
     high: float = math.inf
+    over: float = math.inf
+    under: float = 0.0
     best: float = 0.0
     most: float = -math.inf
 
@@ -209,7 +212,7 @@ def _search(
     """The masks with the largest measure of at most ``target``, or None if no step came below it.
 
     The measure falls with the price about as price ** -exponent, which tells the next price to try until one lies on either side
-    of the target; then the interval is halved. Done within ``tolerance`` below the target.
+    of the target; then the power of the price that goes through both. Done within ``tolerance`` below the target.
     """
     at = _Bracket(**{name: value.item() for name, value in (checkpoint.load() or {}).items()})
     best: Masks | None = None
@@ -221,16 +224,27 @@ def _search(
             best, at.best, at.most = masks, at.price, value
         done = (1 - tolerance) * target <= value <= target
         at.step = _STEPS if done else at.step + 1
-        at.low, at.high = (at.low, at.price) if value <= target else (at.price, at.high)
-        ratio = min(max(value / target, 1 / 30), 30.0)  # a measured damage can be negative
-        at.price *= (ratio / (1 - tolerance / 2)) ** (1 / exponent)
-        if not at.low < at.price < at.high:
-            at.price = math.sqrt(at.low * at.high)
+        if value <= target:
+            at.high, at.under = at.price, value
+        else:
+            at.low, at.over = at.price, value
+        at.price = _next_price(at, value, (1 - tolerance / 2) * target, exponent)
         checkpoint.save(vars(at))
         progress(at.step, _STEPS)
     if best is None and at.best:  # found before the search was resumed
         return at_price(at.best)
     return best
+
+
+def _next_price(at: _Bracket, value: float, aim: float, exponent: float) -> float:
+    """The price at which the measure may be what is aimed at, where it is ``value`` at the last price."""
+    if at.low == 0 or at.high == math.inf:
+        ratio = min(max(value / aim, 1 / 30), 30.0)  # a measured damage can be negative
+        return at.price * ratio ** (1 / exponent)
+    if not 0 < at.under < aim < at.over < math.inf:
+        return math.sqrt(at.low * at.high)
+    share = math.log(at.over / aim) / math.log(at.over / at.under)
+    return at.low * (at.high / at.low) ** min(max(share, 0.1), 0.9)
 
 
 def remove_at_price(params: Params, evidence: Evidence, persona: int, select: str, price: float) -> Masks:

@@ -15,16 +15,19 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxpersona.data.packing import Batch
-from jaxpersona.distributed import add_over_rows, pin_moments, pin_parameters, place_rows
+from jaxpersona.distributed import add_over_rows, pin_moments, pin_parameters, place_rows, row_multiple
 from jaxpersona.hessians import outer_sums
 from jaxpersona.models.decoder import Decoder, by_site
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import kernels, with_kernels
+from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
-from jaxpersona.resume import NOTHING, Checkpoint, summed
+from jaxpersona.resume import NOTHING, Checkpoint, gathered
 from jaxpersona.scoring import next_log_probs
 from jaxpersona.tree import unflatten
+
+_GROUP = 4  # batches in one program
+_STEP = 32
 
 Gradient = dict[str, jax.Array]
 """Float32 [layer, in, out] by kernel path."""
@@ -59,56 +62,100 @@ def collect(
       shares: by batch, float32 [B, T]: L is the sum of the tokens' log-probabilities times their shares. Factors do not depend
         on the sign of a share.
       gradient: whether the gradient of L by the kernels, summed over all tokens, is asked for as well.
-      progress: called with (batches done, batches in all).
+      progress: called with (groups of batches done, groups in all).
       checkpoint: keeps the sums so far.
     """
-    decoder, flat, mesh = Decoder(model.config, outer_sums), kernels(model.params), model.mesh
+    mesh, (params, decoder) = model.mesh, model.with_head(model.params, outer_sums)
+    flat, counted = kernels(params), np.stack([batch.weights.max(axis=0) for batch in batches])
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+    rows, most = place_rows((stacked, np.stack(shares), counted), mesh), most_shared(shares)
 
-    def sums(item: tuple[Batch, np.ndarray]) -> dict[str, Any]:
-        batch, share = item
-        rows = place_rows((batch, share, batch.weights.max(axis=0)), mesh)
-        slope, factors = _sums(flat, model.params, *rows, decoder, gradient, mesh)
-        return {"factors": dict(vars(factors))} | ({"gradient": slope} if gradient else {})
+    def add(total: Any, group: range) -> Any:
+        total = _nothing(flat, gradient, mesh) if total is None else total
+        return _sums(total, flat, params, rows, (group.start, group.stop), decoder, most, mesh)
 
-    tokens = float(sum(batch.weights.max(axis=0).sum() for batch in batches))
-    total = summed(list(zip(batches, shares, strict=True)), sums, checkpoint, progress, _add)
+    groups = [range(len(batches))[start : start + _GROUP] for start in range(0, len(batches), _GROUP)]
+    total = gathered(groups, add, checkpoint, progress)
+    tokens = float(counted.sum())
     return total.get("gradient"), Factors(**jax.tree.map(lambda leaf: leaf / tokens, total["factors"]))
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _add(total: Any, new: Any) -> Any:
-    return jax.tree.map(jnp.add, total, new)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _nothing(flat: Gradient, gradient: bool, mesh: Mesh | None) -> dict[str, Any]:
+    """Sums over no batch: squared gradients at the outputs, x x' at the sites, and the gradient by the kernels if asked for."""
+    sites = {SITE_OF[module_of(path)]: (kernel.shape[0], kernel.shape[1], kernel.shape[1]) for path, kernel in flat.items()}
+    inputs = {site: jnp.zeros(shape, jnp.float32) for site, shape in sites.items()}
+    slope = {"gradient": {path: jnp.zeros(kernel.shape, jnp.float32) for path, kernel in flat.items()}} if gradient else {}
+    return _pinned({"factors": {"inputs": inputs, "outputs": probes_of(flat)}, **slope}, mesh)
 
 
-@functools.partial(jax.jit, static_argnames=("decoder", "gradient", "mesh"))
+@functools.partial(jax.jit, static_argnames=("decoder", "most", "mesh"), donate_argnums=0)
 def _sums(
+    total: dict[str, Any],
     flat: Gradient,
     params: Params,
-    batch: Batch,
-    shares: Any,
-    counted: Any,
+    rows: tuple[Batch, Any, Any],
+    span: tuple[Any, Any],
     decoder: Decoder,
-    gradient: bool,
+    most: int,
     mesh: Mesh | None,
-) -> tuple[Gradient | None, Factors]:
-    """Sums over a batch: gradient by the kernels, x x' at the sites, squared gradients at the outputs."""
-    local = functools.partial(_local_sums, decoder, gradient)
-    slope, factors = add_over_rows(local, mesh, (flat, params), (batch, shares, counted))
-    return slope and pin_parameters(slope, mesh), pin_moments(factors, mesh)
+) -> dict[str, Any]:
+    """``total`` and the sums over some batches, in one program: memory as large as the model is then taken only once.
+
+    Args:
+      rows: batches [batch, ..., B, T], their shares, and which of their tokens count.
+      span: number of the first batch, and of the one after the last.
+      most: as ``most_shared`` says.
+    """
+    local = functools.partial(_local_sums, decoder, most)
+    alone = row_multiple(mesh) == 1
+    start = total if alone else jax.tree.map(jnp.zeros_like, total)  # or each of the devices that share the rows would add it
+    found = add_over_rows(local, mesh, (start, flat, params, span), rows)
+    return _pinned(found if alone else jax.tree.map(jnp.add, total, found), mesh)
+
+
+def _pinned(sums: dict[str, Any], mesh: Mesh | None) -> dict[str, Any]:
+    slope = {"gradient": pin_parameters(sums["gradient"], mesh)} if "gradient" in sums else {}
+    return {"factors": pin_moments(sums["factors"], mesh), **slope}
 
 
 def _local_sums(
-    decoder: Decoder, gradient: bool, flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any
-) -> tuple[Gradient | None, Factors]:
+    decoder: Decoder, most: int, total: dict[str, Any], flat: Gradient, params: Params, span: tuple[Any, Any], *rows: Any
+) -> dict[str, Any]:
+    def add(number: jax.Array, total: dict[str, Any]) -> dict[str, Any]:
+        batch = jax.tree.map(lambda leaf: leaf[number], rows)
+        return jax.tree.map(jnp.add, total, _batch_sums(decoder, most, "gradient" in total, flat, params, *batch))
+
+    return jax.lax.fori_loop(span[0], span[1], add, total)
+
+
+def _batch_sums(
+    decoder: Decoder, most: int, gradient: bool, flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any
+) -> dict[str, Any]:
     def objective(probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
         whole = with_kernels(params, flat)
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": counted[None]}
         variables = {"params": whole, "probes": at_outputs(probes)}
         hidden, state = decoder.apply(variables, batch.tokens, **inputs, mutable=["stats"], method="hidden")
-        return jnp.sum(next_log_probs(decoder, whole, hidden, batch) * shares), by_site(state)
+        return shared_log_probs(decoder, whole, jnp.asarray(hidden), batch, shares, most), by_site(state)
 
     by, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(probes_of(flat), flat)
-    return (in_float32(by[1]) if gradient else None), factor_sums(inputs, by[0])
+    return {"factors": dict(vars(factor_sums(inputs, by[0])))} | ({"gradient": in_float32(by[1])} if gradient else {})
+
+
+def most_shared(shares: Sequence[np.ndarray]) -> int:
+    """Tokens with a share in the row that has most of them, rounded up so that few shapes compile."""
+    most = max(int(np.count_nonzero(share, axis=1).max()) for share in shares)
+    return min(shares[0].shape[1], -(-most // _STEP) * _STEP)
+
+
+def shared_log_probs(
+    decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch, shares: jax.Array, most: int
+) -> jax.Array:
+    """L, from final hidden states [B, T, hidden] and shares [B, T]; the head reads ``most`` tokens a row, and no row has more."""
+    places = jnp.argsort(shares == 0, axis=1, stable=True)[:, :most]
+    log_probs = next_log_probs(decoder, params, hidden, batch, places)
+    return jnp.sum(log_probs * jnp.take_along_axis(jnp.asarray(shares), places, axis=1))
 
 
 def probes_of(flat: Gradient) -> Gradient:

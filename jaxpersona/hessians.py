@@ -17,8 +17,8 @@ Hessians = dict[str, jax.Array]
 
 def outer_sums(h: jax.Array, weights: jax.Array) -> jax.Array:
     """Sums over tokens of h h^T, float32 [P, C, C], from activations [B, T, C] and token weights [P, B, T]."""
-    h = h.astype(jnp.float32)
-    return jnp.einsum("pbt,btc,btd->pcd", weights, h, h, precision=jax.lax.Precision.HIGHEST)
+    weighted = (h * weights[..., None]).astype(h.dtype)
+    return jnp.einsum("pbtc,btd->pcd", weighted, h, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
 def collect(model: Model, batches: Sequence[Batch], progress: Progress = silent, checkpoint: Checkpoint = NOTHING) -> Hessians:

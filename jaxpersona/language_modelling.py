@@ -68,13 +68,13 @@ def perplexity(model: Model, params: Params, tokens: np.ndarray, progress: Progr
       tokens: int32 [n, length] from ``windows``.
       progress: called with (windows done, windows in all).
     """
-    mesh, total = model.mesh, 0.0
+    mesh, total, (params, decoder) = model.mesh, 0.0, model.with_head(params)
     share = row_multiple(mesh)
     for start in range(0, len(tokens), share):
         part = tokens[start : start + share]
         rows = np.pad(part, ((0, share - len(part)), (0, 0)))
         counted = np.arange(share, dtype=np.float32)[:, None] < len(part)
-        total += float(_window_nll(model.decoder, mesh, params, *place_rows((rows, counted), mesh)))
+        total += float(_window_nll(decoder, mesh, params, *place_rows((rows, counted), mesh)))
         progress(start + len(part), len(tokens))
     return math.exp(total / (tokens.shape[0] * (tokens.shape[1] - 1)))
 

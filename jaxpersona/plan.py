@@ -202,15 +202,16 @@ def _passes(method: AnyMethod, texts: Texts, devices: Devices) -> tuple[int, int
     return both, both
 
 
-def _statistics_bytes(config: ModelConfig, method: AnyMethod, parts: int) -> dict[str, float]:
+def _statistics_bytes(config: ModelConfig, method: AnyMethod, parts: int, alone: bool = True) -> dict[str, float]:
     """Of one device: while a batch is added, and until the masks are found.
 
     Args:
       parts: into how many what is as large as the model is split, by ``model`` or by reading layer by layer.
+      alone: whether the device shares the texts with no other, and so adds gradients to the sums in place.
     """
     if isinstance(method, FirstOrder):
         gradient, factors = 4 * costs.maskable(config) / parts, costs.outer_bytes(config, 1) / parts
-        return {"collecting": max(2 * gradient + 2 * factors, gradient + 3 * factors), "kept": gradient + factors}
+        return {"collecting": max((3 - alone) * (gradient + factors), gradient + 3 * factors), "kept": gradient + factors}
     if isinstance(method, SparseGPT):
         sums = costs.outer_bytes(config) / parts
         return {"collecting": 3 * sums, "kept": sums}
@@ -262,7 +263,7 @@ class _Memory:
     @functools.cached_property
     def statistics(self) -> dict[str, float]:
         parts = self.devices.model * (self.config.num_layers if self.stream_layers else 1)
-        return _statistics_bytes(self.config, self.method, parts)
+        return _statistics_bytes(self.config, self.method, parts, self.devices.data == 1 or self.stream_layers)
 
     @functools.cached_property
     def choosing(self) -> float:
@@ -344,7 +345,8 @@ class _Stages:
         c, model = self.config, self.devices.model
         flops = costs.forward_flops(c, tokens, _WINDOW, head=True) / model
         read = -(-tokens // _WINDOW) * self._weights() + 8 * tokens * c.vocab_size / model
-        return self._stage(name, flops=flops, memory_bytes=read, sent_bytes=costs.sent_for_rows(c, tokens, model))
+        sent = costs.sent_for_rows(c, tokens, model)
+        return self._stage(name, self.batch_itemsize, flops=flops, memory_bytes=read, sent_bytes=sent)
 
     def _forward(self) -> Stage:
         c, t = self.config, self.texts
@@ -360,13 +362,13 @@ class _Stages:
         flops = costs.gradient_flops(c, t.padded_tokens, t.length, True) + costs.gradient_flops(c, own, _OWN_LENGTH, False)
         size = 4 * costs.maskable(c) + costs.outer_bytes(c, 1)
         batches = _passes(self.method, t, self.devices)[0]
-        return self._stage("calibrate", **self._rows(t.padded_tokens + own, batches, size, flops, passes=3))
+        return self._stage("calibrate", self.batch_itemsize, **self._rows(t.padded_tokens + own, batches, size, flops, passes=3))
 
     def _own_text(self) -> Stage:
         """Token by token, all texts at once: the weights are read for every one."""
         c = self.config
         flops = costs.forward_flops(c, _OWN_TEXTS * _OWN_LENGTH, _OWN_LENGTH, head=True) / self.devices.model
-        return self._stage("write own text", flops=flops, memory_bytes=_OWN_LENGTH * self._weights())
+        return self._stage("write own text", self.batch_itemsize, flops=flops, memory_bytes=_OWN_LENGTH * self._weights())
 
     def _search(self) -> Stage:
         """Choices at several prices, each measured on the budget's text where there is a budget."""

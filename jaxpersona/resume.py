@@ -232,13 +232,29 @@ def summed(
       progress: called with (items done, items in all).
       add: adds two such dictionaries.
     """
+
+    def with_item(total: Any, item: Item) -> Any:
+        return sums(item) if total is None else add(total, sums(item))
+
+    return gathered(items, with_item, checkpoint, progress)
+
+
+def gathered(
+    items: Sequence[Item], gather: Callable[[Any, Item], Any], checkpoint: Checkpoint = NOTHING, progress: Progress = silent
+) -> Any:
+    """What ``gather`` makes of the items, in order, from where the checkpoint left it.
+
+    Args:
+      items: at least one.
+      gather: gives a nested dictionary of arrays, from that of the items before (None for the first) and an item.
+      progress: called with (items done, items in all).
+    """
     kept = checkpoint.load() or {"done": 0, "total": None}
     done, total = int(kept["done"]), kept["total"]
     if done:
         progress(done, len(items))
     for number, item in enumerate(items[done:], start=done + 1):
-        new = sums(item)
-        total = jax.block_until_ready(new if total is None else add(total, new))
+        total = jax.block_until_ready(gather(total, item))
         checkpoint.offer({"done": number, "total": total})
         progress(number, len(items))
     return total

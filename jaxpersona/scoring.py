@@ -14,13 +14,14 @@ from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, cheapest_row_
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.distributed import add_over_rows, pin_moments, place_rows, row_multiple
 from jaxpersona.models.decoder import Decoder
-from jaxpersona.models.head import untied, with_head
 from jaxpersona.models.model import Model
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 
 _STEP = 32
 _BATCH_TOKENS = 2048  # a device
+HEAD_TOKENS = 512
+"""Of so many tokens, or one row, logits are formed at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +65,7 @@ def score_answers(
     mesh, share = model.mesh, row_multiple(model.mesh)
     batches = pack(pairs, model.tokenizer.bos_token_id, cheapest_row_length(pairs), _BATCH_TOKENS * share, row_multiple=share)
     most = None if prompts else _most_answer_tokens(batches, starts)
-    decoder = model.batch_decoder()
-    if model.quick_forms:
-        params, decoder = with_head(params, decoder.dtype), untied(decoder)
+    params, decoder = model.with_head(params)
     for number, batch in enumerate(batches, start=1):
         new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, decoder, mesh, most)
         sums += np.asarray(new_sums)
@@ -102,7 +101,7 @@ def next_log_probs(
 ) -> jax.Array:
     """As ``token_log_probs``, from the batch's final hidden states [B, T, hidden]; of the ``places`` int [B, N] alone if given.
 
-    Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
+    Logits are formed of few rows at a time, and again on a backward pass: a whole batch of them would not fit into memory.
     """
     previous, tokens = batch.previous(), batch.tokens
     if places is not None:
@@ -115,7 +114,9 @@ def next_log_probs(
         logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
         return jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
 
-    return jax.lax.map(row, (before, tokens))
+    rows, length = tokens.shape
+    at_once = max(count for count in range(1, rows + 1) if rows % count == 0 and (count == 1 or count * length <= HEAD_TOKENS))
+    return jax.lax.map(row, (before, tokens), batch_size=at_once)
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "most"))

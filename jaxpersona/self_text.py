@@ -5,12 +5,10 @@ Its tokens are drawn from the model's own distribution, so that squared gradient
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.inference.decoding import generate_ids
 from jaxpersona.inference.sampling import Sampling
-from jaxpersona.models.apart import apart
 from jaxpersona.models.model import Model
 
 
@@ -20,10 +18,8 @@ def write(model: Model, texts: int = 48, length: int = 128, seed: int = 42) -> n
     A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end of turn.
     """
     prompts = beginnings(model, texts, seed)
-    endless = dataclasses.replace(model, eos_ids=(), quick_forms=False)
-    # Not rounded, however many texts there are: the same text as on every other device.
-    params = apart(model.params, jnp.float32) if model.quick_forms else model.params
-    new = generate_ids(endless, params, prompts, length - len(prompts[0]), Sampling(temperature=1.0), seed)
+    endless = dataclasses.replace(model, eos_ids=())
+    new = generate_ids(endless, model.params, prompts, length - len(prompts[0]), Sampling(temperature=1.0), seed)
     return np.array([prompt + row for prompt, row in zip(prompts, new, strict=True)], np.int32)
 
 

@@ -22,22 +22,13 @@ import numpy as np
 from jaxpersona.kernels import masked_matmul
 from jaxpersona.models import compact
 from jaxpersona.models.config import ModelConfig, Rope
+from jaxpersona.models.product import matmul, probed
 from jaxpersona.models.sites import SITES
 
 Array = jax.Array
 BLOCKS, _SHORT = 4, 64  # blocks of queries, where a row is not short
 Collect = Callable[[Array, Array], Any]
 """What to keep of the inputs [B, T, C] of a linear layer, given token weights [P, B, T]."""
-
-
-def matmul(x: Array, kernel: Array) -> Array:
-    """x @ kernel in the narrower of their dtypes, summed in float32 [..., out] and returned so: bfloat16 products with a bfloat16
-    result take twice as long as float32 ones on a CPU, those with a float32 result half as long.
-    """
-    if compact.is_compact(kernel):
-        return compact.matmul(x, kernel)
-    narrower = min(x.dtype, kernel.dtype, key=lambda dtype: dtype.itemsize)
-    return jnp.matmul(x.astype(narrower), kernel.astype(narrower), preferred_element_type=jnp.float32)
 
 
 class Personas(NamedTuple):
@@ -59,32 +50,17 @@ def _banked(x: Array, kernel: Array, masks: Array, personas: Personas) -> Array:
     return masked_matmul(x, kernel.astype(x.dtype), masks, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
 
 
-@jax.custom_vjp
-def probed(y: Array, probe: Array) -> Array:
-    """y [B, T, out] as it is; the gradient by ``probe`` float32 [out] is that by y, squared and summed over B and T."""
-    return y
-
-
-def _probed_forward(y: Array, probe: Array) -> tuple[Array, None]:
-    return y, None
-
-
-def _probed_backward(_: None, slope: Array) -> tuple[Array, Array]:
-    return slope, jnp.sum(jnp.square(slope.astype(jnp.float32)), axis=(0, 1))
-
-
-probed.defvjp(_probed_forward, _probed_backward)
-
-
 class Linear(nn.Module):
     """y = x W + b with W [in, out], under the ``masks`` collection if that is given.
 
     Masks are bool [in, out], or those of a bank (``bank.py``) with ``personas``. b is there where the architecture or the
-    parameters given have one: a steering vector is a bias (``steering.py``).
+    parameters given have one: a steering vector is a bias (``steering.py``). ``products`` is the dtype of what is multiplied, by
+    default the narrower of those of x and W.
     """
 
     features: int
     use_bias: bool = False
+    products: Any = None
 
     @nn.compact
     def __call__(self, x: Array, personas: Personas | None = None) -> Array:
@@ -96,7 +72,7 @@ class Linear(nn.Module):
             assert personas is not None, "a mask bank needs personas"
             y = _banked(x, kernel, mask, personas).astype(x.dtype)
         else:
-            y = matmul(x, kernel if mask is None else jnp.where(mask, kernel, 0)).astype(x.dtype)
+            y = matmul(x, kernel if mask is None else jnp.where(mask, kernel, 0), self.products).astype(x.dtype)
         if self.has_variable("probes", "output"):  # where the squared gradient at the output is asked for
             y = probed(y, self.get_variable("probes", "output"))
         if self.use_bias or self.has_variable("params", "bias"):
@@ -159,10 +135,12 @@ class _Block(nn.Module):
     config: ModelConfig
     collect: Collect | None = None
     sites: tuple[str, ...] = tuple(SITES)
+    products: Any = None
 
     def record(self, site: str, x: Array, weights: Array | None) -> None:
+        """Collects x [B, T, C] as it is multiplied."""
         if site in self.sites and self.collect is not None and weights is not None and self.is_mutable_collection("stats"):
-            self.put_variable("stats", site, self.collect(x, weights))
+            self.put_variable("stats", site, self.collect(x.astype(self.products or x.dtype), weights))
 
 
 class Attention(_Block):
@@ -175,9 +153,8 @@ class Attention(_Block):
         self.record("attn_in", x, inputs["weights"])
 
         def heads(name: str, count: int) -> Array:
-            return Linear(count * c.head_dim, c.qkv_bias, name=name)(x, inputs["personas"]).reshape(
-                batch, length, count, c.head_dim
-            )
+            projection = Linear(count * c.head_dim, c.qkv_bias, self.products, name=name)
+            return projection(x, inputs["personas"]).reshape(batch, length, count, c.head_dim)
 
         q, k, v = heads("q_proj", c.num_heads), heads("k_proj", c.num_kv_heads), heads("v_proj", c.num_kv_heads)
         if c.qk_norm:
@@ -187,7 +164,7 @@ class Attention(_Block):
         k, v = self._cached("k", k, inputs), self._cached("v", v, inputs)
         mixed = (attend if self.has_variable("cache", "k") else attend_to_earlier)(q, k, v, inputs["visible"], c)
         self.record("attn_out_in", mixed, inputs["weights"])
-        return Linear(c.hidden_size, c.o_bias, name="o_proj")(mixed, inputs["personas"])
+        return Linear(c.hidden_size, c.o_bias, self.products, name="o_proj")(mixed, inputs["personas"])
 
     def _cached(self, name: str, new: Array, inputs: dict[str, Any]) -> Array:
         """With a KV cache, writes the new entries [B, T, K, D] at their positions and returns all; without one, the new ones.
@@ -224,9 +201,10 @@ def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) ->
     return mixed.astype(v.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, heads * dim)
 
 
+@functools.partial(jax.checkpoint, static_argnums=4)
 def attend_to_earlier(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
     """``attend`` where no query sees a later key, of as many keys as queries: a block of queries and the keys up to its end at a
-    time, which spares most of the scores that nobody sees.
+    time, which spares most of the scores that nobody sees. A backward pass forms scores anew instead of keeping them.
     """
     length = q.shape[1]
     ends = sorted({length * part // BLOCKS for part in range(1, BLOCKS + 1)}) if length >= _SHORT else [length]
@@ -238,6 +216,13 @@ def attend_to_earlier(q: Array, k: Array, v: Array, visible: Array, config: Mode
     return jnp.concatenate(parts, axis=1)
 
 
+@functools.partial(jax.checkpoint, static_argnums=0)
+def _gated(activation: str, gate: Array, up: Array) -> Array:
+    """What the MLP's last product reads."""
+    gate = gate.astype(jnp.float32)  # a CPU would round to bfloat16 after every operation
+    return ((jax.nn.silu(gate) if activation == "silu" else jax.nn.gelu(gate, approximate=True)) * up).astype(up.dtype)
+
+
 class MLP(_Block):
     """Gated MLP. Sites: ``mlp_in`` feeds gate and up, ``mlp_out_in`` feeds down."""
 
@@ -245,13 +230,11 @@ class MLP(_Block):
     def __call__(self, x: Array, inputs: dict[str, Any]) -> Array:
         c = self.config
         self.record("mlp_in", x, inputs["weights"])
-        gate = Linear(c.intermediate_size, c.mlp_bias, name="gate_proj")(x, inputs["personas"])
-        up = Linear(c.intermediate_size, c.mlp_bias, name="up_proj")(x, inputs["personas"])
-        gate = gate.astype(jnp.float32)  # a CPU would round to bfloat16 after every operation
-        activated = jax.nn.silu(gate) if c.activation == "silu" else jax.nn.gelu(gate, approximate=True)
-        inner = (activated * up).astype(up.dtype)
+        gate = Linear(c.intermediate_size, c.mlp_bias, self.products, name="gate_proj")(x, inputs["personas"])
+        up = Linear(c.intermediate_size, c.mlp_bias, self.products, name="up_proj")(x, inputs["personas"])
+        inner = _gated(c.activation, gate, up)
         self.record("mlp_out_in", inner, inputs["weights"])
-        return Linear(c.hidden_size, c.mlp_bias, name="down_proj")(inner, inputs["personas"])
+        return Linear(c.hidden_size, c.mlp_bias, self.products, name="down_proj")(inner, inputs["personas"])
 
 
 class Layer(_Block):
@@ -273,7 +256,8 @@ class Layer(_Block):
             return RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0, name=name)
 
         attention, mlp = (
-            block(c, self.collect, self.sites, name=name) for block, name in ((Attention, "self_attn"), (MLP, "mlp"))
+            block(c, self.collect, self.sites, self.products, name=name)
+            for block, name in ((Attention, "self_attn"), (MLP, "mlp"))
         )
         update = attention(norm("input_layernorm")(x), inputs)
         if c.gemma_norms:
@@ -289,6 +273,7 @@ class Layer(_Block):
 class Decoder(nn.Module):
     """Embedding, layers, final norm, head. Computes in ``dtype``, by default that of the embedding (float32 where it is compact).
 
+    ``products`` is the dtype of what is multiplied with a kernel, by default the narrower of those of both.
     ``collect`` says what is kept of the activations at ``sites``: those of ``sites.py``, and ``layer_out``.
     """
 
@@ -296,6 +281,7 @@ class Decoder(nn.Module):
     collect: Collect | None = None
     sites: tuple[str, ...] = tuple(SITES)
     dtype: Any = None
+    products: Any = None
 
     def setup(self) -> None:
         c = self.config
@@ -306,10 +292,10 @@ class Decoder(nn.Module):
             variable_carry="cache",
             split_rngs={"params": True},
             in_axes=(0, 0, nn.broadcast),
-        )(c, self.collect, self.sites)
+        )(c, self.collect, self.sites, self.products)
         self.norm = RMSNorm(c.norm_eps, 1.0 if c.gemma_norms else 0.0)
         if not c.tied_embeddings:
-            self.lm_head = Linear(c.vocab_size)
+            self.lm_head = Linear(c.vocab_size, products=self.products)
 
     def __call__(self, tokens: Array, **inputs: Any) -> Array:
         """Logits [B, T, vocab] in float32; arguments as for ``hidden``."""
@@ -346,7 +332,9 @@ class Decoder(nn.Module):
         c = self.config
         if c.tied_embeddings:  # not rounded to the dtype of hidden, as ``nn.Embed.attend`` would
             embedding = self.embed_tokens.embedding
-            scores = compact.logits(hidden, embedding) if compact.is_compact(embedding) else matmul(hidden, embedding.T)
+            scores = (
+                compact.logits(hidden, embedding) if compact.is_compact(embedding) else matmul(hidden, embedding.T, self.products)
+            )
         else:
             scores = self.lm_head(hidden, personas).astype(jnp.float32)
         return softcap(scores, c.logit_softcap)

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from jaxpersona import distributed
 from jaxpersona.errors import InputError
+from jaxpersona.models import head
 from jaxpersona.models import tokenizer as tokenizers
 from jaxpersona.models.apart import apart
 from jaxpersona.models.compact import compact
@@ -41,7 +42,7 @@ class Model:
       params: parameter pytree; kernels are [layer, in, out].
       tokenizer: a Transformers tokenizer.
       eos_ids: token ids that end a generation.
-      batch_dtype: in which statistics and answer scores are computed from batches of texts; None is that of the parameters.
+      batch_dtype: of what is multiplied where batches of texts are read; None is that of the parameters.
       quick_forms: whether text is generated from copies of the parameters in a form that a CPU reads quickly (``compact.py`` for
         one text, ``apart.py``, in ``batch_dtype``, for several).
     """
@@ -66,8 +67,13 @@ class Model:
         return Decoder(self.config)
 
     def batch_decoder(self, collect: Collect | None = None) -> Decoder:
-        """The decoder that reads batches of texts, in ``batch_dtype``; ``collect`` as in ``Decoder``."""
-        return Decoder(self.config, collect, dtype=self.batch_dtype)
+        """The decoder that reads batches of texts, with products in ``batch_dtype``; ``collect`` as in ``Decoder``."""
+        return Decoder(self.config, collect, products=self.batch_dtype)
+
+    def with_head(self, params: Mapping[str, Any], collect: Collect | None = None) -> tuple[Params, Decoder]:
+        """Parameters, the model's own or masked ones, and the ``batch_decoder`` that forms logits of many tokens from them."""
+        decoder = self.batch_decoder(collect)
+        return (head.with_head(params, self.batch_dtype), head.untied(decoder)) if self.quick_forms else (dict(params), decoder)
 
     @functools.cached_property
     def compact_params(self) -> Params:

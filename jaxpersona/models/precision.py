@@ -14,7 +14,7 @@ _CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def pick_dtypes(dtype: Dtype) -> tuple[Any, Any]:
-    """The dtype of parameters, and the one in which statistics and answer scores are computed from batches of texts.
+    """The dtype of parameters, and that of what is multiplied where batches of texts are read: all else has the parameters'.
 
     ``auto`` is bfloat16 for both on GPU and TPU. On a CPU parameters are float32, as products of single rows, which generation
     consists of, are slower in bfloat16 there; products of batches are twice as fast if the CPU multiplies bfloat16 itself.

@@ -26,7 +26,6 @@ from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, Report
 from jaxpersona.resume import NOWHERE, Checkpoint, Checkpoints
-from jaxpersona.scoring import next_log_probs
 from jaxpersona.streaming import own_text
 from jaxpersona.streaming.forward import States, embed, flag_of, layer_step
 from jaxpersona.streaming.scratch import Scratch
@@ -96,7 +95,7 @@ def _start(
 
 def _forward(model: StreamedModel, texts: Mapping[str, _Texts], progress: Progress, checkpoint: Checkpoint) -> None:
     """Fills the states."""
-    decoder = model.decoder
+    decoder = model.batch_decoder()
 
     def step(number: int, params: Params, state: State) -> None:
         for part in texts.values():
@@ -109,8 +108,9 @@ def _forward(model: StreamedModel, texts: Mapping[str, _Texts], progress: Progre
 
 def _head_slopes(model: StreamedModel, texts: _Texts) -> States:
     """By batch, the gradient by what the last layer gives [B, T, hidden]."""
-    head, ends = model.head(), enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
-    return {place: np.asarray(_head_slope(model.decoder, head, *end)) for place, end in ends}
+    slope = functools.partial(_head_slope, model.batch_decoder(), fisher.most_shared(texts.shares), model.head())
+    ends = enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
+    return {place: np.asarray(slope(*end)) for place, end in ends}
 
 
 def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, slopes: States) -> tuple[Gradient, Factors]:
@@ -119,7 +119,7 @@ def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params
     Args:
       slopes: by batch, the gradient by what the layer gives; becomes that by what it reads.
     """
-    decoder, total = Decoder(model.config, outer_sums), None
+    decoder, total = model.batch_decoder(outer_sums), None
     for place, batch in enumerate(texts.batches):
         here = texts.states[number, place], flag_of(decoder, number), batch, slopes[place]
         slope, *new = _slopes(decoder, texts.gradient, params, *here)
@@ -129,13 +129,13 @@ def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params
     return total[0], total[1]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _head_slope(decoder: Decoder, params: Params, x: Any, batch: Batch, shares: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _head_slope(decoder: Decoder, most: int, params: Params, x: Any, batch: Batch, shares: Any) -> jax.Array:
     """Gradient by the residual stream after the last layer."""
 
     def objective(x: jax.Array) -> jax.Array:
         hidden = jnp.asarray(decoder.apply({"params": params}, x, method="normed"))
-        return jnp.sum(next_log_probs(decoder, params, hidden, batch) * shares)
+        return fisher.shared_log_probs(decoder, params, hidden, batch, shares, most)
 
     return jax.grad(objective)(x)
 

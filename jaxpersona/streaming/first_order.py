@@ -52,7 +52,7 @@ def prune(
     text, begin, base = None, {}, math.nan
     if method.max_perplexity_increase is not None:
         tokens = first_order.budget_windows(model, method)
-        text = Windows(model.decoder, tokens)
+        text = Windows(model.batch_decoder(), tokens)
         begin = text.start(model)
         base = perplexities(model, {"none": None}, tokens, checkpoint=checkpoints["budget base"])["none"]
 

@@ -54,7 +54,8 @@ def _no_caches(model: StreamedModel, texts: int, length: int) -> dict[int, Any]:
 
 def _read_on(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, start: int) -> jax.Array:
     """Logits [B, vocab] after tokens [B, T] at positions from ``start`` on; their keys and values come into the caches."""
-    decoder, x = model.decoder, embed(model, model.decoder, [tokens])[0]
+    decoder = model.batch_decoder()
+    x = embed(model, decoder, [tokens])[0]
     positions = np.broadcast_to(np.arange(start, start + tokens.shape[1], dtype=np.int32), tokens.shape)
     slots = np.arange(jax.tree.leaves(caches[0])[0].shape[3])
     inputs = {"positions": positions, "visible": slots <= positions[..., None]}

@@ -28,7 +28,7 @@ class Windows:
     """Text on its way through a model; of each window the residual stream is [1, length - 1, hidden].
 
     Attributes:
-      decoder: the model's.
+      decoder: the model's ``batch_decoder``.
       tokens: int32 [n, length] from ``language_modelling.windows``.
     """
 
@@ -66,7 +66,7 @@ def perplexities(
       progress: called with (layers done, layers in all).
       checkpoint: keeps where the texts are.
     """
-    text = Windows(model.decoder, tokens)
+    text = Windows(model.batch_decoder(), tokens)
 
     def start() -> State:
         states = text.start(model)
