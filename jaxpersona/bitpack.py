@@ -22,6 +22,7 @@ def word_rows(rows: int) -> int:
     return -(-rows // BLOCK) * _LANES
 
 
+@jax.jit
 def pack(mask: jax.Array) -> jax.Array:
     """Packs bool [..., in, out] into uint16 [..., word_rows(in), out]."""
     *lead, rows, columns = mask.shape
