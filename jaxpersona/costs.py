@@ -13,7 +13,6 @@ from jaxpersona.distributed import AXES, shardings
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import BLOCKS, parameter_shapes
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
-from jaxpersona.scoring import HEAD_TOKENS
 from jaxpersona.tree import flatten
 
 MOMENTS, PERSONAS = 3, 2
@@ -141,14 +140,14 @@ def gradient_activation_bytes(
     """What a backward pass keeps, float32: of so many layers the MLP's gate, up and, for the gradient by weights, what the last
     product reads, and the residual stream with what is made of it; the attention scores of one layer.
     """
-    tokens, head_tokens = rows * length, min(rows * length, max(length, HEAD_TOKENS))
+    tokens = rows * length
     scores = 3 * 4 * _SEEN * rows * (config.num_heads / model) * length**2
     kept = (2 + weights) * config.intermediate_size / model + (5 + 3 * weights) * config.hidden_size
-    return layers * 4 * tokens * kept + scores + logit_bytes(config, head_tokens, model)
+    return layers * 4 * tokens * kept + scores + logit_bytes(config, length, model)
 
 
 def logit_bytes(config: ModelConfig, tokens: int, model: int) -> float:
-    """Float32 logits of the tokens they are formed of at a time, and what the log-probabilities make of them."""
+    """Float32 logits of one row, and what the log-probabilities make of them."""
     return 2 * 4 * tokens * config.vocab_size / model
 
 

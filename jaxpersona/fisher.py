@@ -23,11 +23,11 @@ from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint, gathered
-from jaxpersona.scoring import next_log_probs
+from jaxpersona.scoring import most_marked, next_log_probs, places_of
 from jaxpersona.tree import unflatten
 
-_GROUP = 4  # batches in one program
-_STEP = 32
+GROUP = 4
+"""Batches in one program, after which devices that share rows add up their sums."""
 
 Gradient = dict[str, jax.Array]
 """Float32 [layer, in, out] by kernel path."""
@@ -74,7 +74,7 @@ def collect(
         total = _nothing(flat, gradient, mesh) if total is None else total
         return _sums(total, flat, params, rows, (group.start, group.stop), decoder, most, mesh)
 
-    groups = [range(len(batches))[start : start + _GROUP] for start in range(0, len(batches), _GROUP)]
+    groups = [range(len(batches))[start : start + GROUP] for start in range(0, len(batches), GROUP)]
     total = gathered(groups, add, checkpoint, progress)
     tokens = float(counted.sum())
     return total.get("gradient"), Factors(**jax.tree.map(lambda leaf: leaf / tokens, total["factors"]))
@@ -144,16 +144,15 @@ def _batch_sums(
 
 
 def most_shared(shares: Sequence[np.ndarray]) -> int:
-    """Tokens with a share in the row that has most of them, rounded up so that few shapes compile."""
-    most = max(int(np.count_nonzero(share, axis=1).max()) for share in shares)
-    return min(shares[0].shape[1], -(-most // _STEP) * _STEP)
+    """Tokens with a share in the row that has most of them, as ``most_marked`` counts them."""
+    return most_marked([share != 0 for share in shares])
 
 
 def shared_log_probs(
     decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch, shares: jax.Array, most: int
 ) -> jax.Array:
     """L, from final hidden states [B, T, hidden] and shares [B, T]; the head reads ``most`` tokens a row, and no row has more."""
-    places = jnp.argsort(shares == 0, axis=1, stable=True)[:, :most]
+    places = places_of(shares != 0, most)
     log_probs = next_log_probs(decoder, params, hidden, batch, places)
     return jnp.sum(log_probs * jnp.take_along_axis(jnp.asarray(shares), places, axis=1))
 

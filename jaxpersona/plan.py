@@ -7,6 +7,7 @@ from typing import Any
 from jaxpersona import costs
 from jaxpersona.accelerators import Accelerator, host_memory_bytes
 from jaxpersona.errors import InputError
+from jaxpersona.fisher import GROUP
 from jaxpersona.methods import AnyMethod, FirstOrder, SparseGPT
 from jaxpersona.models.config import ModelConfig
 
@@ -329,15 +330,15 @@ class _Stages:
         """Bytes of the parameters one device reads for a batch."""
         return costs.parameters_of_device(self.config, self.devices.data, self.devices.model) * self.itemsize
 
-    def _rows(self, tokens: float, batches: int, sums: float, flops: float, passes: int = 1) -> dict[str, Any]:
-        """Work on batches whose rows are shared, and whose sums, of so many bytes, are added up."""
+    def _rows(self, tokens: float, batches: int, sums: float, flops: float, passes: int = 1, group: int = 1) -> dict[str, Any]:
+        """Work on batches whose rows are shared, and whose sums, of so many bytes, devices add up after every ``group``."""
         c, d = self.config, self.devices
         return {
             "flops": flops / d.count,
             "memory_bytes": batches * (passes * self._weights() + 2 * sums / d.model)
             + passes * tokens / d.data * costs.moved_activation_bytes(c, self.texts.length, self.itemsize) / d.model,
             "sent_bytes": passes * costs.sent_for_rows(c, tokens / d.data, d.model)
-            + batches * costs.sent_for_sums(sums / d.model, d.data),
+            + -(-batches // group) * costs.sent_for_sums(sums / d.model, d.data),
         }
 
     def _perplexity(self, name: str, tokens: int) -> Stage:
@@ -362,7 +363,8 @@ class _Stages:
         flops = costs.gradient_flops(c, t.padded_tokens, t.length, True) + costs.gradient_flops(c, own, _OWN_LENGTH, False)
         size = 4 * costs.maskable(c) + costs.outer_bytes(c, 1)
         batches = _passes(self.method, t, self.devices)[0]
-        return self._stage("calibrate", self.batch_itemsize, **self._rows(t.padded_tokens + own, batches, size, flops, passes=3))
+        work = self._rows(t.padded_tokens + own, batches, size, flops, passes=3, group=GROUP)
+        return self._stage("calibrate", self.batch_itemsize, **work)
 
     def _own_text(self) -> Stage:
         """Token by token, all texts at once: the weights are read for every one."""

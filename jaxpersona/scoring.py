@@ -20,8 +20,6 @@ from jaxpersona.progress import Progress, silent
 
 _STEP = 32
 _BATCH_TOKENS = 2048  # a device
-HEAD_TOKENS = 512
-"""Of so many tokens, or one row, logits are formed at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,7 @@ def score_answers(
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
     mesh, share = model.mesh, row_multiple(model.mesh)
     batches = pack(pairs, model.tokenizer.bos_token_id, cheapest_row_length(pairs), _BATCH_TOKENS * share, row_multiple=share)
-    most = None if prompts else _most_answer_tokens(batches, starts)
+    most = None if prompts else most_marked([_answers(batch, starts) for batch in batches])
     params, decoder = model.with_head(params)
     for number, batch in enumerate(batches, start=1):
         new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, decoder, mesh, most)
@@ -79,10 +77,15 @@ def _answers(batch: Batch, starts: Any) -> Any:
     return (batch.pair >= 0) & (batch.positions > 0) & (batch.positions >= starts[batch.pair])
 
 
-def _most_answer_tokens(batches: Sequence[Batch], starts: np.ndarray) -> int:
-    """Answer tokens of the fullest row, rounded up so that few shapes compile."""
-    most = max(int(_answers(batch, starts).sum(axis=1).max()) for batch in batches)
-    return min(batches[0].tokens.shape[1], -(-most // _STEP) * _STEP)
+def most_marked(marks: Sequence[np.ndarray]) -> int:
+    """Tokens that bool [B, T] marks in the row that has most of them, rounded up so that few shapes compile."""
+    most = max(int(marked.sum(axis=1).max()) for marked in marks)
+    return min(marks[0].shape[1], -(-most // _STEP) * _STEP)
+
+
+def places_of(marked: jax.Array, most: int) -> jax.Array:
+    """Places int [B, most] of the tokens that bool [B, T] marks, at most so many a row; others fill a row up."""
+    return jnp.argsort(~marked, axis=1, stable=True)[:, :most]
 
 
 def token_log_probs(decoder: Decoder, params: Params, batch: Batch, places: jax.Array | None = None) -> jax.Array:
@@ -101,7 +104,7 @@ def next_log_probs(
 ) -> jax.Array:
     """As ``token_log_probs``, from the batch's final hidden states [B, T, hidden]; of the ``places`` int [B, N] alone if given.
 
-    Logits are formed of few rows at a time, and again on a backward pass: a whole batch of them would not fit into memory.
+    Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
     """
     previous, tokens = batch.previous(), batch.tokens
     if places is not None:
@@ -114,9 +117,7 @@ def next_log_probs(
         logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
         return jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
 
-    rows, length = tokens.shape
-    at_once = max(count for count in range(1, rows + 1) if rows % count == 0 and (count == 1 or count * length <= HEAD_TOKENS))
-    return jax.lax.map(row, (before, tokens), batch_size=at_once)
+    return jax.lax.map(row, (before, tokens))
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "most"))
@@ -140,7 +141,7 @@ def _local_answer_sums(
     pair, branch, answer = jnp.asarray(batch.pair), jnp.asarray(batch.branch), _answers(batch, starts)
     prompt, places = (pair >= 0) & (batch.positions > 0) & ~answer, None
     if most is not None:
-        places = jnp.argsort(~answer, axis=1, stable=True)[:, :most]
+        places = places_of(answer, most)
         pair, branch, answer = (jnp.take_along_axis(each, places, axis=1) for each in (pair, branch, answer))
         prompt = jnp.zeros_like(answer)
     log_probs = token_log_probs(decoder, params, batch, places)

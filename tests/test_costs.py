@@ -133,7 +133,7 @@ def test_operations_and_memory_of_gradients_are_those_xla_counts(gradient):
     total = jax.eval_shape(lambda flat: fisher._nothing(flat, gradient, None), kernels(params))
     program = fisher._sums.lower(total, kernels(params), params, rows, (0, 3), Decoder(config, outer_sums), 256, None).compile()
     head = 2 * 2 * config.vocab_size * config.hidden_size * 512
-    expected = (costs.gradient_flops(config, 512, 256, gradient) - head) / config.num_layers + head
+    expected = (costs.gradient_flops(config, 512, 256, gradient) - head) / config.num_layers + head / 2  # a loop over two rows
     assert program.cost_analysis()["flops"] == pytest.approx(expected, rel=0.05)
     sums, memory = costs.outer_bytes(config, 1) + 4 * costs.maskable(config) * gradient, program.memory_analysis()
     assert memory.alias_size_in_bytes == pytest.approx(sums, rel=0.01)  # what there was is added to in place

@@ -1,5 +1,8 @@
 """Perplexity against NumPy on the model's own logits; windows; texts that cannot be measured."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import byte_tokenizer, write_model
@@ -26,6 +29,14 @@ def test_perplexity_is_that_of_the_logits_in_numpy(tiny_model):
             likelihoods.append(np.log(odds[ids[position + 1]] / odds.sum()))
     assert len(likelihoods) == 3 * 31
     assert jp.perplexity(tiny_model, tiny_model.params, tokens) == pytest.approx(np.exp(-np.mean(likelihoods)), rel=1e-4)
+
+
+def test_bfloat16_products_change_perplexity_by_little(tiny_model):
+    narrow = dataclasses.replace(tiny_model, batch_dtype=np.dtype(jnp.bfloat16), quick_forms=True)
+    tokens = windows(tiny_model, TEXT, max_tokens=96, length=32)
+    exact, found = (perplexity(model, model.params, tokens) for model in (tiny_model, narrow))
+    assert found != exact
+    assert found == pytest.approx(exact, rel=0.01)
 
 
 def test_perplexity_is_of_the_given_parameters(tiny_model):

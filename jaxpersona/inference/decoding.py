@@ -17,7 +17,7 @@ from jaxpersona.masks import Params, Persona, apply_mask
 from jaxpersona.models.decoder import Decoder, compute_dtype
 from jaxpersona.models.model import Model
 
-_WIDTHS = (8, 64)  # of prompts, from the second on its multiples: few shapes, few compilations
+_SHORT, _STEP = 8, 64  # prompts are that wide, or a multiple of this: few shapes, few compilations
 
 
 def generate(
@@ -82,8 +82,7 @@ def generate_ids(
     """
     params = in_form(model, params, pick_form(model, len(prompts)))
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-    step = next((width for width in _WIDTHS if width >= lengths.max()), _WIDTHS[-1])
-    width = -(-int(lengths.max()) // step) * step
+    width = _SHORT if lengths.max() <= _SHORT else -(-int(lengths.max()) // _STEP) * _STEP
     tokens = np.zeros((len(prompts), width), np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt

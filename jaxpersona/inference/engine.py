@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxpersona.distributed import to_host
 from jaxpersona.errors import InputError
-from jaxpersona.inference.forward import Form, in_form, pick_form
+from jaxpersona.inference.forward import in_form, pick_form
 from jaxpersona.inference.requests import Generation, OnText, Request
 from jaxpersona.inference.sampling import Sampling, settings_of
 from jaxpersona.inference.steps import Rows, State, decode, empty_state, insert, prefill
@@ -81,7 +81,7 @@ class Engine:
             convert = functools.partial(in_form, model, form=self._form)
             self._weights = Folded(model.params, self.personas, resident or _COPIES, convert)
         else:
-            self._form: Form = "compact" if model.quick_forms else "stacked"
+            self._form = pick_form(model, rows=1)  # as one row after another is read
             self._weights = Packed(in_form(model, model.params, self._form), self.personas, resident or rows)
         self._queue: collections.deque[Generation] = collections.deque()
         self._running: list[Generation | None] = [None] * rows

@@ -6,7 +6,7 @@ quick. Kernels are transposed: XLA fuses the shift into the product of a vector 
 docs/performance.md has the figures. A model that was published in bfloat16 loses nothing.
 
 Masks of several personas are held as *removal bits*, uint8 [..., bytes, out, in]: bit p % 8 of byte p // 8 is set where persona
-p removes the weight, so that masking fuses into the product as well, and all rows but the first find weights in the cache.
+p removes the weight, so that masking fuses into the product as well.
 """
 
 from collections.abc import Mapping

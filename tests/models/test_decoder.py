@@ -145,6 +145,20 @@ def test_a_row_that_sees_nothing_averages_and_stays_finite(dtype):
     np.testing.assert_allclose(np.asarray(out, np.float32)[:, 1], average, atol=0.02)
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 67, 130])
+def test_attention_to_earlier_tokens_in_blocks_is_that_of_whole_rows(length):
+    """Values and gradients, where tokens see some of those before and sometimes nothing else than themselves."""
+    rng = np.random.default_rng(length)
+    q, k, v = (jnp.asarray(rng.normal(size=(2, *shape, 2)), jnp.float32) for shape in ((length, 4), (2, length), (2, length)))
+    visible = (rng.random((2, length, length)) < 0.3) & np.tri(length, dtype=bool) | np.eye(length, dtype=bool)
+    found, back = jax.vjp(lambda *qkv: decoder.attend_to_earlier(*qkv, jnp.asarray(visible), TINY), q, k, v)
+    expected, expected_back = jax.vjp(lambda *qkv: decoder.attend(*qkv, jnp.asarray(visible), TINY), q, k, v)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    slope = jnp.asarray(rng.normal(size=found.shape), jnp.float32)
+    for ours, theirs in zip(back(slope), expected_back(slope), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
 def test_rope_frequencies_of_each_kind():
     plain = np.array([10000.0 ** (-2 * plane / 16) for plane in range(8)])
     np.testing.assert_allclose(decoder.rope_frequencies(Rope(), 16), plain, rtol=1e-6)
