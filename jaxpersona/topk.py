@@ -2,6 +2,7 @@
 
 Float32 scores are read as integers of the same order and the K-th largest of each output is found by bisection on its bits: 32
 counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
+What is called several times over is jitted by itself, so that it is traced and lowered once for each shape.
 """
 
 import fractions
@@ -34,6 +35,7 @@ def ordered_bits(scores: jax.Array) -> jax.Array:
     return jnp.where(bits & top, ~bits, bits | top)
 
 
+@jax.jit
 def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None = None) -> jax.Array:
     """Marks the ``keep`` largest scores of every output.
 
@@ -79,6 +81,7 @@ def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
     return jax.lax.cond((_count(enough) != need).any(), by_others, lambda: enough)
 
 
+@jax.jit
 def _largest(key: jax.Array, need: jax.Array) -> jax.Array:
     """The ``need``-th largest uint32 of every column, 0 where there are not so many above 0.
 
@@ -101,6 +104,7 @@ def _largest_half(key: jax.Array, need: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, 16, halve, jnp.zeros(need.shape, jnp.uint16))
 
 
+@jax.jit
 def _count(marked: jax.Array) -> jax.Array:
     """How many are True in every column, int32.
 

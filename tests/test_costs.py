@@ -154,12 +154,21 @@ def test_sizes_are_those_of_the_arrays(tiny_model, pairs):
     assert costs.parameters_of_device(config, 1, 2) == norms + (costs.parameters(config) - norms) // 2
 
 
+def loops(jaxpr):
+    """The loops of a trace and of what it calls; those of ties are in branches, which are left out."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan":
+            yield equation
+        elif equation.primitive.name in ("jit", "pjit"):
+            yield from loops(equation.params["jaxpr"].jaxpr)
+
+
 def test_bisection_reads_what_the_program_loops_over():
     """The loops of one choice, from its trace: how often they go round, and what they compare each time."""
     config, read = shape_of(**{**SIZES[0], "num_layers": 1}), 0
     for _, *shape in costs.kernel_shapes(config).values():
         trace = jax.make_jaxpr(topk.top_k_mask)(jax.ShapeDtypeStruct(shape, np.float32), 1)
-        for loop in (equation for equation in trace.eqns if equation.primitive.name == "scan"):  # those of ties are in branches
+        for loop in loops(trace.jaxpr):
             compared = [each.aval for each in loop.invars if each.aval.shape == tuple(shape)]
             read += loop.params["length"] * sum(array.size * array.dtype.itemsize for array in compared)
     assert costs.selection_bytes(config) == costs.PERSONAS * read
