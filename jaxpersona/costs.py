@@ -17,7 +17,7 @@ from jaxpersona.tree import flatten
 
 MOMENTS, PERSONAS = 3, 2
 _SEEN = (1 + 1 / BLOCKS) / 2  # of a row's scores, where each block of queries forms those of earlier keys
-_PASSES, _HALF = 32, 2  # while the K-th largest score is found bit by bit: 16 over either half of it, of 2 bytes
+_PASSES, _HALF = 32, 2  # at most, while a threshold is found bit by bit: 16 over either half of the scores, of 2 bytes
 
 
 @functools.cache
@@ -96,7 +96,7 @@ def inverse_flops(config: ModelConfig) -> float:
 
 
 def selection_bytes(config: ModelConfig) -> float:
-    """Bisection reads a half of both personas' float32 scores for each of 32 bits, where comparison and sum are fused."""
+    """Bisection reads a half of both personas' float32 scores for at most 32 bits each, where comparison and sum are fused."""
     return float(PERSONAS * _PASSES * _HALF * maskable(config))
 
 

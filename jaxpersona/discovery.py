@@ -12,6 +12,7 @@ from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import TextMode
 from jaxpersona.errors import InputError
 from jaxpersona.masks import Persona
+from jaxpersona.meanwhile import meanwhile
 from jaxpersona.methods import AnyMethod, FirstOrder, Method, SparseGPT, Steering, Wanda
 from jaxpersona.models.model import Model
 from jaxpersona.models.streamed import StreamedModel
@@ -104,11 +105,18 @@ def discover(
     with timed(seconds, "tokenize"):
         calibration = calibrate(model, pairs, **drawing, report=report, checkpoints=checkpoints)
     if method.needs and not isinstance(model, StreamedModel):  # which collects at each layer what its masks need
-        with timed(seconds, "calibrate"):
+        with timed(seconds, "calibrate"), meanwhile(functools.partial(_compile_ahead, model, method, seed, protocol)):
             calibration.collect(method.needs)
     with timed(seconds, "mask"):
         masks = find_masks(model, method, calibration, personas=personas, seed=seed, report=report, checkpoints=checkpoints)
     return Run(model, method, masks, calibration, seed, seconds)
+
+
+def _compile_ahead(model: Model, method: AnyMethod, seed: int, protocol: Protocol) -> None:
+    """Compiles the programs of the stage after calibration, where it is known what they will read."""
+    if "statistics" in method.needs and model.mesh is None and protocol.statistics == "tokens":
+        assert isinstance(method, Method)
+        pruning.compile_ahead(model.params, method, seed, protocol)
 
 
 def find_masks(

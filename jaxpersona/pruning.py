@@ -16,7 +16,7 @@ from jaxpersona.progress import Progress, silent
 from jaxpersona.protocol import STRICT, Protocol
 from jaxpersona.resume import NOTHING, Checkpoint
 from jaxpersona.selector import budgets
-from jaxpersona.statistics import Statistics
+from jaxpersona.statistics import Statistics, expected
 from jaxpersona.topk import budget
 
 
@@ -53,8 +53,26 @@ def prune(
             words[path] = jax.block_until_ready(by_output(both))
             checkpoint.offer(words)
         progress(number, len(flat))
-    first, second = ({path: both[:, persona] for path, both in words.items()} for persona in (0, 1))
+    first, second = _apart(words)
     return Masks.of(params, first), Masks.of(params, second)
+
+
+@jax.jit
+def _apart(words: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], ...]:
+    """Words [layer, persona, words, out] by path as those of each persona."""
+    return tuple({path: both[:, persona] for path, both in words.items()} for persona in (0, 1))
+
+
+def compile_ahead(params: Params, method: Method, seed: int, protocol: Protocol) -> None:
+    """Compiles what ``prune`` will call, before there are statistics; for models on one device, and moments of tokens."""
+    flat, scoring = masked(params, method, protocol), without_budget(method)
+    keep, words = kept_of(flat, method, protocol), {}
+    for path, kernel in flat.items():
+        inputs = inputs_of(path, kernel.shape[0], method, expected(flat), seed)
+        program = prune_kernel.lower(scoring, protocol, kernel, keep[path], *inputs)
+        program.compile()
+        words[path] = program.out_info
+    _apart.lower(words).compile()
 
 
 def without_budget(method: Method) -> Method:
@@ -116,8 +134,14 @@ def inputs_of(
             raise ValueError(f"method {method.name} needs statistics")
         moments = statistics.moments[HEAD_SITE if path == HEAD else SITE_OF[module_of(path)]]
     number = len(MODULES) if path == HEAD else MODULES.index(module_of(path))
-    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), persona), number) for persona in (0, 1)]
-    return moments, jnp.stack([jax.random.split(key, layers) for key in keys], axis=1)
+    return moments, _keys(jax.random.key(seed), number, layers)
+
+
+@jax.jit(static_argnames="layers")
+def _keys(key: jax.Array, number: int, layers: int) -> jax.Array:
+    """The random keys [layer, persona] of a kernel, given its ``number``."""
+    keys = [jax.random.fold_in(jax.random.fold_in(key, persona), number) for persona in (0, 1)]
+    return jnp.stack([jax.random.split(key, layers) for key in keys], axis=1)
 
 
 def _own_first(moments: Moments | None, persona: int) -> Moments | None:

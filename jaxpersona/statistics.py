@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,12 +15,13 @@ from jaxpersona.data.packing import Batch
 from jaxpersona.distributed import add_over_rows, pin_moments, place_rows
 from jaxpersona.models.decoder import Collect, Decoder, by_site
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import HEAD_SITE, SITES
+from jaxpersona.models.sites import HEAD_SITE, SITE_OF, SITES, module_of
 from jaxpersona.models.weights import Params
 from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint, summed
 
 Array = jax.Array
+MOMENTS = ("mean_abs", "mean", "mean_square")
 SiteSums = Callable[[int, Batch], dict[str, Any]]
 """Sums over the tokens of a batch, given its number and itself: [layer, persona, ...] by site and what is summed."""
 
@@ -62,7 +63,15 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
     """
     h = h.astype(jnp.float32)
     add = functools.partial(jnp.einsum, "pbt,btc->pc", weights, precision=jax.lax.Precision.HIGHEST)
-    return {"mean_abs": add(jnp.abs(h)), "mean": add(h), "mean_square": add(h * h)}
+    return dict(zip(MOMENTS, (add(jnp.abs(h)), add(h), add(h * h)), strict=True))
+
+
+def expected(flat: Mapping[str, Array]) -> Statistics:
+    """What ``collect`` will find, with a ``jax.ShapeDtypeStruct`` for every array, for kernels [layer, in, out] by path."""
+    moments = {}
+    for path, (layers, channels, _) in ((path, kernel.shape) for path, kernel in flat.items()):
+        moments[SITE_OF[module_of(path)]] = dict.fromkeys(MOMENTS, jax.ShapeDtypeStruct((layers, 2, channels), jnp.float32))
+    return Statistics(moments, ())
 
 
 def collect(

@@ -1,7 +1,7 @@
 """Exactly K weights per output, the same ones on every backend.
 
-Float32 scores are read as integers of the same order and the K-th largest of each output is found by bisection on its bits: 32
-counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
+Float32 scores are read as integers of the same order and a threshold for each output is found by bisection on its bits: at most
+32 counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
 What is called several times over is jitted by itself, so that it is traced and lowered once for each shape.
 """
 
@@ -69,7 +69,7 @@ def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Arra
 def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
     """Marks the ``need`` largest keys of every column; among those equal in the first of ``keys``, the next decides."""
     key, *others = keys
-    threshold = _largest(key, need)
+    threshold, reached = _threshold(key, need)
     enough = key >= threshold
     if not others:
         return enough
@@ -78,33 +78,43 @@ def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
         above, tied = key > threshold, key == threshold
         return above | _choose([jnp.where(tied, other, 0) for other in others], need - _count(above))
 
-    return jax.lax.cond((_count(enough) != need).any(), by_others, lambda: enough)
+    return jax.lax.cond((reached != need).any(), by_others, lambda: enough)
 
 
 @jax.jit
-def _largest(key: jax.Array, need: jax.Array) -> jax.Array:
-    """The ``need``-th largest uint32 of every column, 0 where there are not so many above 0.
+def _threshold(key: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Thresholds uint32 [out] that the ``need`` largest of every column reach, and how many do, int32 [out].
 
-    First its upper 16 bits and then its lower: vector units compare and count twice as many of half the width.
+    Those are more than ``need`` only where keys are equal; all thresholds are then the ``need``-th largest keys themselves, and 0
+    where there are not so many above 0. First the upper 16 bits are sought and then the lower: vector units compare and count
+    twice as many of half the width.
     """
     upper = (key >> 16).astype(jnp.uint16)
-    first = _largest_half(upper, need)
+    first, reached = _half_threshold(upper, need, jnp.full(need.shape, len(key)))
+    above = _count(upper > first)
     lower = jnp.where(upper == first, key.astype(jnp.uint16), 0)  # no threshold on trial is 0, so these never count
-    second = _largest_half(lower, need - _count(upper > first))
-    return (first.astype(jnp.uint32) << 16) | second
+    second, rest = _half_threshold(lower, need - above, reached - above)
+    return (first.astype(jnp.uint32) << 16) | second, above + rest
 
 
-def _largest_half(key: jax.Array, need: jax.Array) -> jax.Array:
-    """The ``need``-th largest uint16 of every column, 0 where there are not so many above 0."""
+def _half_threshold(key: jax.Array, need: jax.Array, reached: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As ``_threshold``, of uint16 keys, given how many reach 0; ends as soon as each column has what it needs."""
 
-    def halve(step: jax.Array, threshold: jax.Array) -> jax.Array:
-        trial = threshold | (jnp.uint16(1 << 15) >> step.astype(jnp.uint16))
-        return jnp.where(_count(key >= trial) >= need, trial, threshold)
+    def undecided(state: tuple[jax.Array, ...]) -> jax.Array:
+        bit, _, reached = state
+        return (bit > 0) & (reached != need).any()
 
-    return jax.lax.fori_loop(0, 16, halve, jnp.zeros(need.shape, jnp.uint16))
+    def halve(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        bit, threshold, reached = state
+        trial = threshold | bit
+        count = _count(key >= trial)
+        enough = count >= need
+        return bit >> 1, jnp.where(enough, trial, threshold), jnp.where(enough, count, reached)
+
+    start = jnp.uint16(1 << 15), jnp.zeros(need.shape, jnp.uint16), reached
+    return jax.lax.while_loop(undecided, halve, start)[1:]
 
 
-@jax.jit
 def _count(marked: jax.Array) -> jax.Array:
     """How many are True in every column, int32.
 

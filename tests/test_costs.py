@@ -39,6 +39,21 @@ def test_programs_do_not_grow_with_pairs_or_layers(tiny_model, pairs):
     assert pruning.prune_kernel._cache_size() == 4
 
 
+def test_masks_compile_while_statistics_are_collected(tiny_model, pairs, monkeypatch):
+    jax.clear_caches()
+    counts, prune = [], pruning.prune
+
+    def counted(*args):
+        with Compilations() as compilations:
+            found = prune(*args)
+        counts.append(compilations.count)
+        return found
+
+    monkeypatch.setattr(pruning, "prune", counted)
+    jp.discover(tiny_model, pairs, WANDA)
+    assert counts == [0]
+
+
 def realistic(count=128, seed=0):
     """Pairs as long as those of AI Persona under SmolLM2's tokenizer: about a hundred tokens."""
     rng = np.random.default_rng(seed)
@@ -157,20 +172,20 @@ def test_sizes_are_those_of_the_arrays(tiny_model, pairs):
 def loops(jaxpr):
     """The loops of a trace and of what it calls; those of ties are in branches, which are left out."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
+        if equation.primitive.name == "while":
             yield equation
         elif equation.primitive.name in ("jit", "pjit"):
             yield from loops(equation.params["jaxpr"].jaxpr)
 
 
-def test_bisection_reads_what_the_program_loops_over():
-    """The loops of one choice, from its trace: how often they go round, and what they compare each time."""
+def test_bisection_reads_at_most_what_the_program_loops_over():
+    """The loops of one choice, from its trace: what they compare each time, at most once for each of its bits."""
     config, read = shape_of(**{**SIZES[0], "num_layers": 1}), 0
     for _, *shape in costs.kernel_shapes(config).values():
         trace = jax.make_jaxpr(topk.top_k_mask)(jax.ShapeDtypeStruct(shape, np.float32), 1)
         for loop in loops(trace.jaxpr):
             compared = [each.aval for each in loop.invars if each.aval.shape == tuple(shape)]
-            read += loop.params["length"] * sum(array.size * array.dtype.itemsize for array in compared)
+            read += sum(8 * array.dtype.itemsize * array.size * array.dtype.itemsize for array in compared)
     assert costs.selection_bytes(config) == costs.PERSONAS * read
 
 

@@ -18,7 +18,7 @@ from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, parameter_shapes
 from jaxpersona.models.sites import kernels
 from jaxpersona.protocol import STRICT
-from jaxpersona.statistics import site_sums, weighted_sums
+from jaxpersona.statistics import MOMENTS, site_sums, weighted_sums
 from jaxpersona.tree import flatten, unflatten
 
 Shapes = Mapping[str, Any]
@@ -96,7 +96,7 @@ def selection_programs(flat: Shapes, mesh: Mesh) -> list[Any]:
         found.append(jax.jit(lambda kernel: kernel, out_shardings=split).lower(kernel))
         layers, inputs, _ = kernel.shape
         moment = jax.ShapeDtypeStruct((layers, 2, inputs), jnp.float32, sharding=whole)
-        moments = dict.fromkeys(("mean_abs", "mean", "mean_square"), moment)
+        moments = dict.fromkeys(MOMENTS, moment)
         keys = jax.eval_shape(lambda layers=layers: jax.random.split(jax.random.key(0), (layers, 2)))
         kernel = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype, sharding=split)
         keep = jax.ShapeDtypeStruct((layers,), jnp.int32)
