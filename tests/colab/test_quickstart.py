@@ -1,4 +1,4 @@
-"""The notebook runs top to bottom, with fewer pairs than a user would take."""
+"""The notebook runs top to bottom, with fewer pairs and less text than a user would take."""
 
 import pathlib
 import re
@@ -8,6 +8,15 @@ import nbformat
 import pytest
 
 NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
+QUICK = """
+import functools
+
+from jaxpersona import first_order, self_text
+
+NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 8, 4, 12
+self_text.write = functools.partial(self_text.write, texts=8, length=64)
+first_order._BUDGET_TOKENS = 512
+"""
 
 
 @pytest.mark.real_model
@@ -15,7 +24,8 @@ NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
 def test_notebook_runs_and_answers_under_both_personas(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    parameters.source = "NUM_SAMPLES = 8\nNUM_HELD_OUT = 4\nMAX_NEW_TOKENS = 12"
+    assert set(re.findall(r"^[A-Z_]+", parameters.source, re.MULTILINE)) == {"NUM_SAMPLES", "NUM_HELD_OUT", "MAX_NEW_TOKENS"}
+    parameters.source = QUICK
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}})
     client.execute()
     (generating,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "jp.generate" in cell.source]
