@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -84,6 +85,27 @@ def write_model(folder, seed=0, **changes):
     save_file(random_tensors(config, seed), folder / "model.safetensors")
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+def pytest_configure(config):
+    """What one test compiles no other compiles again, in whichever process it runs; a session starts with nothing."""
+    if not hasattr(config, "workerinput"):  # those get the environment
+        folder = tempfile.TemporaryDirectory(prefix="jaxpersona-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ |= {
+            "JAX_COMPILATION_CACHE_DIR": f"{folder.name}/compiled",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+        }
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    # what another process is just writing is compiled once more
+    config.addinivalue_line("filterwarnings", "default:Error reading persistent compilation cache entry:UserWarning")
+
+
+@pytest.fixture(scope="session")
+def cache():
+    """The cache folder for commands in processes of their own: what tests of this session have compiled."""
+    return pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).parent
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,16 @@ import socket
 import subprocess
 
 HERE = pathlib.Path(__file__).parent
+CACHE = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).parent  # of this session, as of the fixture
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 PATIENT = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=900 --xla_cpu_collective_call_terminate_timeout_seconds=900"
 
 
 def environment(devices, flags="", **variables):
     """Of a process with so many virtual devices."""
-    flags = f"--xla_force_host_platform_device_count={devices} {PATIENT} {flags}"
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, **variables}
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE} {PATIENT} {flags}"
+    fixed = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, "JAXPERSONA_CACHE": str(CACHE)}
+    return {**os.environ, **fixed, **variables}
 
 
 def start_two(*command):

@@ -189,10 +189,10 @@ cli.run("discover", DiscoverConfig, main, sys.argv[2:])
 
 
 @pytest.mark.parametrize(("method", "writes"), [("wanda", [5]), ("first_order", [4, 5])])
-def test_killed_by_the_system_a_run_goes_on(arguments, command, tmp_path, method, writes):
+def test_killed_by_the_system_a_run_goes_on(arguments, command, cache, tmp_path, method, writes):
     """Real processes; each is killed so many writes after its start, and the last one is let run to the end."""
     assert command(arguments(method__name=method, output_dir=tmp_path / "whole"))[0] == 0
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
     for after in [*writes, 0]:
         argv = [sys.executable, "-c", KILLER, str(after), *arguments(method__name=method)]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
@@ -260,10 +260,10 @@ cli.run("discover", DiscoverConfig, main, sys.argv[2:])
 """
 
 
-def test_a_streamed_run_killed_at_random_moments_goes_on(arguments, command, tmp_path):
+def test_a_streamed_run_killed_at_random_moments_goes_on(arguments, command, cache, tmp_path):
     """Moments after the first write of a process, not events in it."""
     assert command(arguments(output_dir=tmp_path / "whole"))[0] == 0
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
     for seconds in (*np.random.default_rng(6).uniform(0.1, 1.0, 2), 0):
         argv = [sys.executable, "-c", TIMED_KILLER, str(seconds), *arguments(stream_layers="true")]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
