@@ -44,7 +44,6 @@ def main(config: DiscoverConfig) -> None:
     from jaxpersona.reporting.record import make_record
     from jaxpersona.reporting.tables import print_summary
     from jaxpersona.run_folder import staged_run
-    from jaxpersona.timing import timed
 
     data = config.data
     method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
@@ -56,8 +55,6 @@ def main(config: DiscoverConfig) -> None:
         staging.checkpoints.agree(_asked(config, method, pairs, text), config.overwrite)
         with cli.progress_bars() as report:
             run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging, report)
-            with timed(seconds, "save"):
-                _save_masks(run, staging.result, report)
         record = make_record(run, config, perplexity, seconds)
         if is_first():
             _save_record(record, staging.result)
@@ -81,9 +78,10 @@ def _find(
     staging: Staging,
     report: Report,
 ) -> tuple[Run, dict[str, float], dict[str, float]]:
-    """The run, perplexities by mask name, and seconds by stage, from where the checkpoints left them."""
+    """The run, perplexities by mask name, and seconds by stage, from where the checkpoints left them; saves the masks."""
     from jaxpersona.discovery import discover
     from jaxpersona.dry_run import plan_of
+    from jaxpersona.meanwhile import meanwhile
     from jaxpersona.models.model import find
     from jaxpersona.timing import timed
 
@@ -111,7 +109,7 @@ def _find(
     options |= {"seed": config.seed, "protocol": config.protocol}
     run = discover(model, pairs, method, **options, report=report, checkpoints=checkpoints)
     seconds |= run.seconds
-    with timed(seconds, "perplexity"):
+    with meanwhile(functools.partial(_save_masks, run, staging.result, seconds, report)), timed(seconds, "perplexity"):
         perplexity |= measure(run.masks)
     return run, perplexity, seconds
 
@@ -238,16 +236,18 @@ def _perplexity(
     return found
 
 
-def _save_masks(run: Run, folder: pathlib.Path, report: Report) -> None:
+def _save_masks(run: Run, folder: pathlib.Path, seconds: dict[str, float], report: Report) -> None:
     from jaxpersona.bool_files import write_bool_files
     from jaxpersona.bundle import save_masks
     from jaxpersona.reporting.record import bundle_metadata
+    from jaxpersona.timing import timed
     from jaxpersona.updated_weights import masks_of
 
     for number, (persona, masks) in enumerate(run.masks.items(), start=1):
-        save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
-        if run.calibration.protocol.bool_files and (cut := masks_of(masks)) is not None:
-            write_bool_files(folder / "masks" / f"{persona}.bool", cut)
+        with timed(seconds, "save"):
+            save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
+            if run.calibration.protocol.bool_files and (cut := masks_of(masks)) is not None:
+                write_bool_files(folder / "masks" / f"{persona}.bool", cut)
         report("save", number, len(run.masks))
 
 

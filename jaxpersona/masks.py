@@ -109,7 +109,7 @@ class Masks:
 
     def counts(self) -> dict[str, np.ndarray]:
         """Number of kept weights by kernel path, int64 [layer]; the words of one kernel are on the device at a time."""
-        return {path: to_host(_counted(words)).astype(np.int64) for path, words in self.words.items()}
+        return {path: to_host(counted(words)).astype(np.int64) for path, words in self.words.items()}
 
     def sizes(self) -> dict[str, np.ndarray]:
         """Number of weights by kernel path, int64 [layer]."""
@@ -126,7 +126,8 @@ class Masks:
 
 
 @jax.jit
-def _counted(words: jax.Array) -> jax.Array:
+def counted(words: jax.Array) -> jax.Array:
+    """Number of bits set in packed words [layer, words, out], int32 [layer]."""
     return jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32)
 
 

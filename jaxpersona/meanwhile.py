@@ -1,18 +1,26 @@
-"""Work done in a thread while the main one waits for devices: compilation and imports of what comes next."""
+"""Work done in a thread while the main one waits for devices: compiling what comes next, saving what is there."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+import jax
 
 
 @contextmanager
 def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     """Does ``work`` while the block runs; the block's end waits for it, and raises what it raised.
 
+    With several processes it is done after the block: what both send to other processes must come in one order.
+
     >>> with meanwhile(lambda: print("compiled")):
     ...     statistics = 1 + 1
     compiled
     """
+    if jax.process_count() > 1:
+        yield
+        work()
+        return
     with ThreadPoolExecutor(max_workers=1) as pool:
         working = pool.submit(work)
         yield

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpersona import bitpack, scores
 from jaxpersona.distributed import by_output
-from jaxpersona.masks import Masks, Params
+from jaxpersona.masks import Masks, Params, counted
 from jaxpersona.methods import Method, Moments
 from jaxpersona.models.sites import HEAD, HEAD_SITE, MODULES, SITE_OF, kernels, kernels_and_head, module_of
 from jaxpersona.progress import Progress, silent
@@ -64,15 +64,21 @@ def _apart(words: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], ...]:
 
 
 def compile_ahead(params: Params, method: Method, seed: int, protocol: Protocol) -> None:
-    """Compiles what ``prune`` will call, before there are statistics; for models on one device, and moments of tokens."""
+    """Compiles what ``prune`` and a count of its masks will call, before there are statistics.
+
+    For models on one device, and moments of tokens.
+    """
     flat, scoring = masked(params, method, protocol), without_budget(method)
-    keep, words = kept_of(flat, method, protocol), {}
+    keep, both = kept_of(flat, method, protocol), {}
     for path, kernel in flat.items():
         inputs = inputs_of(path, kernel.shape[0], method, expected(flat), seed)
         program = prune_kernel.lower(scoring, protocol, kernel, keep[path], *inputs)
         program.compile()
-        words[path] = program.out_info
-    _apart.lower(words).compile()
+        both[path] = program.out_info
+    apart = _apart.lower(both)
+    apart.compile()
+    for words in apart.out_info[0].values():
+        counted.lower(words).compile()
 
 
 def without_budget(method: Method) -> Method:

@@ -68,7 +68,7 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
 
 def expected(flat: Mapping[str, Array]) -> Statistics:
     """What ``collect`` will find, with a ``jax.ShapeDtypeStruct`` for every array, for kernels [layer, in, out] by path."""
-    moments = {}
+    moments: dict[str, Any] = {}
     for path, (layers, channels, _) in ((path, kernel.shape) for path, kernel in flat.items()):
         moments[SITE_OF[module_of(path)]] = dict.fromkeys(MOMENTS, jax.ShapeDtypeStruct((layers, 2, channels), jnp.float32))
     return Statistics(moments, ())

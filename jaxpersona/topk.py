@@ -1,8 +1,8 @@
 """Exactly K weights per output, the same ones on every backend.
 
 Float32 scores are read as integers of the same order and a threshold for each output is found by bisection on its bits: at most
-32 counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input index.
-What is called several times over is jitted by itself, so that it is traced and lowered once for each shape.
+32 counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input
+index. What is called several times over is jitted by itself, so that it is traced and lowered once for each shape.
 """
 
 import fractions
@@ -112,7 +112,8 @@ def _half_threshold(key: jax.Array, need: jax.Array, reached: jax.Array) -> tupl
         return bit >> 1, jnp.where(enough, trial, threshold), jnp.where(enough, count, reached)
 
     start = jnp.uint16(1 << 15), jnp.zeros(need.shape, jnp.uint16), reached
-    return jax.lax.while_loop(undecided, halve, start)[1:]
+    _, threshold, reached = jax.lax.while_loop(undecided, halve, start)
+    return threshold, reached
 
 
 def _count(marked: jax.Array) -> jax.Array:
