@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxpersona import first_order, hessians, line_statistics, statistics, steering
 from jaxpersona.data.lines import Lines, tokenize_line
-from jaxpersona.data.packing import Batch, cheapest_row_length, pack
+from jaxpersona.data.packing import Batch, cheapest_row_length, common_opening, pack
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.distributed import row_multiple
@@ -102,10 +102,12 @@ class Calibration:
         """The texts in batches of one shape, as statistics and Hessians read them."""
         return self.packed(row_multiple(self.model.mesh))
 
-    def packed(self, share: int) -> list[Batch]:
-        """The texts as batches whose rows so many devices share."""
+    def packed(self, share: int, opened: bool = True) -> list[Batch]:
+        """The texts as batches whose rows so many devices share; ``opened`` says whether with one opening a row."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
-        return pack(self.tokenized, bos_id, cheapest_row_length(self.tokenized), _BATCH_TOKENS * share, row_multiple=share)
+        opening = common_opening(self.tokenized) if opened and self.protocol.statistics == "tokens" else 0
+        length = cheapest_row_length(self.tokenized, opening)
+        return pack(self.tokenized, bos_id, length, _BATCH_TOKENS * share, row_multiple=share, opening=opening)
 
     def _progress(self) -> Progress:
         return functools.partial(self.report, "calibrate")

@@ -6,8 +6,9 @@ from jax.sharding import Mesh
 from jaxpersona.accelerators import this_accelerator
 from jaxpersona.calibration import calibrate
 from jaxpersona.config import DiscoverConfig
+from jaxpersona.data.packing import NOTHING
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.methods import AnyMethod
+from jaxpersona.methods import AnyMethod, FirstOrder
 from jaxpersona.models.model import Found, Model
 from jaxpersona.models.precision import pick_dtypes
 from jaxpersona.plan import Devices, Plan, Texts, plan
@@ -29,7 +30,7 @@ def plan_of(config: DiscoverConfig, method: AnyMethod, found: Found, mesh: Mesh,
     shape = dict(mesh.shape)
     texts = Texts(config.data.num_samples, 0, 1, _ROWS * shape["data"], _ROW)
     if pairs is not None:
-        texts = _texts(config, found, pairs, shape["data"])
+        texts = _texts(config, method, found, pairs, shape["data"])
     kind = this_accelerator(measure=pairs is not None)
     devices = Devices(kind, **shape, is_host=jax.local_devices()[0].platform == "cpu")
     dtype, batch_dtype = pick_dtypes(config.model.dtype)
@@ -37,13 +38,13 @@ def plan_of(config: DiscoverConfig, method: AnyMethod, found: Found, mesh: Mesh,
     return plan(found.config, method, texts, devices, *sizes, config.perplexity.max_tokens, config.stream_layers)
 
 
-def _texts(config: DiscoverConfig, found: Found, pairs: Pairs, share: int) -> Texts:
+def _texts(config: DiscoverConfig, method: AnyMethod, found: Found, pairs: Pairs, share: int) -> Texts:
     """The drawn pairs as they would be packed."""
     data = config.data
     model = Model(config.model.name, found.origin, found.config, {}, found.tokenizer, found.eos_ids)
     options = {"num_samples": data.num_samples, "max_length": data.max_length, "seed": config.seed}
     calibration = calibrate(model, pairs, text=data.text, protocol=config.protocol, **options)
-    batches = calibration.packed(share)
+    batches = calibration.packed(share, opened=not isinstance(method, FirstOrder))
     rows, length = batches[0].tokens.shape
-    tokens = sum(len(pair) for pair in calibration.tokenized)
+    tokens = sum(int((batch.pair != NOTHING).sum()) for batch in batches)
     return Texts(len(calibration.tokenized), tokens, len(batches), rows, length)

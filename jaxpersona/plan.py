@@ -24,7 +24,7 @@ class Texts:
 
     Attributes:
       pairs: that are used.
-      tokens: of them, a prompt counted once for both answers.
+      tokens: of them, a prompt counted once for both answers, and what all begin with once a row.
       batches: all of one shape.
       rows: of a batch, over all devices.
       length: tokens of a row.

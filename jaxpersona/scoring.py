@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, cheapest_row_length, pack
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, cheapest_row_length, common_opening, pack
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.distributed import add_over_rows, pin_moments, place_rows, row_multiple
 from jaxpersona.models.decoder import Decoder
@@ -60,8 +60,10 @@ def score_answers(
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
-    mesh, share = model.mesh, row_multiple(model.mesh)
-    batches = pack(pairs, model.tokenizer.bos_token_id, cheapest_row_length(pairs), _BATCH_TOKENS * share, row_multiple=share)
+    mesh, share, bos_id = model.mesh, row_multiple(model.mesh), model.tokenizer.bos_token_id
+    opening = 0 if prompts else common_opening(pairs)
+    length = cheapest_row_length(pairs, opening)
+    batches = pack(pairs, bos_id, length, _BATCH_TOKENS * share, row_multiple=share, opening=opening)
     most = None if prompts else most_marked([_answers(batch, starts) for batch in batches])
     params, decoder = model.with_head(params)
     for number, batch in enumerate(batches, start=1):
@@ -74,7 +76,8 @@ def score_answers(
 
 def _answers(batch: Batch, starts: Any) -> Any:
     """Which tokens are an answer's, bool [B, T]."""
-    return (batch.pair >= 0) & (batch.positions > 0) & (batch.positions >= starts[batch.pair])
+    own = batch.pair >= 0
+    return own & (batch.positions > 0) & (batch.positions >= starts[batch.pair * own])
 
 
 def most_marked(marks: Sequence[np.ndarray]) -> int:

@@ -13,7 +13,7 @@ import pytest
 from conftest import write_model
 
 import jaxpersona as jp
-from jaxpersona.data.packing import pack
+from jaxpersona.data.packing import common_opening, pack
 from jaxpersona.data.text import TokenizedPair, tokenize_pair
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.sites import SITES
@@ -117,6 +117,17 @@ def test_moments_do_not_depend_on_sharing_the_prompt(tiny_model, tokenized, expe
     assert again.tokens == found.tokens
 
 
+@pytest.mark.parametrize("row_length", [128, 256])
+def test_moments_do_not_depend_on_sharing_the_opening(tiny_model, tokenized, expected, found, row_length):
+    opening = common_opening(tokenized)
+    assert opening > 1
+    batches = pack(tokenized, BOS, row_length, 256, opening=opening)
+    assert sum((batch.pair >= 0).sum() for batch in batches) == sum(len(pair) - opening for pair in tokenized)
+    again = collect(tiny_model, batches)
+    assert_close(again.moments, expected)
+    assert again.tokens == found.tokens
+
+
 def test_swapped_answers_swap_the_personas(tiny_model, tokenized, expected):
     swapped = [dataclasses.replace(pair, matching=pair.not_matching, not_matching=pair.matching) for pair in tokenized]
     mirrored = jax.tree.map(lambda value: value[:, ::-1], expected)
@@ -134,7 +145,7 @@ DEVICES = """
 import sys
 import jax, numpy as np
 import jaxpersona as jp
-from jaxpersona.data.packing import pack
+from jaxpersona.data.packing import common_opening, pack
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.statistics import collect
 

@@ -1,20 +1,23 @@
 """Token batches of one shape: several pairs in a row, both answers of a pair behind one copy of their prompt.
 
-A row reads [prefix 1 | matching 1 | not matching 1 | prefix 2 | ...]. A token sees earlier tokens of its own pair that are
-prefix or of its own answer; positions restart where an answer does. What the model computes for each text is what it computes
-for that text alone, a prompt costs one pass instead of two, and one shape means one compilation.
+A row reads [opening | prefix 1 | matching 1 | not matching 1 | prefix 2 | ...]. A token sees earlier tokens of its own pair that
+are prefix or of its own answer, and the opening, what all texts begin with (a chat template's own words, say); positions restart
+where an answer or the next prefix does. What the model computes for each text is what it computes for that text alone, a prompt
+costs one pass instead of two, an opening one a row, and one shape means one compilation.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.data.text import TokenizedPair
+from jaxpersona.data.text import TokenizedPair, common
 
 PREFIX, MATCHING, NOT_MATCHING = 0, 1, 2
+NOTHING, OPENING = -1, -2  # where there are no pairs
 _STEP = 64
 _ROW_LENGTHS = (128, 192, 256, 320)
 _DOUBLES_AT = 1300  # tokens a row at which attention takes as long as all else, estimated from a profile (SmolLM2, CPU)
@@ -28,10 +31,10 @@ class Batch:
     Attributes:
       tokens: token ids, 0 where nothing is.
       positions: position of each token within its own text.
-      pair: index of the pair a token belongs to, -1 where nothing is.
+      pair: index of the pair a token belongs to, ``NOTHING`` where nothing is, ``OPENING`` for tokens of all pairs in the row.
       branch: ``PREFIX``, ``MATCHING`` or ``NOT_MATCHING``.
-      weights: float32 [2, B, T], whether a token counts for the persona (0) and for its opposite (1). The prefix counts for both;
-        padding and BOS never count.
+      weights: float32 [2, B, T], how often a token counts for the persona (0) and for its opposite (1). The prefix counts for
+        both, the opening once for every pair in the row; padding and BOS never count.
     """
 
     tokens: np.ndarray | jax.Array
@@ -46,7 +49,8 @@ class Batch:
         query_branch, key_branch = self.branch[:, :, None], self.branch[:, None, :]
         order = jnp.arange(self.tokens.shape[1])
         same_text = (query_pair == key_pair) & ((key_branch == PREFIX) | (key_branch == query_branch))
-        return same_text & (order[:, None] >= order) & (key_pair >= 0)
+        opened = (key_pair == OPENING) & (query_pair != NOTHING)
+        return (same_text | opened) & (order[:, None] >= order) & (key_pair != NOTHING)
 
     def previous(self) -> jax.Array:
         """Int [B, T]: index in the row of the token before, in the same text; 0 where a text starts."""
@@ -54,14 +58,24 @@ class Batch:
         return jnp.argmax(self.visible() & (distance == 1), axis=2)
 
 
-def cheapest_row_length(pairs: Sequence[TokenizedPair]) -> int:
+def common_opening(pairs: Sequence[TokenizedPair]) -> int:
+    """Number of tokens before the answers with which all pairs begin.
+
+    >>> common_opening([TokenizedPair((1, 2, 3), (4,), (5,), 3, False), TokenizedPair((1, 2, 9, 8), (6,), (7,), 4, False)])
+    2
+    """
+    openings = [pair.prefix[: pair.answer_start] for pair in pairs]
+    return common(min(openings), max(openings))  # all between them in order begin with what these two begin with
+
+
+def cheapest_row_length(pairs: Sequence[TokenizedPair], opening: int = 0) -> int:
     """Tokens a row for which reading the pairs takes the least time: attention grows with a row's square, empty space costs too.
 
-    Longer than any choice if a pair is.
+    Longer than any choice if a pair is. ``opening`` as in ``pack``.
     """
     longest = max(len(pair) for pair in pairs)
     lengths = [length for length in _ROW_LENGTHS if length >= longest] or [longest]
-    return min(lengths, key=lambda length: len(_first_fit(pairs, length)) * length * (1 + length / _DOUBLES_AT))
+    return min(lengths, key=lambda length: len(_first_fit(pairs, length, opening)) * length * (1 + length / _DOUBLES_AT))
 
 
 def pack(
@@ -71,6 +85,7 @@ def pack(
     batch_tokens: int = 4096,
     row_multiple: int = 1,
     shrink: bool = True,
+    opening: int = 0,
 ) -> list[Batch]:
     """Packs pairs into batches that all have the same shape.
 
@@ -80,16 +95,19 @@ def pack(
       batch_tokens: upper bound of tokens a batch (at least ``row_multiple`` rows).
       row_multiple: batches have a multiple of this many rows (the number of devices that share them).
       shrink: False keeps rows long even if all pairs fit into less, for one shape over several calls.
+      opening: how many tokens that all pairs begin with, up to ``common_opening``, are written once a row. What is computed of
+        them is then computed for all pairs in the row together: right for sums over tokens, wrong for sums over their gradients'
+        squares.
     """
-    longest = max(len(pair) for pair in pairs)
-    length = max(longest, min(row_length, sum(len(pair) for pair in pairs)) if shrink else row_length)
+    longest, total = max(len(pair) for pair in pairs), opening + sum(len(pair) - opening for pair in pairs)
+    length = max(longest, min(row_length, total) if shrink else row_length)
     length = -(-length // _STEP) * _STEP
-    rows = _first_fit(pairs, length)
+    rows = _first_fit(pairs, length, opening)
     most = min(-(-len(rows) // row_multiple), max(1, batch_tokens // (length * row_multiple)))
     heights = [height * row_multiple for height in range((most + 1) // 2, most + 1)]
     height = min(heights, key=lambda height: (-len(rows) % height, -height))  # fewest empty rows, then fewest batches
     starts = range(0, len(rows), height)
-    return [_fill(pairs, rows[start : start + height], height, length, bos_id) for start in starts]
+    return [_fill(pairs, rows[start : start + height], height, length, bos_id, opening) for start in starts]
 
 
 def whole_rows(tokens: np.ndarray, bos_id: int | None, rows: int = 1) -> list[Batch]:
@@ -117,38 +135,43 @@ def answer_shares(batch: Batch, pairs: Sequence[TokenizedPair]) -> np.ndarray:
     return np.where(mine, 1 / lengths.T[:, pair], 0).astype(np.float32)
 
 
-def _first_fit(pairs: Sequence[TokenizedPair], length: int) -> list[list[int]]:
+def _first_fit(pairs: Sequence[TokenizedPair], length: int, opening: int) -> list[list[int]]:
     """Indices of the pairs in each row: longest first, each into the first row with room."""
     rows, free = [], []
     for index in sorted(range(len(pairs)), key=lambda i: (-len(pairs[i]), i)):
-        size = len(pairs[index])
+        size = len(pairs[index]) - opening
         row = next((r for r, room in enumerate(free) if room >= size), len(rows))
         if row == len(rows):
             rows.append([])
-            free.append(length)
+            free.append(length - opening)
         rows[row].append(index)
         free[row] -= size
     return rows
 
 
-def _fill(pairs: Sequence[TokenizedPair], rows: list[list[int]], height: int, length: int, bos_id: int | None) -> Batch:
+def _fill(
+    pairs: Sequence[TokenizedPair], rows: list[list[int]], height: int, length: int, bos_id: int | None, opening: int
+) -> Batch:
     tokens, positions, branch = (np.zeros((height, length), np.int32) for _ in range(3))
-    owner = np.full((height, length), -1, np.int32)
+    owner = np.full((height, length), NOTHING, np.int32)
     weights = np.zeros((2, height, length), np.float32)
     for r, row in enumerate(rows):
         at = 0
-        for index in row:
-            pair, start = pairs[index], at
-            for kind, ids in enumerate((pair.prefix, pair.matching, pair.not_matching)):
-                span = slice(at, at + len(ids))
-                offset = 0 if kind == PREFIX else len(pair.prefix)
-                tokens[r, span], branch[r, span], owner[r, span] = ids, kind, index
-                positions[r, span] = offset + np.arange(len(ids))
-                weights[:, r, span] = [[kind != NOT_MATCHING], [kind != MATCHING]]
-                at += len(ids)
-            # A BOS can start only a text: the pair's first token, or each answer's where the prefix is empty.
-            starts = [start] if pair.prefix else [start, start + len(pair.matching)]
-            for first in starts:
-                if first < length and tokens[r, first] == bos_id:
-                    weights[:, r, first] = 0
+        for ids, position, index, kind, counts in _spans(pairs, row, opening):
+            span = slice(at, at + len(ids))
+            tokens[r, span], owner[r, span], branch[r, span] = ids, index, kind
+            positions[r, span] = position + np.arange(len(ids))
+            weights[:, r, span] = np.array(counts)[:, None]
+            at += len(ids)
+    weights *= (positions > 0) | (tokens != bos_id)  # elsewhere it is a token like others
     return Batch(tokens, positions, owner, branch, weights)
+
+
+def _spans(pairs: Sequence[TokenizedPair], row: list[int], opening: int) -> Iterator[tuple[Any, int, int, int, tuple[int, int]]]:
+    """What a row holds: tokens, position of the first, pair, branch, and how often they count for each persona."""
+    yield pairs[0].prefix[:opening], 0, OPENING, PREFIX, (len(row), len(row))
+    for index in row:
+        pair = pairs[index]
+        yield pair.prefix[opening:], opening, index, PREFIX, (1, 1)
+        yield pair.matching, len(pair.prefix), index, MATCHING, (1, 0)
+        yield pair.not_matching, len(pair.prefix), index, NOT_MATCHING, (0, 1)

@@ -53,8 +53,8 @@ def tokenize_pair(
     opening = _encode(tokenizer, pair, None, mode)
     whole = [_encode(tokenizer, pair, answer, mode) for answer in (pair.matching, pair.not_matching)]
     first, second = (ids[:max_length] for ids in whole)
-    shared = _common(first, second)
-    answer_start = min(_common(opening, first), _common(opening, second))
+    shared = common(first, second)
+    answer_start = min(common(opening, first), common(opening, second))
     truncated = max(map(len, whole)) > max_length
     return TokenizedPair(tuple(first[:shared]), tuple(first[shared:]), tuple(second[shared:]), answer_start, truncated)
 
@@ -64,7 +64,8 @@ def opening_ids(tokenizer: PreTrainedTokenizerBase, pair: Pair, mode: TextMode =
     return _encode(tokenizer, pair, None, mode)
 
 
-def _common(a: list[int], b: list[int]) -> int:
+def common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Number of tokens with which both begin."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

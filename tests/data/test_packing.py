@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, PREFIX, Batch, cheapest_row_length, pack
+from jaxpersona.data.packing import (
+    MATCHING,
+    NOT_MATCHING,
+    OPENING,
+    PREFIX,
+    Batch,
+    cheapest_row_length,
+    common_opening,
+    pack,
+)
 from jaxpersona.data.text import TokenizedPair
 
 BOS = 0
@@ -64,6 +73,30 @@ def found_cells(batches):
 @given(pairs=some_pairs, options=packings)
 def test_every_token_appears_once_with_its_position_branch_and_weights(pairs, options):
     assert found_cells(pack(pairs, BOS, **options)) == expected_cells(pairs, BOS)
+
+
+@settings(deadline=None, max_examples=80)
+@given(pairs=some_pairs, begin=st.lists(tokens, max_size=9), with_bos=st.booleans(), options=packings)
+def test_an_opening_appears_once_a_row_and_counts_for_every_pair_in_it(pairs, begin, with_bos, options):
+    begin = (*[BOS] * with_bos, *begin)
+    whole = []
+    for pair in pairs:
+        prefix = begin + pair.prefix
+        whole.append(TokenizedPair(prefix, (*pair.matching, 6), pair.not_matching, len(prefix), truncated=False))
+    opening = common_opening(whole)
+    assert opening >= len(begin)
+    batches, expected = pack(whole, BOS, opening=opening, **options), expected_cells(whole, BOS)
+    first = expected.get((0, PREFIX), [])[:opening]
+    for index in range(len(whole)):
+        cells = expected.pop((index, PREFIX), [])
+        assert cells[:opening] == first
+        expected |= {(index, PREFIX): cells[opening:]} if cells[opening:] else {}
+    assert found_cells(batches) == expected
+    for batch in batches:
+        for row, pair in enumerate(batch.pair):
+            sharing = len(set(pair[pair >= 0]))
+            found = np.stack([batch.tokens[row], batch.positions[row], *batch.weights[:, row]])[:, pair == OPENING]
+            assert found.T.tolist() == [[token, at, sharing * own, sharing * other] for token, at, own, other in first if sharing]
 
 
 @settings(deadline=None, max_examples=40)
