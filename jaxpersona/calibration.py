@@ -70,7 +70,7 @@ class Calibration:
     @functools.cached_property
     def hessians(self) -> Hessians:
         """Full second moments of the activations."""
-        return hessians.collect(self.model, self.batches(), self._progress(), self.checkpoints["hessians"])
+        return hessians.collect(self.model, self.batches(opened=False), self._progress(), self.checkpoints["hessians"])
 
     @functools.cached_property
     def evidence(self) -> Evidence:
@@ -98,12 +98,12 @@ class Calibration:
         if isinstance(self.pairs, Lines):
             raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
 
-    def batches(self) -> list[Batch]:
-        """The texts in batches of one shape, as statistics and Hessians read them."""
-        return self.packed(row_multiple(self.model.mesh))
+    def batches(self, opened: bool = True) -> list[Batch]:
+        """The texts in batches of one shape, as statistics read them, and Hessians where they are not ``opened``."""
+        return self.packed(row_multiple(self.model.mesh), opened)
 
     def packed(self, share: int, opened: bool = True) -> list[Batch]:
-        """The texts as batches whose rows so many devices share; ``opened`` says whether with one opening a row."""
+        """The texts as batches whose rows so many devices share; ``opened`` says whether with one opening a row, if sums allow."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
         opening = common_opening(self.tokenized) if opened and self.protocol.statistics == "tokens" else 0
         length = cheapest_row_length(self.tokenized, opening)

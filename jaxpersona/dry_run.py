@@ -8,7 +8,7 @@ from jaxpersona.calibration import calibrate
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.data.packing import NOTHING
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.methods import AnyMethod, FirstOrder
+from jaxpersona.methods import AnyMethod
 from jaxpersona.models.model import Found, Model
 from jaxpersona.models.precision import pick_dtypes
 from jaxpersona.plan import Devices, Plan, Texts, plan
@@ -44,7 +44,7 @@ def _texts(config: DiscoverConfig, method: AnyMethod, found: Found, pairs: Pairs
     model = Model(config.model.name, found.origin, found.config, {}, found.tokenizer, found.eos_ids)
     options = {"num_samples": data.num_samples, "max_length": data.max_length, "seed": config.seed}
     calibration = calibrate(model, pairs, text=data.text, protocol=config.protocol, **options)
-    batches = calibration.packed(share, opened=not isinstance(method, FirstOrder))
+    batches = calibration.packed(share, opened="statistics" in method.needs)
     rows, length = batches[0].tokens.shape
     tokens = sum(int((batch.pair != NOTHING).sum()) for batch in batches)
     return Texts(len(calibration.tokenized), tokens, len(batches), rows, length)

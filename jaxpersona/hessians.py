@@ -16,7 +16,7 @@ Hessians = dict[str, jax.Array]
 
 
 def outer_sums(h: jax.Array, weights: jax.Array) -> jax.Array:
-    """Sums over tokens of h h^T, float32 [P, C, C], from activations [B, T, C] and token weights [P, B, T]."""
+    """Sums over tokens of h h^T, float32 [P, C, C], from activations [B, T, C] and token weights 0 or 1 [P, B, T]."""
     weighted = (h * weights[..., None]).astype(h.dtype)
     return jnp.einsum("pbtc,btd->pcd", weighted, h, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 

@@ -68,7 +68,7 @@ def for_hessians(model: StreamedModel, calibration: Calibration) -> Reading:
     def reduce(batches: Sequence[Batch], sums_of: SiteSums) -> dict[str, jax.Array]:
         return statistics.means(batches, sums_of)[0]
 
-    return Reading(model.batch_decoder(outer_sums), calibration.batches(), reduce)
+    return Reading(model.batch_decoder(outer_sums), calibration.batches(opened=False), reduce)
 
 
 def for_residuals(model: StreamedModel, calibration: Calibration) -> Reading:
