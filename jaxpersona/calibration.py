@@ -103,7 +103,7 @@ class Calibration:
         return self.packed(row_multiple(self.model.mesh), opened)
 
     def packed(self, share: int, opened: bool = True) -> list[Batch]:
-        """The texts as batches whose rows so many devices share; ``opened`` says whether with one opening a row, if sums allow."""
+        """The texts as batches whose rows so many devices share, with one opening a row if they are to be ``opened`` and may."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
         opening = common_opening(self.tokenized) if opened and self.protocol.statistics == "tokens" else 0
         length = cheapest_row_length(self.tokenized, opening)

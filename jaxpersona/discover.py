@@ -109,7 +109,8 @@ def _find(
     options |= {"seed": config.seed, "protocol": config.protocol}
     run = discover(model, pairs, method, **options, report=report, checkpoints=checkpoints)
     seconds |= run.seconds
-    with meanwhile(functools.partial(_save_masks, run, staging.result, seconds, report)), timed(seconds, "perplexity"):
+    save = functools.partial(_save_masks, run, staging.result, seconds, report)
+    with meanwhile(save, beside=not config.stream_layers), timed(seconds, "perplexity"):
         perplexity |= measure(run.masks)
     return run, perplexity, seconds
 

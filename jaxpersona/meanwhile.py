@@ -8,16 +8,17 @@ import jax
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+def meanwhile(work: Callable[[], object], beside: bool = True) -> Iterator[None]:
     """Does ``work`` while the block runs; the block's end waits for it, and raises what it raised.
 
-    With several processes it is done after the block: what both send to other processes must come in one order.
+    After the block it is done where it is not to go ``beside`` it, because memory is short, say, and with several processes: what
+    both send to others must come in one order.
 
     >>> with meanwhile(lambda: print("compiled")):
     ...     statistics = 1 + 1
     compiled
     """
-    if jax.process_count() > 1:
+    if not beside or jax.process_count() > 1:
         yield
         work()
         return

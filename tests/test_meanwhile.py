@@ -31,3 +31,10 @@ def test_what_the_work_raises_comes_out_at_the_end():
 def test_what_the_block_raises_comes_first():
     with pytest.raises(KeyboardInterrupt), meanwhile(lambda: int("from the thread")):
         raise KeyboardInterrupt
+
+
+def test_work_that_is_not_to_go_beside_the_block_comes_after_it():
+    done = []
+    with meanwhile(lambda: done.append("work"), beside=False):
+        done.append("block")
+    assert done == ["block", "work"]

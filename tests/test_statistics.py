@@ -145,7 +145,7 @@ DEVICES = """
 import sys
 import jax, numpy as np
 import jaxpersona as jp
-from jaxpersona.data.packing import common_opening, pack
+from jaxpersona.data.packing import pack
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.statistics import collect
 
