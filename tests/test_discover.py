@@ -164,6 +164,9 @@ def test_overwrite_replaces_the_run_and_0_tokens_skip_perplexity(arguments, caps
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["interrupt", "disk full"])
 def test_interrupted_or_failing_runs_leave_no_folder(arguments, capsys, monkeypatch, tmp_path, error):
+    """Unless they took so long that there is progress to keep."""
+    monkeypatch.setattr("jaxpersona.resume.EVERY_SECONDS", 3600)
+
     def fail(*args):
         raise error
 
