@@ -66,11 +66,13 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
     return dict(zip(MOMENTS, (add(jnp.abs(h)), add(h), add(h * h)), strict=True))
 
 
-def expected(flat: Mapping[str, Array]) -> Statistics:
+def expected(flat: Mapping[str, Any], sharding: Any = None) -> Statistics:
     """What ``collect`` will find, with a ``jax.ShapeDtypeStruct`` for every array, for kernels [layer, in, out] by path."""
     moments: dict[str, Any] = {}
-    for path, (layers, channels, _) in ((path, kernel.shape) for path, kernel in flat.items()):
-        moments[SITE_OF[module_of(path)]] = dict.fromkeys(MOMENTS, jax.ShapeDtypeStruct((layers, 2, channels), jnp.float32))
+    for path, kernel in flat.items():
+        layers, channels, _ = kernel.shape
+        moment = jax.ShapeDtypeStruct((layers, 2, channels), jnp.float32, sharding=sharding)
+        moments[SITE_OF[module_of(path)]] = dict.fromkeys(MOMENTS, moment)
     return Statistics(moments, ())
 
 

@@ -2,10 +2,12 @@
 
 import csv
 import html.parser
+import importlib
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from conftest import write_model
 
 import jaxpersona as jp
-from jaxpersona import cli
+from jaxpersona import bundle, cli
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discover import main
 from jaxpersona.files import sha256
@@ -181,6 +183,28 @@ def test_interrupted_or_failing_runs_leave_no_folder(arguments, capsys, monkeypa
         assert last.endswith("(No space left on device)")
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_are_saved_while_perplexity_under_them_is_measured(arguments, capsys, monkeypatch):
+    saving, measuring = threading.Event(), threading.Event()
+    command = importlib.import_module("jaxpersona.discover")  # the package has a function of that name
+    save, measure = bundle._write_metadata, command._perplexity
+
+    def slow_save(*args):
+        saving.set()
+        assert measuring.wait(timeout=120)
+        save(*args)
+
+    def slow_measure(model, masks, **options):
+        if masks != {"none": None}:
+            measuring.set()
+            assert saving.wait(timeout=120)
+        return measure(model, masks, **options)
+
+    monkeypatch.setattr(bundle, "_write_metadata", slow_save)
+    monkeypatch.setattr(command, "_perplexity", slow_measure)
+    status, _, err = finish(capsys, monkeypatch, arguments(method__name="magnitude", perplexity__max_tokens="512"))
+    assert status == 0, err
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from jaxpersona.distributed import make_mesh, sharding_by_output, sharding_of, s
 from jaxpersona.methods import Wanda
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, parameter_shapes
-from jaxpersona.models.sites import kernels
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.protocol import STRICT
-from jaxpersona.statistics import MOMENTS, site_sums, weighted_sums
+from jaxpersona.statistics import expected, site_sums, weighted_sums
 from jaxpersona.tree import flatten, unflatten
 
 Shapes = Mapping[str, Any]
@@ -90,13 +90,11 @@ def statistics_program(params: Shapes, config: ModelConfig, mesh: Mesh, rows: in
 
 def selection_programs(flat: Shapes, mesh: Mesh) -> list[Any]:
     """The programs that make masks of kernels: those that split them by outputs, and those that choose."""
-    whole, found = NamedSharding(mesh, PartitionSpec()), []
-    for kernel in flat.values():
+    statistics, found = expected(flat, NamedSharding(mesh, PartitionSpec())), []
+    for path, kernel in flat.items():
         split = sharding_by_output(kernel.shape, mesh, len(kernel.sharding.spec) > 1 and kernel.sharding.spec[1] == "model")
         found.append(jax.jit(lambda kernel: kernel, out_shardings=split).lower(kernel))
-        layers, inputs, _ = kernel.shape
-        moment = jax.ShapeDtypeStruct((layers, 2, inputs), jnp.float32, sharding=whole)
-        moments = dict.fromkeys(MOMENTS, moment)
+        layers, moments = kernel.shape[0], statistics.moments[SITE_OF[module_of(path)]]
         keys = jax.eval_shape(lambda layers=layers: jax.random.split(jax.random.key(0), (layers, 2)))
         kernel = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype, sharding=split)
         keep = jax.ShapeDtypeStruct((layers,), jnp.int32)
