@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from jaxpersona import costs
+from jaxpersona import costs, self_text
 from jaxpersona.accelerators import Accelerator, host_memory_bytes
 from jaxpersona.errors import InputError
 from jaxpersona.fisher import GROUP
@@ -15,7 +15,7 @@ HOST_BASE_BYTES = 500 * 10**6
 """Python, JAX, the tokenizer and compiled programs: measured on Linux."""
 _DISK_BYTES_PER_SECOND = 1e9  # assumed
 _SEARCH_STEPS = 6  # prices tried for one persona; at most 12
-_OWN_TEXTS, _OWN_LENGTH, _GRADIENT_ROWS, _BUDGET_TOKENS, _WINDOW = 48, 128, 2, 2048, 512
+_GRADIENT_ROWS, _BUDGET_TOKENS, _WINDOW = 2, 2048, 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _passes(method: AnyMethod, texts: Texts, devices: Devices) -> tuple[int, int
         return 0, 0
     if not isinstance(method, FirstOrder):
         return texts.batches, 0
-    own = _OWN_TEXTS * _OWN_LENGTH // (_GRADIENT_ROWS * 256 * devices.data)
+    own = self_text.TEXTS * self_text.LENGTH // (_GRADIENT_ROWS * 256 * devices.data)
     both = -(-texts.batches * texts.rows // (_GRADIENT_ROWS * devices.data)) + own
     return both, both
 
@@ -359,8 +359,8 @@ class _Stages:
 
     def _gradients(self) -> Stage:
         c, t = self.config, self.texts
-        own = _OWN_TEXTS * _OWN_LENGTH
-        flops = costs.gradient_flops(c, t.padded_tokens, t.length, True) + costs.gradient_flops(c, own, _OWN_LENGTH, False)
+        own = self_text.TEXTS * self_text.LENGTH
+        flops = costs.gradient_flops(c, t.padded_tokens, t.length, True) + costs.gradient_flops(c, own, self_text.LENGTH, False)
         size = 4 * costs.maskable(c) + costs.outer_bytes(c, 1)
         batches = _passes(self.method, t, self.devices)[0]
         work = self._rows(t.padded_tokens + own, batches, size, flops, passes=3, group=GROUP)
@@ -369,8 +369,8 @@ class _Stages:
     def _own_text(self) -> Stage:
         """Token by token, all texts at once: the weights are read for every one."""
         c = self.config
-        flops = costs.forward_flops(c, _OWN_TEXTS * _OWN_LENGTH, _OWN_LENGTH, head=True) / self.devices.model
-        return self._stage("write own text", self.batch_itemsize, flops=flops, memory_bytes=_OWN_LENGTH * self._weights())
+        flops = costs.forward_flops(c, self_text.TEXTS * self_text.LENGTH, self_text.LENGTH, head=True) / self.devices.model
+        return self._stage("write own text", self.batch_itemsize, flops=flops, memory_bytes=self_text.LENGTH * self._weights())
 
     def _search(self) -> Stage:
         """Choices at several prices, each measured on the budget's text where there is a budget."""

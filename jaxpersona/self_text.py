@@ -11,8 +11,10 @@ from jaxpersona.inference.decoding import generate_ids
 from jaxpersona.inference.sampling import Sampling
 from jaxpersona.models.model import Model
 
+TEXTS, LENGTH = 48, 128
 
-def write(model: Model, texts: int = 48, length: int = 128, seed: int = 42) -> np.ndarray:
+
+def write(model: Model, texts: int = TEXTS, length: int = LENGTH, seed: int = 42) -> np.ndarray:
     """Texts of ``length`` tokens, each from a random first token on at temperature 1, int32 [texts, length].
 
     A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end of turn.

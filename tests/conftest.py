@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tokenizers
+from own_texts import write_little
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerFast
 
@@ -148,6 +149,12 @@ def room_for_programs():
     maps = pathlib.Path("/proc/self/maps")
     if maps.is_file() and len(maps.read_text().splitlines()) > MOST_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def little_text_of_its_own():
+    """Of any model."""
+    write_little()
 
 
 @pytest.fixture(autouse=True, scope="session")

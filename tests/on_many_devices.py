@@ -11,6 +11,7 @@ import sys
 
 import jax
 import numpy as np
+from own_texts import write_little
 
 import jaxpersona as jp
 from jaxpersona import distributed, processes
@@ -59,6 +60,7 @@ def measure(model, methods):
 
 def save_measures(folder, out, data, model_axis, methods):
     """What a mesh must not change."""
+    write_little()  # as in all tests
     mesh = distributed.make_mesh(int(data), int(model_axis))
     np.savez(out, **measure(jp.load_model(folder, "float32", mesh=mesh), methods.split(",")))
 

@@ -146,8 +146,11 @@ def test_default_is_a_damage_budget_of_two_percent():
 
 @pytest.mark.real_model
 def test_real_model_prefers_each_persona_on_questions_it_was_not_calibrated_on(smollm, monkeypatch):
-    """Sixteen pairs and 12 texts move the margin of held-out pairs; 2 % of the weights can go for less than 2 % perplexity."""
-    monkeypatch.setattr(self_text, "write", functools.partial(self_text.write, texts=12))  # of 48
+    """Sixteen pairs and 8 short texts move the margin of held-out pairs; 2 % of the weights can go for less than 2 % perplexity.
+
+    As many as the notebook's test takes, so that their programs compile once.
+    """
+    monkeypatch.setattr(self_text, "write", functools.partial(self_text.write, texts=8, length=64))
     run = jp.discover(smollm, jp.load_pairs("builtin:wealth"), FirstOrder(sparsity=0.02), num_samples=16)
     held_out = [tokenize_pair(smollm.tokenizer, pair) for pair in jp.load_pairs("builtin:wealth", "test")[:16]]
     tokens = windows(smollm, read_text("builtin:neutral"), 1024)

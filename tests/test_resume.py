@@ -33,12 +33,10 @@ class Killed(BaseException):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """Several batches to calibrate with, and little text of the model's own."""
+    """Several batches to calibrate with."""
     monkeypatch.setattr(calibration, "_BATCH_TOKENS", 128)
     monkeypatch.setattr(first_order, "_BATCH_TOKENS", 256)
     monkeypatch.setattr(first_order, "_BUDGET_TOKENS", 512)
-    write = first_order.self_text.write
-    monkeypatch.setattr(first_order.self_text, "write", lambda model, seed: write(model, texts=4, length=64, seed=seed))
 
 
 def kill_at(monkeypatch, number, when):

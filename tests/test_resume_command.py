@@ -172,6 +172,7 @@ def test_bad_input_after_the_first_checkpoint_leaves_nothing(arguments, command,
 
 KILLER = """
 import os, signal, sys
+from own_texts import write_little
 from jaxpersona import cli, files, resume
 from jaxpersona.config import DiscoverConfig
 from jaxpersona.discover import main
@@ -184,6 +185,7 @@ def counted(path):
         if count[0] == after:
             os.kill(os.getpid(), signal.SIGKILL)
 files.replacing = counted
+write_little()
 cli.run("discover", DiscoverConfig, main, sys.argv[2:])
 """
 
@@ -192,7 +194,7 @@ cli.run("discover", DiscoverConfig, main, sys.argv[2:])
 def test_killed_by_the_system_a_run_goes_on(arguments, command, cache, tmp_path, method, writes):
     """Real processes; each is killed so many writes after its start, and the last one is let run to the end."""
     assert command(arguments(method__name=method, output_dir=tmp_path / "whole"))[0] == 0
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache), "PYTHONPATH": str(pathlib.Path(__file__).parent)}
     for after in [*writes, 0]:
         argv = [sys.executable, "-c", KILLER, str(after), *arguments(method__name=method)]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)

@@ -13,14 +13,14 @@ from jaxpersona.models.decoder import empty_cache
 from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint
-from jaxpersona.self_text import beginnings
+from jaxpersona.self_text import LENGTH, TEXTS, beginnings
 from jaxpersona.streaming.forward import embed, flag_of, logits
 
 
 def write(
     model: StreamedModel,
-    texts: int = 48,
-    length: int = 128,
+    texts: int = TEXTS,
+    length: int = LENGTH,
     seed: int = 42,
     progress: Progress = silent,
     checkpoint: Checkpoint = NOTHING,

@@ -13,9 +13,9 @@ import functools
 
 from jaxpersona import first_order, self_text
 
-NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 8, 4, 12
+NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 16, 4, 12
 self_text.write = functools.partial(self_text.write, texts=8, length=64)
-first_order._BUDGET_TOKENS, first_order._STEPS = 512, 5
+first_order._BUDGET_TOKENS, first_order._STEPS = 512, 2
 """
 
 
