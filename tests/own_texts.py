@@ -1,4 +1,4 @@
-"""How much text of its own a model writes in tests that do not say it: the recipe's 48 texts of 128 tokens take most of their time."""
+"""How much text of its own a model writes where a test does not say it: the recipe's 48 texts of 128 tokens take their time."""
 
 from jaxpersona import self_text
 from jaxpersona.streaming import own_text

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from jaxpersona.masks import Params
 from jaxpersona.models import apart, compact
+from jaxpersona.models.cache import empty_cache
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.models.decoder import Decoder, Personas, compute_dtype, empty_cache
+from jaxpersona.models.decoder import Decoder, Personas, compute_dtype
 from jaxpersona.models.model import Model
 
 Array = jax.Array
@@ -39,7 +40,7 @@ def in_form(model: Model, params: Params, form: Form) -> Params:
 
 
 def empty_cache_for(form: Form, config: ModelConfig, batch: int, length: int, dtype: Any) -> Any:
-    """A KV cache of zeros, arrays [layer, batch, KV heads, length, head_dim], for parameters of that form."""
+    """A KV cache of zeros, as ``cache.empty_cache`` or one for each layer, for parameters of that form."""
     return (apart.empty_caches if form == "apart" else empty_cache)(config, batch, length, dtype)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxpersona.inference.forward import Form, empty_cache_for, form_of, next_logits
 from jaxpersona.inference.sampling import Settings, sample, token_keys, tokens_seen
 from jaxpersona.masks import Params
+from jaxpersona.models.cache import cache_length
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, Personas, compute_dtype
 
@@ -39,7 +40,7 @@ class State(NamedTuple):
     """What stays on the device from step to step.
 
     Attributes:
-      cache: k and v, [layer, row, KV heads, length + 1, head_dim], of all layers or of each.
+      cache: k and v as in ``cache.empty_cache``, of length + 1, of all layers or of each.
       seen: bool [row, vocab], the tokens of each row's text.
     """
 
@@ -88,7 +89,7 @@ def decode(
     rows: Rows,
 ) -> tuple[State, Array]:
     """Takes each row's newest token, int32 [B], and returns the next; of rows that are not ``active`` [B] nothing changes."""
-    scratch = jax.tree.leaves(state.cache)[0].shape[3] - 1
+    scratch = cache_length(state.cache) - 1
     positions = jnp.where(active, rows.positions, scratch)[:, None]
     visible = jnp.arange(scratch + 1) <= positions[..., None]
     last = jnp.zeros_like(tokens)

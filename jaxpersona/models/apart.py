@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.masks import Params
+from jaxpersona.models.cache import empty_cache
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.models.decoder import Decoder, empty_cache
+from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.head import head_kernel, untied
 
 
@@ -43,7 +44,7 @@ def _apart(params: Params, dtype: Any) -> dict[str, Any]:
 
 
 def empty_caches(config: ModelConfig, batch: int, length: int, dtype: Any) -> tuple[dict[str, Any], ...]:
-    """A KV cache of zeros for each layer, arrays [1, batch, KV heads, length, head_dim]."""
+    """A KV cache of zeros for each layer, as a model of one layer has."""
     one = dataclasses.replace(config, num_layers=1)
     return tuple(empty_cache(one, batch, length, dtype) for _ in range(config.num_layers))
 

@@ -170,27 +170,27 @@ class Attention(_Block):
         """With a KV cache, writes the new entries [B, T, K, D] at their positions and returns all; without one, the new ones.
 
         The cache of all layers goes from layer to layer: a cache for each would be copied whole at every step. What is returned
-        is [B, K, S, D], the order in which ``attend`` reads it, or it would be transposed whole at every step.
+        is [B, K, D, S] for k and [B, K, S, D] for v, in which ``attend`` multiplies, or they would be transposed at every step.
         """
         if not self.has_variable("cache", name):
-            return new.swapaxes(1, 2)
-        rows, layer = jnp.arange(new.shape[0])[:, None], inputs["layer"]
-        cache = self.get_variable("cache", name)
-        cache = cache.at[layer, rows, :, inputs["positions"]].set(new.astype(cache.dtype))
+            return new.transpose(0, 2, 3, 1) if name == "k" else new.swapaxes(1, 2)
+        rows, layer, cache = jnp.arange(new.shape[0])[:, None], inputs["layer"], self.get_variable("cache", name)
+        heads = (slice(None), slice(None)) if name == "k" else (slice(None),)
+        cache = cache.at[layer, rows, *heads, inputs["positions"]].set(new.astype(cache.dtype))
         self.put_variable("cache", name, cache)
         return cache[layer].astype(new.dtype)
 
 
 def attend(q: Array, k: Array, v: Array, visible: Array, config: ModelConfig) -> Array:
-    """Softmax attention, scores in float32. q [B, T, H, D]; k, v [B, K, S, D]; visible bool [B, T, S]. Returns [B, T, H * D].
+    """Softmax attention, scores in float32: [B, T, H * D] of q [B, T, H, D], k [B, K, D, S], v [B, K, S, D], visible [B, T, S].
 
     The query heads of a key head are rows of one product, and the mixture, not its S shares, is divided by the sum of the
     exponentials, as in FlashAttention (Dao et al., 2022): one pass less over the scores, which are what takes time on a CPU.
     """
     batch, length, heads, dim = q.shape
-    shared, keys = k.shape[1:3]
+    shared, keys = k.shape[1], k.shape[3]
     q = q.reshape(batch, length, shared, heads // shared, dim).transpose(0, 2, 3, 1, 4).reshape(batch, shared, -1, dim)
-    scores = jnp.einsum("bkrd,bksd->bkrs", q, k, preferred_element_type=jnp.float32) * config.query_scale
+    scores = jnp.einsum("bkrd,bkds->bkrs", q, k, preferred_element_type=jnp.float32) * config.query_scale
     scores = softcap(scores, config.attention_softcap).reshape(batch, shared, -1, length, keys)
     # A finite floor: a row that sees nothing (padding) then averages instead of becoming NaN.
     scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
@@ -210,7 +210,7 @@ def attend_to_earlier(q: Array, k: Array, v: Array, visible: Array, config: Mode
     ends = sorted({length * part // BLOCKS for part in range(1, BLOCKS + 1)}) if length >= _SHORT else [length]
     starts = [0, *ends[:-1]]
     parts = [
-        attend(q[:, start:end], k[:, :, :end], v[:, :, :end], visible[:, start:end, :end], config)
+        attend(q[:, start:end], k[..., :end], v[:, :, :end], visible[:, start:end, :end], config)
         for start, end in zip(starts, ends, strict=True)
     ]
     return jnp.concatenate(parts, axis=1)
@@ -390,9 +390,3 @@ def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
 def compute_dtype(params: Mapping[str, Any]) -> Any:
     """The dtype in which the decoder computes with these parameters, whatever form their matrices have."""
     return params["norm"]["scale"].dtype
-
-
-def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:
-    """A KV cache of zeros: k and v, each [layer, batch, KV heads, length, head_dim]."""
-    shape = (config.num_layers, batch, config.num_kv_heads, length, config.head_dim)
-    return {"layers": {"self_attn": {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}}}

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpersona.inference.sampling import Sampling, sample, settings_of
 from jaxpersona.models.apart import cached_step
-from jaxpersona.models.decoder import empty_cache
+from jaxpersona.models.cache import cache_length, empty_cache
 from jaxpersona.models.streamed import StreamedModel
 from jaxpersona.progress import Progress, silent
 from jaxpersona.resume import NOTHING, Checkpoint
@@ -57,7 +57,7 @@ def _read_on(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, s
     decoder = model.batch_decoder()
     x = embed(model, decoder, [tokens])[0]
     positions = np.broadcast_to(np.arange(start, start + tokens.shape[1], dtype=np.int32), tokens.shape)
-    slots = np.arange(jax.tree.leaves(caches[0])[0].shape[3])
+    slots = np.arange(cache_length(caches[0]))
     inputs = {"positions": positions, "visible": slots <= positions[..., None]}
     for number, params in model.layers():
         x, cache = cached_step(decoder, params, caches[number], x, flag_of(decoder, number), inputs)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpersona.models import decoder
+from jaxpersona.models.cache import empty_cache
 from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
@@ -83,7 +84,7 @@ def test_decoding_with_a_cache_equals_one_full_pass(golden, name):
         inputs = {"positions": positions, "visible": slots <= positions[..., None]}
         return decoder.Decoder(model.config).apply(variables, tokens, **inputs, mutable=["cache"])
 
-    cache = jax.tree.map(lambda leaf: leaf + 7, decoder.empty_cache(model.config, batch, length + 5, jnp.float32))
+    cache = jax.tree.map(lambda leaf: leaf + 7, empty_cache(model.config, batch, length + 5, jnp.float32))
     logits = []
     for first, last in [(0, start), *((position, position + 1) for position in range(start, length))]:
         positions = jnp.broadcast_to(jnp.arange(first, last), (batch, last - first))
@@ -131,7 +132,7 @@ def test_attend_is_a_softmax_over_the_visible_keys_of_the_shared_head(seed, cap)
     visible[:, :, rng.integers(5)] = True
     expected = attend_by_hand(q, k, v, visible, config)
     q, k, v = (jnp.asarray(array, jnp.float32) for array in (q, k, v))
-    found = decoder.attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), jnp.asarray(visible), config)
+    found = decoder.attend(q, k.transpose(0, 2, 3, 1), v.swapaxes(1, 2), jnp.asarray(visible), config)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
@@ -139,7 +140,7 @@ def test_attend_is_a_softmax_over_the_visible_keys_of_the_shared_head(seed, cap)
 def test_a_row_that_sees_nothing_averages_and_stays_finite(dtype):
     q, k, v = (jax.random.normal(jax.random.key(n), (1, 3, heads, 2), dtype) for n, heads in enumerate([4, 2, 2]))
     visible = jnp.zeros((1, 3, 3), bool).at[0, 0, 0].set(True)
-    out = decoder.attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), visible, TINY)
+    out = decoder.attend(q, k.transpose(0, 2, 3, 1), v.swapaxes(1, 2), visible, TINY)
     assert jnp.isfinite(out).all()
     average = np.repeat(np.asarray(v, np.float32).mean(axis=1), 2, axis=1).reshape(1, -1)
     np.testing.assert_allclose(np.asarray(out, np.float32)[:, 1], average, atol=0.02)
@@ -150,6 +151,7 @@ def test_attention_to_earlier_tokens_in_blocks_is_that_of_whole_rows(length):
     """Values and gradients, where tokens see some of those before and sometimes nothing else than themselves."""
     rng = np.random.default_rng(length)
     q, k, v = (jnp.asarray(rng.normal(size=(2, *shape, 2)), jnp.float32) for shape in ((length, 4), (2, length), (2, length)))
+    k = k.swapaxes(2, 3)
     visible = (rng.random((2, length, length)) < 0.3) & np.tri(length, dtype=bool) | np.eye(length, dtype=bool)
     found, back = jax.vjp(lambda *qkv: decoder.attend_to_earlier(*qkv, jnp.asarray(visible), TINY), q, k, v)
     expected, expected_back = jax.vjp(lambda *qkv: decoder.attend(*qkv, jnp.asarray(visible), TINY), q, k, v)

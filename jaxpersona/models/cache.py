@@ -1,0 +1,24 @@
+"""The KV cache: keys and values of the tokens before, in the order in which attention multiplies them (``decoder.attend``)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxpersona.models.config import ModelConfig
+
+
+def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:
+    """Zeros: k [layer, batch, KV heads, head_dim, length] and v [layer, batch, KV heads, length, head_dim].
+
+    So no product has to transpose what it reads; of keys in the order of values a CPU would compute scores twice as slowly.
+    """
+    sizes = (config.num_layers, batch, config.num_kv_heads)
+    k, v = (jnp.zeros((*sizes, *shape), dtype) for shape in ((config.head_dim, length), (length, config.head_dim)))
+    return {"layers": {"self_attn": {"k": k, "v": v}}}
+
+
+def cache_length(cache: Any) -> int:
+    """How many tokens a cache, or each of several, has room for."""
+    paths = jax.tree_util.tree_leaves_with_path(cache)
+    return next(leaf.shape[-1] for path, leaf in paths if path[-1].key == "k")
