@@ -1,5 +1,6 @@
-"""The notebook runs top to bottom, with fewer pairs and less text than a user would take."""
+"""The notebook runs top to bottom, with fewer pairs and less text than a user would take, and its masks do what they are for."""
 
+import json
 import pathlib
 import re
 
@@ -15,25 +16,60 @@ from jaxpersona import first_order, self_text
 
 NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 16, 4, 12
 self_text.write = functools.partial(self_text.write, texts=8, length=64)
-first_order._BUDGET_TOKENS, first_order._STEPS = 512, 2
+first_order._BUDGET_TOKENS, first_order._STEPS = 512, 4
+"""
+MEASURE = """
+import json
+
+from jaxpersona.data.text import tokenize_pair
+from jaxpersona.language_modelling import perplexity, read_text, windows
+from jaxpersona.scoring import score_answers
+
+questions = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs("builtin:wealth", "test")[:16]]
+text = windows(model, read_text("builtin:neutral"), 1024)
+
+
+def measure(params):
+    scores = score_answers(model, params, questions)
+    differing = sum(len(pair.matching) + len(pair.not_matching) for pair in questions) / 2
+    margin = (scores.log_prob[:, 0] - scores.log_prob[:, 1]).sum() / differing
+    return float(margin), perplexity(model, params, text)
+
+
+masked = {name: jp.apply_mask(model.params, mask) for name, mask in run.masks.items()}
+print(json.dumps({name: measure(params) for name, params in {"none": model.params, **masked}.items()}))
 """
 
 
-@pytest.mark.real_model
-@pytest.mark.filterwarnings("default")  # Jupyter's own
-def test_notebook_runs_and_answers_under_both_personas(tmp_path):
+def execute(folder):
+    """The notebook's cells with their outputs, and one more."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert set(re.findall(r"^[A-Z_]+", parameters.source, re.MULTILINE)) == {"NUM_SAMPLES", "NUM_HELD_OUT", "MAX_NEW_TOKENS"}
     parameters.source = QUICK
-    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}})
-    client.execute()
-    (generating,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "jp.generate" in cell.source]
-    printed = "".join(output.text for output in generating.outputs if output.get("name") == "stdout")
-    answers = re.split(r"\n\n(?= *(?:seek|reject):)", printed.strip())
+    notebook.cells.append(nbformat.v4.new_code_cell(MEASURE))
+    return nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute().cells
+
+
+def printed(cell):
+    return "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+
+
+@pytest.mark.real_model
+@pytest.mark.filterwarnings("default")  # Jupyter's own
+def test_notebook_runs_and_its_masks_turn_the_model_to_each_persona(tmp_path):
+    """One run of the real model for both: on questions it was not calibrated on, for little perplexity on more text than the
+    budget was measured on.
+    """
+    cells = execute(tmp_path)
+    (generating,) = [cell for cell in cells if cell.cell_type == "code" and "jp.generate" in cell.source]
+    answers = re.split(r"\n\n(?= *(?:seek|reject):)", printed(generating).strip())
     assert [line.split(":")[0].strip() for line in answers] == ["none", "seek", "reject"]
     assert all(len(line.split(":", 1)[1].split()) >= 3 for line in answers)
-    assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+    (base, plain), (seek, after_seek), (reject, after_reject) = json.loads(printed(cells[-1])).values()
+    assert seek > base + 0.05 and reject < base - 0.05
+    assert max(after_seek, after_reject) < 1.02 * plain
 
 
 def test_notebook_is_stored_without_outputs():
