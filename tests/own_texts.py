@@ -4,7 +4,7 @@ from jaxpersona import self_text
 from jaxpersona.streaming import own_text
 
 
-def write_little(texts=8, length=24):
-    """From now on, in this process."""
+def write_little():
+    """8 texts of 24 tokens, from now on and in this process."""
     for write in (self_text.write, own_text.write):
-        write.__defaults__ = (texts, length, *write.__defaults__[2:])
+        write.__defaults__ = (8, 24, *write.__defaults__[2:])
