@@ -11,8 +11,8 @@ from jaxpersona.models.config import ModelConfig
 def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:
     """Zeros: k [layer, batch, KV heads, head_dim, length] and v [layer, batch, KV heads, length, head_dim].
 
-    So no product has to transpose what it reads: with keys in the order of values, attention to a cache took a CPU 1.2 to 1.5 times
-    as long.
+    So no product has to transpose what it reads: with keys in the order of values, attention to a cache took a CPU
+    1.2 to 1.5 times as long.
     """
     sizes = (config.num_layers, batch, config.num_kv_heads)
     k, v = (jnp.zeros((*sizes, *shape), dtype) for shape in ((config.head_dim, length), (length, config.head_dim)))
