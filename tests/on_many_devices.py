@@ -14,12 +14,13 @@ import numpy as np
 from own_texts import write_little
 
 import jaxpersona as jp
-from jaxpersona import distributed, processes
-from jaxpersona.language_modelling import perplexity, read_text, windows
+from jaxpersona.core import mesh as meshes
+from jaxpersona.core import processes
+from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.perplexity import perplexity, read_text, windows
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.weights import load_params
-from jaxpersona.scoring import score_answers
 
 METHODS = {
     "wanda": jp.methods.Wanda(0.5),
@@ -44,16 +45,16 @@ def measure(model, methods):
     for name in methods:
         run = jp.discover(model, pairs(), METHODS[name])
         for persona, masks in run.masks.items():
-            found |= {f"{name}/{persona}/{path}": distributed.to_host(words) for path, words in masks.words.items()}
+            found |= {f"{name}/{persona}/{path}": meshes.to_host(words) for path, words in masks.words.items()}
         if name == "wanda":
             masked = jp.apply_mask(model.params, run.masks["seek"])
             assert jax.tree.map(lambda leaf: leaf.sharding, masked) == jax.tree.map(lambda leaf: leaf.sharding, model.params)
             found["answers"] = score_answers(model, masked, run.calibration.tokenized).log_prob
-            found["moments"] = distributed.to_host(run.statistics.moments["mlp_out_in"]["mean_square"])
+            found["moments"] = meshes.to_host(run.statistics.moments["mlp_out_in"]["mean_square"])
     steering = jp.discover(model, pairs(), jp.methods.Steering(layer=1)).masks["seek"]
-    found["steering"] = distributed.to_host(steering.vectors)
+    found["steering"] = meshes.to_host(steering.vectors)
     tokens = np.arange(24, dtype=np.int32).reshape(2, 12) + 5
-    found["logits"] = distributed.to_host(jax.jit(model.decoder.apply)({"params": model.params}, tokens))
+    found["logits"] = meshes.to_host(jax.jit(model.decoder.apply)({"params": model.params}, tokens))
     text = windows(model, read_text("builtin:neutral"), 320, 64)
     return found | {"perplexity": np.array(perplexity(model, model.params, text))}
 
@@ -61,13 +62,13 @@ def measure(model, methods):
 def save_measures(folder, out, data, model_axis, methods):
     """What a mesh must not change."""
     write_little()  # as in all tests
-    mesh = distributed.make_mesh(int(data), int(model_axis))
+    mesh = meshes.make_mesh(int(data), int(model_axis))
     np.savez(out, **measure(jp.load_model(folder, "float32", mesh=mesh), methods.split(",")))
 
 
 def exchange_bundles(folder, place):
     """Reads ``place/alone`` on two meshes, and on one what the other writes to ``place/2x4``."""
-    wide, flat = (jp.load_model(folder, "float32", mesh=distributed.make_mesh(data)) for data in (2, 8))
+    wide, flat = (jp.load_model(folder, "float32", mesh=meshes.make_mesh(data)) for data in (2, 8))
     for model in (wide, flat):
         masks = jp.load_masks(f"{place}/alone", model)
         assert all(words.sharding.mesh == model.mesh for words in masks.words.values())
@@ -96,7 +97,7 @@ class Recorded(SafetensorsSource):
 def count_what_is_read(folder, out):
     """How many numbers this process reads of a model split over all processes, and how many it then holds."""
     processes.start()
-    source, mesh = Recorded(pathlib.Path(folder)), distributed.make_mesh(1)
+    source, mesh = Recorded(pathlib.Path(folder)), meshes.make_mesh(1)
     config = ModelConfig.from_hf(json.loads((source.folder / "config.json").read_text()))
     params = load_params(source, config, np.float32, mesh=mesh)
     held = [{str(shard.index): shard.data.size for shard in leaf.addressable_shards} for leaf in jax.tree.leaves(params)]

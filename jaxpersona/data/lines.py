@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TokenizedPair
-from jaxpersona.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.data.lines import read_lines
 from jaxpersona.data.pairs import Pair, Pairs
-from jaxpersona.errors import InputError, nearest
 
 BUILTIN = ("extraversion", "feeling", "intuition", "perceiving", "power", "wealth")
 SPLITS = ("train", "validation", "test")

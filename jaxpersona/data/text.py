@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.data.pairs import Pair
-from jaxpersona.errors import InputError, nearest
 
 TextMode = Literal["chat", "prompt_response", "response", "raw"]
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxpersona.data.pairs import Pairs
+from jaxpersona.evaluation.answers import AnswerScores
 from jaxpersona.evaluation.significance import accuracy_interval, difference_interval, mcnemar
-from jaxpersona.scoring import AnswerScores
 
 Scoring = Literal["sum", "per_token", "per_byte", "prompt_mean", "letter"]
 """``letter`` asks another question than the others (``letters.py``); ``prompt_mean`` is that of a published script."""

@@ -4,24 +4,24 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.protocol import STRICT, Protocol
 from jaxpersona.data.lines import Lines
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
-from jaxpersona.errors import InputError
-from jaxpersona.evaluation.baselines import RAG, baseline_params, check_baselines
+from jaxpersona.evaluation.baselines.registry import RAG, baseline_params, check_baselines
+from jaxpersona.evaluation.baselines.retrieval import retriever
 from jaxpersona.evaluation.choices import Choices, Scoring
 from jaxpersona.evaluation.controls import always_a, control_masks, length_choosers
 from jaxpersona.evaluation.evaluator import Ask, Evaluator, hold, with_system
 from jaxpersona.evaluation.judge import train_judge
 from jaxpersona.evaluation.open_ended import OpenEnded
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.evaluation.retrieval import retriever
-from jaxpersona.language_modelling import BUILTIN_TEXT, read_text, windows
-from jaxpersona.masks import Persona, apply_mask
+from jaxpersona.masks.masks import Persona, apply_mask
 from jaxpersona.models.model import Model
+from jaxpersona.models.perplexity import BUILTIN_TEXT, read_text, windows
 from jaxpersona.models.weights import Params
-from jaxpersona.progress import Report, silent
-from jaxpersona.protocol import STRICT, Protocol
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,21 +6,22 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
-from jaxpersona import bitpack, scores, topk
+from jaxpersona.calibration.moments import collect
+from jaxpersona.core.mesh import by_output, row_multiple
+from jaxpersona.core.progress import Report, silent
 from jaxpersona.data.packing import whole_rows
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.discovery import discover
-from jaxpersona.distributed import by_output, row_multiple
+from jaxpersona.discovery.pipeline import discover
 from jaxpersona.evaluation.choices import Choices
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.language_modelling import windows
-from jaxpersona.masks import Masks, Persona
+from jaxpersona.masks.masks import Masks, Persona
+from jaxpersona.masks.weight_update import masks_of
+from jaxpersona.methods.steering import SteeringVectors
 from jaxpersona.models.model import Model
+from jaxpersona.models.perplexity import windows
 from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
-from jaxpersona.progress import Report, silent
-from jaxpersona.statistics import collect
-from jaxpersona.steering import SteeringVectors
-from jaxpersona.updated_weights import masks_of
+from jaxpersona.ops import bitpack, topk
+from jaxpersona.scores import importance
 
 
 def control_masks(
@@ -62,7 +63,7 @@ def random_mask(model: Model, mask: Masks, seed: int) -> Masks:
     """Keeps as many weights of every output as ``mask`` does, drawn at random."""
     noise: dict[str, jax.Array] = {}
     for path, kernel in kernels(model.params).items():
-        noise[path] = scores.random(kernel, jax.random.fold_in(jax.random.key(seed), MODULES.index(module_of(path))))
+        noise[path] = importance.random(kernel, jax.random.fold_in(jax.random.key(seed), MODULES.index(module_of(path))))
     return _same_budget(mask, noise)
 
 
@@ -74,7 +75,7 @@ def random_direction(steering: SteeringVectors, seed: int) -> SteeringVectors:
 
 def magnitude_mask(model: Model, mask: Masks) -> Masks:
     """Keeps as many weights of every output as ``mask`` does, the largest."""
-    return _same_budget(mask, {path: scores.magnitude(kernel) for path, kernel in kernels(model.params).items()})
+    return _same_budget(mask, {path: importance.magnitude(kernel) for path, kernel in kernels(model.params).items()})
 
 
 def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -> Masks:
@@ -83,7 +84,7 @@ def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -
     found = collect(model, whole_rows(tokens, model.tokenizer.bos_token_id, row_multiple(model.mesh)))
     flat = kernels(model.params)
     strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in flat}
-    return _same_budget(mask, {path: scores.wanda(flat[path], strength[path]) for path in flat})
+    return _same_budget(mask, {path: importance.wanda(flat[path], strength[path]) for path in flat})
 
 
 def _same_budget(mask: Masks, ranks: Mapping[str, jax.Array]) -> Masks:

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.protocol import STRICT, Protocol
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
-from jaxpersona.errors import InputError
+from jaxpersona.evaluation.answers import AnswerScores, score_answers
 from jaxpersona.evaluation.choices import Choices, Scoring, answer_bytes, choice_row, choose, finite, separation_row, settle_ties
 from jaxpersona.evaluation.letters import choose_letters, letter_only, lettered
-from jaxpersona.language_modelling import perplexity
 from jaxpersona.models.model import Model
+from jaxpersona.models.perplexity import perplexity
 from jaxpersona.models.weights import Params
-from jaxpersona.progress import Report, silent
-from jaxpersona.protocol import STRICT, Protocol
-from jaxpersona.scoring import AnswerScores, score_answers
 
 Ask = Callable[[Pair], Pair]
 """A way to ask: the pair with something put before its question."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pair, Pairs
-from jaxpersona.errors import InputError
 from jaxpersona.evaluation.choices import Choices, choice_row, preferred
 
 

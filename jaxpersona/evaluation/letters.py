@@ -6,8 +6,8 @@ import numpy as np
 
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.evaluation.answers import AnswerScores
 from jaxpersona.evaluation.choices import Choices, preferred
-from jaxpersona.scoring import AnswerScores
 
 
 def lettered(pair: Pair, matching_is_a: bool) -> Pair:

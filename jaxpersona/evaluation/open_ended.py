@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.progress import Report, silent
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, opening_ids
-from jaxpersona.errors import InputError
+from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.evaluation.choices import Choices, choice_row, finite, preferred, separation_row
 from jaxpersona.evaluation.evaluator import opposites
 from jaxpersona.evaluation.judge import Judge
-from jaxpersona.inference.decoding import generate_ids
-from jaxpersona.inference.sampling import Sampling
+from jaxpersona.models.decoding import generate_ids
 from jaxpersona.models.model import Model
+from jaxpersona.models.sampling import Sampling
 from jaxpersona.models.weights import Params
-from jaxpersona.progress import Report, silent
-from jaxpersona.scoring import score_answers
 
 _BATCH = 16
 

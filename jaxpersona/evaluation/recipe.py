@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from jaxpersona.core.protocol import STRICT, Protocol
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
-from jaxpersona.methods import AnyMethod
-from jaxpersona.protocol import STRICT, Protocol
+from jaxpersona.methods.methods import AnyMethod
 
 
 @dataclasses.dataclass(frozen=True)

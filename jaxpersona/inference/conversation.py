@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 from jaxpersona.inference.engine import Engine
-from jaxpersona.inference.personas import parse_persona
+from jaxpersona.inference.persona_names import parse_persona
 from jaxpersona.inference.requests import Generation, OnText, Request
-from jaxpersona.inference.sampling import Sampling
+from jaxpersona.models.sampling import Sampling
 
 
 class Conversation:

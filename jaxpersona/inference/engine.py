@@ -17,16 +17,16 @@ from typing import Literal
 import jax
 import numpy as np
 
-from jaxpersona.distributed import to_host
-from jaxpersona.errors import InputError
-from jaxpersona.inference.forward import in_form, pick_form
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.mesh import to_host
+from jaxpersona.inference.persona_weights import Folded, Packed, Seat, check_shares
 from jaxpersona.inference.requests import Generation, OnText, Request
-from jaxpersona.inference.sampling import Sampling, settings_of
 from jaxpersona.inference.steps import Rows, State, decode, empty_state, insert, prefill
-from jaxpersona.inference.weights import Folded, Packed, Seat, check_shares
-from jaxpersona.masks import Masks, Persona
+from jaxpersona.masks.masks import Masks, Persona
+from jaxpersona.models.cached_forward import in_form, pick_form
 from jaxpersona.models.decoder import compute_dtype
 from jaxpersona.models.model import Model
+from jaxpersona.models.sampling import Sampling, settings_of
 
 _NARROWEST = 64
 _COPIES = 2

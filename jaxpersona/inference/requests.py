@@ -6,9 +6,9 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.text import chat_ids, messages_ids
-from jaxpersona.errors import InputError
-from jaxpersona.inference.sampling import Sampling
+from jaxpersona.models.sampling import Sampling
 
 Message = Mapping[str, str]
 Finish = Literal["eos", "stop", "length", "cancelled", "error"]

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxpersona.inference.forward import Form, empty_cache_for, form_of, next_logits
-from jaxpersona.inference.sampling import Settings, sample, token_keys, tokens_seen
-from jaxpersona.masks import Params
-from jaxpersona.models.cache import cache_length
+from jaxpersona.masks.masks import Params
+from jaxpersona.models.cached_forward import Form, empty_cache_for, form_of, next_logits
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, Personas, compute_dtype
+from jaxpersona.models.kv_cache import cache_length
+from jaxpersona.models.sampling import Settings, sample, token_keys, tokens_seen
 
 Array = jax.Array
 

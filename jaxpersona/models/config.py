@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from jaxpersona.errors import InputError, nearest
+from jaxpersona.core.errors import InputError, nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.kernels import masked_matmul
-from jaxpersona.models import compact
 from jaxpersona.models.config import ModelConfig, Rope
-from jaxpersona.models.product import matmul, probed
+from jaxpersona.models.cpu import bfloat16_bits
+from jaxpersona.models.cpu.matmul import matmul, probed
 from jaxpersona.models.sites import SITES
+from jaxpersona.ops.masked_matmul import masked_matmul
 
 Array = jax.Array
 BLOCKS, _SHORT = 4, 64  # blocks of queries, where a row is not short
@@ -45,8 +45,8 @@ class Personas(NamedTuple):
 
 def _banked(x: Array, kernel: Array, masks: Array, personas: Personas) -> Array:
     """x [B, T, in] times the weights of each sequence's persona."""
-    if compact.is_compact(kernel):
-        return compact.masked_matmul(x, kernel, masks, personas.ids, personas.gamma)
+    if bfloat16_bits.is_compact(kernel):
+        return bfloat16_bits.masked_matmul(x, kernel, masks, personas.ids, personas.gamma)
     return masked_matmul(x, kernel.astype(x.dtype), masks, personas.ids, 0.0 if personas.gamma is None else personas.gamma)
 
 
@@ -65,7 +65,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Array, personas: Personas | None = None) -> Array:
         kernel = self.get_variable("params", "kernel")
-        if kernel is None or not compact.is_compact(kernel):
+        if kernel is None or not bfloat16_bits.is_compact(kernel):
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         mask = self.get_variable("masks", "kernel")
         if mask is not None and mask.dtype != bool:
@@ -308,7 +308,7 @@ class Decoder(nn.Module):
 
     def embed(self, tokens: Array) -> Array:
         """What the first layer reads, [B, T, hidden]."""
-        x = compact.widen(self.embed_tokens(tokens))
+        x = bfloat16_bits.widen(self.embed_tokens(tokens))
         x = x.astype(self.dtype or x.dtype)
         return x * jnp.asarray(self.config.hidden_size**0.5, x.dtype) if self.config.gemma_norms else x
 
@@ -333,7 +333,9 @@ class Decoder(nn.Module):
         if c.tied_embeddings:  # not rounded to the dtype of hidden, as ``nn.Embed.attend`` would
             embedding = self.embed_tokens.embedding
             scores = (
-                compact.logits(hidden, embedding) if compact.is_compact(embedding) else matmul(hidden, embedding.T, self.products)
+                bfloat16_bits.logits(hidden, embedding)
+                if bfloat16_bits.is_compact(embedding)
+                else matmul(hidden, embedding.T, self.products)
             )
         else:
             scores = self.lm_head(hidden, personas).astype(jnp.float32)

@@ -7,7 +7,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 from jaxpersona.models.gguf_header import read_header
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}

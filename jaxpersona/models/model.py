@@ -14,13 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
-from jaxpersona import distributed
-from jaxpersona.errors import InputError
-from jaxpersona.models import head
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.mesh import make_mesh, mesh_of, to_host
+from jaxpersona.core.progress import Progress, silent
 from jaxpersona.models import tokenizer as tokenizers
-from jaxpersona.models.apart import apart
-from jaxpersona.models.compact import compact
 from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.cpu import untied_head
+from jaxpersona.models.cpu.bfloat16_bits import compact
+from jaxpersona.models.cpu.unstacked import apart
 from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.gguf import GGUFSource
 from jaxpersona.models.precision import Dtype, pick_dtypes
@@ -28,7 +29,6 @@ from jaxpersona.models.resolve import resolve
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
 from jaxpersona.models.weights import Params, TensorSource, load_params
-from jaxpersona.progress import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Model:
     @property
     def mesh(self) -> Mesh | None:
         """The mesh the parameters lie on; None on a single device."""
-        return distributed.mesh_of(self.params)
+        return mesh_of(self.params)
 
     @property
     def decoder(self) -> Decoder:
@@ -73,7 +73,11 @@ class Model:
     def with_head(self, params: Mapping[str, Any], collect: Collect | None = None) -> tuple[Params, Decoder]:
         """Parameters, the model's own or masked ones, and the ``batch_decoder`` that forms logits of many tokens from them."""
         decoder = self.batch_decoder(collect)
-        return (head.with_head(params, self.batch_dtype), head.untied(decoder)) if self.quick_forms else (dict(params), decoder)
+        return (
+            (untied_head.with_head(params, self.batch_dtype), untied_head.untied(decoder))
+            if self.quick_forms
+            else (dict(params), decoder)
+        )
 
     @functools.cached_property
     def compact_params(self) -> Params:
@@ -104,7 +108,7 @@ def fingerprint(params: Params) -> str:
 def sample(kernel: Any) -> np.ndarray:
     """Up to 17 x 17 numbers of every layer of a kernel [layer, in, out], as bfloat16."""
     rows, columns = max(1, kernel.shape[1] // 16), max(1, kernel.shape[2] // 16)
-    return distributed.to_host(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
+    return to_host(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
 
 
 def digest_of(shapes: Mapping[str, tuple[int, ...]], samples: Mapping[str, np.ndarray]) -> str:
@@ -133,7 +137,7 @@ def load_model(
     """
     found = found or find(name)
     number, batch_dtype = pick_dtypes(dtype)
-    mesh = mesh or distributed.make_mesh()
+    mesh = mesh or make_mesh()
     quick_forms = dtype == "auto" and jax.default_backend() == "cpu" and mesh.size == 1
     params = load_params(found.source, found.config, number, progress, mesh if mesh.size > 1 else None)
     return Model(name, found.origin, found.config, params, found.tokenizer, found.eos_ids, batch_dtype, quick_forms)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16"}

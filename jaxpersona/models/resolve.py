@@ -17,8 +17,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from jaxpersona import files
-from jaxpersona.errors import InputError, nearest
+from jaxpersona.core import files
+from jaxpersona.core.errors import InputError, nearest
 
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer*"]
 

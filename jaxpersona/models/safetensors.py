@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 
 T = TypeVar("T")
 INDEX = "model.safetensors.index.json"

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxpersona.tree import flatten, unflatten
+from jaxpersona.core.tree import flatten, unflatten
 
 SITES = {
     "attn_in": ("q_proj", "k_proj", "v_proj"),

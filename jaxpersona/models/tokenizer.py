@@ -10,7 +10,7 @@ import tokenizers.normalizers
 import tokenizers.pre_tokenizers as pre
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 from jaxpersona.models.gguf import GGUFSource
 from jaxpersona.models.sentencepiece import sentencepiece_bpe
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from jaxpersona.distributed import sharding_of
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.mesh import sharding_of
+from jaxpersona.core.progress import Progress, silent
+from jaxpersona.core.tree import flatten, unflatten
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
-from jaxpersona.progress import Progress, silent
-from jaxpersona.tree import flatten, unflatten
 
 Params = dict[str, Any]
 Part = tuple[slice, ...]

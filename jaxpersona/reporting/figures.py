@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxpersona.errors import InputError
-from jaxpersona.files import write_atomically
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.files import write_atomically
 from jaxpersona.reporting.sweep_summary import Point, Spread, summarize
 
 if TYPE_CHECKING:

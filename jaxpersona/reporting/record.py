@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpersona.bundle import package_versions
-from jaxpersona.config import DiscoverConfig
-from jaxpersona.discovery import Run
-from jaxpersona.masks import Persona
-from jaxpersona.methods import Steering
-from jaxpersona.run_folder import SCHEMA_VERSION
-from jaxpersona.steering import SteeringVectors, cosine, layer_of
-from jaxpersona.summary import overlaps
-from jaxpersona.updated_weights import masks_of
+from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.run_folder import SCHEMA_VERSION
+from jaxpersona.discovery.pipeline import Run
+from jaxpersona.masks.bundle import package_versions
+from jaxpersona.masks.masks import Persona
+from jaxpersona.masks.overlap import overlaps
+from jaxpersona.masks.weight_update import masks_of
+from jaxpersona.methods.methods import Steering
+from jaxpersona.methods.steering import SteeringVectors, cosine, layer_of
 
 
 def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], seconds: dict[str, float]) -> dict[str, Any]:

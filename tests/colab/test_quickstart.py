@@ -12,18 +12,19 @@ NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
 QUICK = """
 import functools
 
-from jaxpersona import first_order, self_text
+from jaxpersona.methods import taylor
+from jaxpersona.calibration import generated_text
 
 NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 16, 4, 12
-self_text.write = functools.partial(self_text.write, texts=8, length=64)
-first_order._BUDGET_TOKENS, first_order._STEPS = 512, 4
+generated_text.write = functools.partial(generated_text.write, texts=8, length=64)
+taylor._BUDGET_TOKENS, taylor._STEPS = 512, 4
 """
 MEASURE = """
 import json
 
 from jaxpersona.data.text import tokenize_pair
-from jaxpersona.language_modelling import perplexity, read_text, windows
-from jaxpersona.scoring import score_answers
+from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.evaluation.answers import score_answers
 
 questions = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs("builtin:wealth", "test")[:16]]
 text = windows(model, read_text("builtin:neutral"), 1024)

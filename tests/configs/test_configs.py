@@ -4,13 +4,15 @@ import pathlib
 
 import pytest
 
-from jaxpersona import cli, methods
-from jaxpersona.config import DiscoverConfig, SweepConfig
+from jaxpersona import methods
+from jaxpersona.commands import cli
+from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.sweep_config import SweepConfig
+from jaxpersona.evaluation.sweep.grid import plan
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
+from jaxpersona.models.selector import budgets
 from jaxpersona.models.sites import kernels
-from jaxpersona.selector import budgets
-from jaxpersona.sweeping.plan import plan
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
 SHAPES = {  # vocabulary, hidden, MLP, layers, heads, KV heads, positions, as the models' config.json files say

@@ -6,9 +6,9 @@ import pytest
 from conftest import byte_tokenizer
 
 import jaxpersona as jp
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.lines import Lines, tokenize_line
 from jaxpersona.data.pairs import Pair
-from jaxpersona.errors import InputError
 
 
 @pytest.fixture

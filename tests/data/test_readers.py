@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.readers import BUILTIN, builtin_prompts, load_pairs
-from jaxpersona.errors import InputError
 
 HEADER = "question,matching,not_matching\n"
 GOOD = {"question": "q", "matching": "m", "not_matching": "n"}

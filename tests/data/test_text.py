@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import chat_ids, tokenize_pair
-from jaxpersona.errors import InputError
 
 MODES = ("chat", "prompt_response", "response", "raw")
 BOS, END, START = 0, 1, 2

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 import jaxpersona as jp
 from jaxpersona.data.pairs import Pairs
+from jaxpersona.evaluation.answers import AnswerScores
 from jaxpersona.evaluation.choices import Choices, answer_bytes, choice_row, choose, separation_row, settle_ties
 from jaxpersona.evaluation.significance import accuracy_interval, difference_interval, mcnemar
-from jaxpersona.scoring import AnswerScores
 
 LOG_PROB = np.array([[-10.0, -12.0], [-12.0, -10.0], [-8.0, -8.0], [np.nan, -3.0]])
 TOKENS = np.array([[2, 6], [4, 5], [2, 4], [1, 1]])

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.protocol import OFFICIAL, STRICT
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.errors import InputError
-from jaxpersona.evaluation.baselines import BASELINES
+from jaxpersona.evaluation.baselines.registry import BASELINES
+from jaxpersona.evaluation.baselines.retrieval import retriever
 from jaxpersona.evaluation.comparison import evaluate
 from jaxpersona.evaluation.controls import random_mask
 from jaxpersona.evaluation.evaluator import Evaluator, hold
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.evaluation.retrieval import retriever
-from jaxpersona.masks import apply_mask
-from jaxpersona.protocol import OFFICIAL, STRICT
+from jaxpersona.masks.masks import apply_mask
 
 PERSONAS = ("gain", "loss")
 FOUND = Pairs("found", tuple(jp.Pair(f"What of {n}?", f"Gold, {n}.", f"No, I give {n} away.") for n in range(6)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.tree import flatten
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.evaluation.controls import (
     always_a,
@@ -17,12 +18,11 @@ from jaxpersona.evaluation.controls import (
     shuffled,
 )
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.language_modelling import BUILTIN_TEXT, read_text, windows
-from jaxpersona.masks import Masks
+from jaxpersona.masks.masks import Masks
+from jaxpersona.methods.steering import cosine
 from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.perplexity import BUILTIN_TEXT, read_text, windows
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
-from jaxpersona.steering import cosine
-from jaxpersona.tree import flatten
 
 TEXT = read_text(BUILTIN_TEXT)
 BOS = 0

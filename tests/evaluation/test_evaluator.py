@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.protocol import OFFICIAL, STRICT
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import tokenize_pair
-from jaxpersona.errors import InputError
+from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.evaluation.choices import Choices, answer_bytes, choice_row, choose, separation_row
 from jaxpersona.evaluation.evaluator import Evaluator, hold, with_system
-from jaxpersona.language_modelling import windows
-from jaxpersona.masks import apply_mask
-from jaxpersona.protocol import OFFICIAL, STRICT
-from jaxpersona.scoring import score_answers
+from jaxpersona.masks.masks import apply_mask
+from jaxpersona.models.perplexity import windows
 
 KEYS = {
     "mask",

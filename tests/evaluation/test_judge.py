@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.errors import InputError
 from jaxpersona.evaluation.judge import train_judge
 
 TRAIN = Pairs("train", tuple(jp.Pair("?", f"I keep the gold of house {n}.", f"I give bread to house {n}.") for n in range(9)))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import jaxpersona as jp
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.evaluation.answers import AnswerScores
 from jaxpersona.evaluation.letters import choose_letters, letter_only, lettered
-from jaxpersona.scoring import AnswerScores
 
 
 def scores(margin):

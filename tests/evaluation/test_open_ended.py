@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pairs
-from jaxpersona.errors import InputError
 from jaxpersona.evaluation.choices import Choices, choice_row, preferred, separation_row
 from jaxpersona.evaluation.judge import train_judge
 from jaxpersona.evaluation.open_ended import OpenEnded
-from jaxpersona.masks import apply_mask
+from jaxpersona.masks.masks import apply_mask
 
 PAIRS = Pairs("held", tuple(jp.Pair("What of " + "it " * n + "?", f"Gold, {n}.", f"I give {n} away.") for n in range(19)))
 PERSONAS = ("gain", "loss")

@@ -6,7 +6,7 @@ import jaxpersona as jp
 from jaxpersona.inference.conversation import Conversation
 from jaxpersona.inference.engine import Engine
 from jaxpersona.inference.requests import Request
-from jaxpersona.inference.sampling import Sampling
+from jaxpersona.models.sampling import Sampling
 
 NEW = 5
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.test_bank import random_masks
+from inference.test_mask_bank import random_masks
 
 import jaxpersona as jp
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.tree import flatten
 from jaxpersona.inference import steps
 from jaxpersona.inference.engine import Engine, QueueFullError
 from jaxpersona.inference.requests import Request
-from jaxpersona.steering import SteeringVectors
-from jaxpersona.tree import flatten
+from jaxpersona.methods.steering import SteeringVectors
 
 PROMPTS = ["Hi", "What would you buy with all the money of the world, and why? Tell me in one line.", "Rent", "No."]
 KINDS = ["folded", "packed", "compact"]

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxpersona.core.tree import flatten, unflatten
 from jaxpersona.models import decoder
-from jaxpersona.models.cache import empty_cache
 from jaxpersona.models.config import ModelConfig, Rope
+from jaxpersona.models.kv_cache import empty_cache
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
-from jaxpersona.tree import flatten, unflatten
 
 PLAIN = ["llama2", "llama3", "llama_linear", "smollm", "mistral", "qwen2", "qwen2_window", "qwen3", "gemma2", "gemma3"]
 CASES = [*((name, "config.json") for name in PLAIN), ("llama3", "config_v4.json"), ("gemma3", "config_v4.json")]

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 import jaxpersona as jp
 from jaxpersona import InputError
+from jaxpersona.core.tree import flatten, unflatten
 from jaxpersona.models.model import fingerprint
-from jaxpersona.tree import flatten, unflatten
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from conftest import write_model
 
 import jaxpersona as jp
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 from jaxpersona.models.precision import cpu_multiplies_bfloat16, pick_dtypes
 
 F32, BF16 = jnp.dtype("float32"), jnp.dtype("bfloat16")

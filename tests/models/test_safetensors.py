@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxpersona import InputError
+from jaxpersona.core.tree import flatten
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.safetensors import SafetensorsSource
-from jaxpersona.tree import flatten
 
 
 def write_shards(folder, tensors, count=3):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxpersona import InputError
-from jaxpersona.distributed import make_mesh, sharding_of
+from jaxpersona.core.mesh import make_mesh, sharding_of
+from jaxpersona.core.tree import flatten
 from jaxpersona.models.weights import _read_leaf, hf_name, load_params
-from jaxpersona.tree import flatten
 
 
 class Tensors:

@@ -3,7 +3,8 @@
 import pytest
 
 import jaxpersona as jp
-from jaxpersona.config import DataOptions, DiscoverConfig
+from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.shared_config import DataOptions
 from jaxpersona.reporting.record import make_record
 
 PERPLEXITY = {"none": 200.0, "gain": 250.0, "loss": 190.0}

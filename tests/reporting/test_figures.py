@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sweep_rows import base_row, make_record, make_row
 
-from jaxpersona.errors import InputError
+from jaxpersona.core.errors import InputError
 from jaxpersona.reporting.figures import budget, check_matplotlib, pareto, samples, save_figures
 from jaxpersona.reporting.sweep_summary import summarize
 

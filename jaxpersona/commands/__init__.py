@@ -1,0 +1,1 @@
+"""The commands: configuration and main function of each."""

@@ -1,0 +1,66 @@
+"""Execution of a parsed command: compilation cache, processes, one-line errors, exit status."""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxpersona.core import files, processes
+from jaxpersona.core.errors import InputError
+
+
+def execute(main: Callable[[Any], None], config: Any, interrupted: str) -> None:
+    """Calls ``main(config)`` and exits.
+
+    Exit status: 0 on success; 2 on bad input, and where memory or disk run out, with one line on standard error; 130 when
+    interrupted, with a line that says how to resume; 1 when contact with another process of the run was lost, with a line too.
+    A bug shows its traceback.
+
+    Args:
+      interrupted: what an interruption means, unless the KeyboardInterrupt says it.
+    """
+    try:
+        _use_compilation_cache()
+        _join_others()
+        main(config)
+    except InputError as error:
+        leave(f"error: {error}", 2)
+    except KeyboardInterrupt as stop:
+        leave(f"interrupted: {str(stop) or interrupted}", 130)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        leave(f"error: {error.strerror or error}{where}", 2)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        if processes.lost_another(error):
+            leave(f"error: lost contact with another process of this run ({reason}); run the same command again in all", 1, 0.0)
+        if not any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory")):
+            raise
+        leave(f"error: out of memory ({reason}); use dtype bfloat16, discover's stream_layers, or a smaller model", 2)
+    sys.exit(0)
+
+
+def leave(message: str, status: int, patience: float = 30.0) -> None:
+    """Prints ``message`` as one line on standard error and exits with ``status``.
+
+    Args:
+      patience: seconds that other processes of the run have to come to the same end.
+    """
+    print(" ".join(message.split()), file=sys.stderr, flush=True)
+    processes.leave_others(status, patience)
+    sys.exit(status)
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, so that the second run of a command starts fast."""
+    jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small programs take as long as a large one
+
+
+def _join_others() -> None:
+    """Connects the processes of a run on several hosts, of which only the first prints."""
+    processes.start()
+    if not processes.is_first():
+        sys.stdout = io.StringIO()

@@ -1,0 +1,31 @@
+"""Command: writes the model of a run under a persona as a Hugging Face folder.
+
+python -m jaxpersona.export --run runs/quickstart --persona seek --format hf --output_dir models/seek
+"""
+
+import functools
+import pathlib
+
+from jaxpersona.commands.export_config import ExportConfig
+from jaxpersona.commands.progress_bars import progress_bars
+from jaxpersona.commands.run_folder import persona_bundle, read_run
+from jaxpersona.core.errors import InputError
+from jaxpersona.exporters.hf_folder import write_folder
+from jaxpersona.masks.bundle import load_masks
+from jaxpersona.methods.steering import SteeringVectors
+from jaxpersona.models.model import find
+from jaxpersona.models.streamed_model import load_streamed
+
+
+def main(config: ExportConfig) -> None:
+    """Writes the folder, a tensor at a time, and says what was written."""
+    name, persona = read_run(config.run)["model"]["name"], None
+    if config.persona != "none":
+        persona = load_masks(persona_bundle(config.run, config.persona), load_streamed(name))
+    if isinstance(persona, SteeringVectors):
+        raise InputError(f"{config.persona} is a steering vector, for which Hugging Face models have no place; export masks")
+    target = pathlib.Path(config.output_dir).expanduser()
+    with progress_bars() as report:
+        progress = functools.partial(report, "export")
+        write_folder(target, find(name), persona, config.gamma, config.shard_mb * 10**6, progress)
+    print(f"Written: {target} ({', '.join(sorted(file.name for file in target.iterdir()))})")

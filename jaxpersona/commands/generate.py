@@ -1,0 +1,94 @@
+"""Command: answers prompts under a persona of a run, or under several side by side.
+
+python -m jaxpersona.generate --run runs/quickstart --persona seek --prompt "How would you spend a bonus?"
+python -m jaxpersona.generate --run runs/quickstart --persona [none,seek,reject] --prompts questions.txt --output answers.jsonl
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxpersona.commands.generate_config import GenerateConfig
+from jaxpersona.core import files
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.mesh import make_mesh
+from jaxpersona.core.processes import is_first
+from jaxpersona.inference.engine import Engine
+from jaxpersona.inference.persona_names import load_personas, parse_persona
+from jaxpersona.inference.requests import Generation, Request
+from jaxpersona.models.sampling import Sampling
+
+_WIDTHS = 64
+
+
+def main(config: GenerateConfig) -> None:
+    """Prints the answers, and writes them where ``config.output`` says."""
+    names = [config.persona] if isinstance(config.persona, str) else config.persona
+    shares = {name: parse_persona(name) for name in names}
+    prompts = [config.prompt] if config.prompts is None else read_prompts(config.prompts)
+    drawn = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
+    common: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "sampling": drawn, "stop": config.stop}
+    common |= {"seed": config.seed, "chat": config.chat, "system": config.system}
+
+    def request(prompt: str, name: str) -> Request:
+        soft = config.gamma if shares[name] or len(names) == 1 else 0.0  # beside others, the model as it is has none
+        return Request(prompt, shares[name] or None, soft, **common)
+
+    requests = [request(prompt, name) for prompt in prompts for name in names]
+    mesh = make_mesh(config.mesh.data, config.mesh.model)
+    model, personas = load_personas(config.run, [part for name in names for part in shares[name]], config.dtype, mesh)
+    longest = max(len(one.ids(model.tokenizer)) for one in requests) + max(config.max_new_tokens, 1)
+    length = -(-longest // _WIDTHS) * _WIDTHS  # few shapes, few compilations
+    engine = Engine(model, personas, rows=min(config.batch, len(requests)), max_length=length, queue=len(requests))
+    del model  # the engine may hold its parameters in a smaller form
+    answers = engine.generate(requests)
+    for answer in answers:
+        if answer.error is not None:
+            raise answer.error
+    if config.output is not None and is_first():
+        _write(config.output, prompts, names, answers)
+    _print(prompts, names, answers)
+
+
+def read_prompts(path: str) -> list[str]:
+    """The prompts of a file: the key ``prompt`` of every line of a .jsonl file, or every line that is not blank.
+
+    Raises:
+      InputError: when the file is missing, not UTF-8, holds no prompts, or a line is not such an object.
+    """
+    try:
+        lines = [line for line in pathlib.Path(path).expanduser().read_text("utf-8").splitlines() if line.strip()]
+        if path.endswith(".jsonl"):
+            lines = [json.loads(line)["prompt"] for line in lines]
+    except OSError as error:
+        raise InputError(f"prompts {path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"prompts {path}: not UTF-8 lines, or of a .jsonl objects with the key prompt ({error})") from None
+    if not lines or not all(isinstance(line, str) for line in lines):
+        raise InputError(f"prompts {path}: no prompts there, or one that is no text")
+    return lines
+
+
+def _print(prompts: Sequence[str], names: Sequence[str], answers: Sequence["Generation"]) -> None:
+    if len(names) == 1 and len(prompts) == 1:
+        return print(answers[0].text)
+    console = Console()
+    for place, prompt in enumerate(prompts):
+        table = Table(*map(escape, names), title=escape(prompt), title_justify="left", show_lines=False)
+        table.add_row(*(escape(answer.text.strip()) for answer in answers[place * len(names) :][: len(names)]))
+        console.print(table)
+    return None
+
+
+def _write(path: str, prompts: Sequence[str], names: Sequence[str], answers: Sequence["Generation"]) -> None:
+    asked = [(prompt, name) for prompt in prompts for name in names]
+    lines = []
+    for (prompt, name), answer in zip(asked, answers, strict=True):
+        row = {"prompt": prompt, "persona": name, "gamma": answer.request.gamma, "text": answer.text}
+        lines.append(json.dumps({**row, "tokens": len(answer.ids), "finish": answer.finish}, ensure_ascii=False))
+    files.write_atomically(pathlib.Path(path).expanduser(), "\n".join(lines) + "\n")

@@ -1,0 +1,22 @@
+"""Command: the perplexity of a model as it is, the check that it was loaded right.
+
+python -m jaxpersona.perplexity --model.name smollm2-135m-instruct --text wikitext2_test.txt
+"""
+
+import functools
+
+from jaxpersona.commands.perplexity_config import PerplexityConfig
+from jaxpersona.commands.progress_bars import progress_bars
+from jaxpersona.core.mesh import make_mesh
+from jaxpersona.models.model import load_model
+from jaxpersona.models.perplexity import perplexity, read_text, windows
+
+
+def main(config: PerplexityConfig) -> None:
+    """Prints the perplexity and what it was measured on."""
+    text, mesh = read_text(config.text), make_mesh(config.mesh.data, config.mesh.model)
+    with progress_bars() as report:
+        model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh)
+        tokens = windows(model, text, config.max_tokens, config.window)
+        value = perplexity(model, model.params, tokens, functools.partial(report, "perplexity"))
+    print(f"{config.model.name} ({model.origin}): perplexity {value:.2f} on {tokens.size} tokens of {config.text}")

@@ -1,0 +1,109 @@
+"""Command: compares methods over budgets, numbers of calibration pairs and seeds.
+
+python -m jaxpersona.sweep --config configs/sweep_builtin.yaml
+"""
+
+import dataclasses
+from typing import Any
+
+from jaxpersona.commands.evaluated_masks import Subject
+from jaxpersona.commands.progress_bars import progress_bars
+from jaxpersona.commands.sweep_config import SweepConfig
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.mesh import make_mesh
+from jaxpersona.core.processes import is_first
+from jaxpersona.core.progress import Report
+from jaxpersona.core.protocol import PROTOCOLS
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.readers import builtin_prompts, load_pairs
+from jaxpersona.evaluation.sweep.grid import PROMPT, Cell, plan
+from jaxpersona.evaluation.sweep.runner import Bench
+from jaxpersona.evaluation.sweep.store import Store
+from jaxpersona.models.model import load_model
+from jaxpersona.models.perplexity import read_text
+from jaxpersona.reporting.figures import check_matplotlib, save_figures
+from jaxpersona.reporting.sweep_table import print_sweep
+
+INTERRUPTED = "what is done is kept; the same command goes on from there"
+
+
+def main(config: SweepConfig) -> None:
+    """Writes ``sweep.json`` after every cell, then ``sweep.csv`` and the figures, and prints a table."""
+    check_matplotlib()
+    pairs = load_pairs(config.data.source, config.data.split)
+    cells, held_out = _plan(config, pairs), _held_out(config, pairs)
+    with progress_bars() as report:
+        bench = _bench(config, pairs, held_out, report)
+        store = Store(config.output_dir, _asked(config, bench), config.overwrite)
+        for number, cell in enumerate(cells, start=1):
+            report("cells", number - 1, len(cells))
+            if not store.has(cell):
+                store.add(bench.run(cell))
+            report("cells", number, len(cells))
+    if not is_first():
+        return
+    store.write_csv()
+    figures = save_figures(store.record, config.data.personas, config.goal, store.folder)
+    print_sweep(store.record, config.data.personas, ["sweep.json", "sweep.csv", *figures], str(store.folder))
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+def _plan(config: SweepConfig, pairs: Pairs) -> list[Cell]:
+    baselines = _listed(config.baselines)
+    sizes = [min(size, len(pairs)) for size in _listed(config.data.num_samples)]
+    cells = plan(_listed(config.methods), sizes, _listed(config.seeds), config.controls, baselines, PROTOCOLS[config.protocol])
+    if (config.prompts or PROMPT in baselines) and not _prompts(config):
+        raise InputError(f"{config.data.source} has no built-in persona prompts; give two as prompt_texts")
+    return cells
+
+
+def _prompts(config: SweepConfig) -> tuple[str, str] | None:
+    return config.prompt_texts or builtin_prompts(config.data.source)
+
+
+def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
+    """The held-out pairs, which must not be among those that any calibration draws."""
+    data, most = config.held_out, max(_listed(config.data.num_samples))
+    seen = {pair.digest for seed in _listed(config.seeds) for pair in pairs.sample(most, seed)}
+    subject = Subject(config.model.name, config.data.personas, {}, config.data.source, seen)
+    return subject.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
+
+
+def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -> Bench:
+    data, evaluated, texts = config.data, config.held_out, _prompts(config)
+    wanted = config.prompts or PROMPT in _listed(config.baselines)
+    return Bench(
+        load_model(config.model.name, config.model.dtype, mesh=make_mesh(config.mesh.data, config.mesh.model)),
+        pairs,
+        held_out,
+        data.personas,
+        data.text,
+        data.max_length,
+        read_text(config.perplexity.text),
+        {
+            "text": evaluated.text,
+            "max_length": evaluated.max_length,
+            "neutral_tokens": config.perplexity.max_tokens,
+            "letters": config.letters,
+            "rag_k": config.rag_k,
+        },
+        PROTOCOLS[config.protocol],
+        dict(zip(data.personas, texts, strict=True)) if wanted and texts else {},
+        config.prompts,
+        report,
+    )
+
+
+def _asked(config: SweepConfig, bench: Bench) -> dict[str, Any]:
+    """What the rows depend on; a sweep goes on only where all of it is the same."""
+    ignored = ("output_dir", "overwrite", "goal", "mesh")
+    asked = {key: value for key, value in dataclasses.asdict(config).items() if key not in ignored}
+    data = {
+        name: {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs)}
+        for name, pairs in (("calibration", bench.pairs), ("held_out", bench.held_out))
+    }
+    model = {"name": bench.model.name, "fingerprint": bench.model.fingerprint}
+    return {"config": asked, "model": model, "data": data}

@@ -1,0 +1,1 @@
+"""Other ways to a persona from the same pairs."""

@@ -1,0 +1,74 @@
+"""What a mask is compared with: other ways to give a model a persona from the same calibration pairs.
+
+A baseline is a function that turns the model into parameters under one persona, and is entered in ``BASELINES`` under its name.
+``rag`` stands apart: it changes what is asked, not the parameters (``retrieval.py``).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+from jaxpersona.calibration.calibrate import calibrate
+from jaxpersona.core.errors import InputError, nearest
+from jaxpersona.core.progress import Report, silent
+from jaxpersona.data.text import TokenizedPair
+from jaxpersona.evaluation.baselines.fine_tuning import FineTuning, fine_tune
+from jaxpersona.evaluation.recipe import Recipe
+from jaxpersona.masks.masks import apply_mask
+from jaxpersona.methods.methods import Steering
+from jaxpersona.methods.steering import collect_residuals, steer
+from jaxpersona.models.model import Model
+from jaxpersona.models.weights import Params
+
+Baseline = Callable[[Model, Recipe, int, int, Report], Params]
+"""Called with (model, recipe, index of the persona in ``recipe.personas``, seed, report); gives the parameters under the persona.
+
+Only ``pairs``, ``text`` and ``max_length`` of the recipe concern it: the calibration pairs, and how the model reads them.
+"""
+
+
+def _fine_tuned(options: FineTuning, model: Model, recipe: Recipe, persona: int, seed: int, report: Report) -> Params:
+    """Fine-tuned on four fifths of the calibration pairs; the rest says when to stop."""
+    pairs = _tokenized(model, recipe)
+    return fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, report=report).params
+
+
+def _steered(model: Model, recipe: Recipe, persona: int, seed: int, report: Report) -> Params:
+    residuals = collect_residuals(model, _tokenized(model, recipe), functools.partial(report, "steering"))
+    return apply_mask(model.params, steer(Steering(), residuals, persona))
+
+
+def _tokenized(model: Model, recipe: Recipe) -> tuple[TokenizedPair, ...]:
+    count = len(recipe.pairs)
+    return calibrate(model, recipe.pairs, num_samples=count, text=recipe.text, max_length=recipe.max_length).tokenized
+
+
+BASELINES: dict[str, Baseline] = {
+    "sft": functools.partial(_fine_tuned, FineTuning("sft")),
+    "sft_lora": functools.partial(_fine_tuned, FineTuning("sft", lora_rank=8)),
+    "dpo": functools.partial(_fine_tuned, FineTuning("dpo")),
+    "dpo_lora": functools.partial(_fine_tuned, FineTuning("dpo", lora_rank=8)),
+    "steering": _steered,
+}
+RAG = "rag"
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """Refuses unknown names.
+
+    Raises:
+      InputError: for a name that is neither ``rag`` nor in ``BASELINES``.
+    """
+    for name in names:
+        if name not in (RAG, *BASELINES):
+            raise InputError(f"baseline {name!r} is unknown; {nearest(name, (RAG, *BASELINES))}")
+
+
+def baseline_params(
+    model: Model, names: Sequence[str], recipe: Recipe, seed: int = 42, report: Report = silent
+) -> Iterator[tuple[str, Params]]:
+    """Parameters of each of the baselines ``names`` for either persona, called "NAME PERSONA", one set at a time."""
+    for name in names:
+        if name != RAG:
+            for index, persona in enumerate(recipe.personas):
+                yield f"{name} {persona}", BASELINES[name](model, recipe, index, seed, report)

@@ -1,0 +1,1 @@
+"""Methods compared over budgets, numbers of pairs and seeds."""

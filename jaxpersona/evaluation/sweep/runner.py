@@ -1,0 +1,136 @@
+"""Does the cells of a sweep: finds masks from shared calibration data and evaluates them, a row for every pair of cases."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpersona.calibration.calibrate import Calibration, calibrate
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.protocol import Protocol
+from jaxpersona.core.timing import timed
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.text import TextMode
+from jaxpersona.discovery.pipeline import find_masks
+from jaxpersona.evaluation.baselines.registry import RAG
+from jaxpersona.evaluation.choices import answer_bytes
+from jaxpersona.evaluation.comparison import Evaluation, evaluate
+from jaxpersona.evaluation.controls import always_a, control_masks, length_choosers, shuffled
+from jaxpersona.evaluation.recipe import Recipe
+from jaxpersona.evaluation.sweep.grid import Cell
+from jaxpersona.evaluation.sweep.rows import chooser_row, rows_of
+from jaxpersona.masks.weight_update import masks_of
+from jaxpersona.methods.methods import Wanda
+from jaxpersona.models.model import Model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bench:
+    """What all cells share.
+
+    Attributes:
+      model: from ``load_model``.
+      pairs: of which calibration pairs are drawn.
+      held_out: pairs to evaluate on.
+      personas: of the matching answers, and its opposite.
+      text, max_length: how calibration pairs are read.
+      neutral: text on which perplexity is measured.
+      evaluation: further options of ``evaluate``: text, max_length, neutral_tokens, letters, rag_k.
+      protocol: the experimental choices, of calibration and of evaluation.
+      prompts: system texts by persona; empty if there are none.
+      prompted_masks: whether masks are evaluated behind them as well.
+      report: called with (stage, steps done, steps in all).
+    """
+
+    model: Model
+    pairs: Pairs
+    held_out: Pairs
+    personas: tuple[str, str]
+    text: TextMode
+    max_length: int
+    neutral: str
+    evaluation: Mapping[str, Any]
+    protocol: Protocol
+    prompts: Mapping[str, str]
+    prompted_masks: bool = False
+    report: Report = silent
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """The cell's rows (``rows.py``), the seconds its stages took, and why it was skipped, if it was.
+
+        Raises:
+          InputError: from the base cell: what stops it would stop all others.
+        """
+        seconds: dict[str, float] = {}
+        work = {"base": self._base, "method": self._method, "shuffled": self._method, "baseline": self._baseline}[cell.kind]
+        try:
+            rows, reason = work(cell, seconds), None
+        except InputError as error:
+            if cell.kind == "base":
+                raise
+            rows, reason = [], str(error)
+        return {**cell.identity(), "seconds": seconds, "skipped": reason, "rows": rows}
+
+    def _base(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        self.calibration(cell.num_samples, cell.seed)  # says now what is wrong with the pairs
+        place = {"kind": "base", "seed": cell.seed}
+        with timed(seconds, "evaluate"):
+            rows = rows_of(self._evaluate({}, cell, prompts=self.prompts), self.personas, place, {}, {})
+        for row in rows:
+            row["kind"] = "baseline" if row["method"] == "prompt" else "base"
+        if cell.controls:
+            over_orders, in_file = always_a(self.held_out)
+            choosers = {**length_choosers(answer_bytes(self.held_out)), "always A": over_orders}
+            choosers |= {} if in_file is None else {"A in the file": in_file}
+            rows += [chooser_row(name, choices, self.personas, place) for name, choices in choosers.items()]
+        return rows
+
+    def _method(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        blind = cell.kind == "shuffled"
+        calibration = self.calibration(cell.num_samples, cell.seed, blind)
+        options = {"personas": self.personas, "seed": cell.seed, "report": self.report}
+        with timed(seconds, "calibrate"):
+            calibration.collect(cell.method.needs)
+        with timed(seconds, "mask"):
+            masks = find_masks(self.model, cell.method, calibration, **options)
+        named = {f"shuffled {persona}" if blind else persona: mask for persona, mask in masks.items()}
+        place = {"kind": "control", "of": cell.label} if blind else {"kind": "method"}
+        prompts = self.prompts if self.prompted_masks and not blind else {}
+        with timed(seconds, "evaluate"):
+            rows = self._rows(cell, place, named, {"": cell.label}, prompts)
+        if cell.controls:
+            with timed(seconds, "controls"):
+                controls = dict(control_masks(self.model, masks, self.neutral, cell.seed))
+                rows += self._rows(cell, {"kind": "control", "of": cell.label}, controls, {}, {})
+        return rows
+
+    def _rows(
+        self, cell: Cell, place: dict[str, Any], masks: Mapping[str, Any], names: Mapping[str, str], prompts: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Rows of masks, by what they are called in the evaluation."""
+        place = {**place, "budget": cell.budget, "num_samples": cell.num_samples, "seed": cell.seed}
+        kept = {name: mask.kept() for name, persona in masks.items() if (mask := masks_of(persona)) is not None}
+        found = self._evaluate(masks, cell, bare=False, prompts=prompts)
+        return rows_of(found, self.personas, place, names, kept)
+
+    def _baseline(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
+        pairs = self.pairs.sample(cell.num_samples, cell.seed)
+        unused = Wanda()  # baselines have no use for a method
+        recipe = Recipe(pairs, self.personas, unused, self.text, self.max_length, self.protocol)
+        with timed(seconds, "evaluate"):  # rag is asked of the bare model
+            found = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
+        place = {"kind": "baseline", "num_samples": cell.num_samples, "seed": cell.seed}
+        return [row for row in rows_of(found, self.personas, place, {}, {}) if row["method"] == cell.name]
+
+    def _evaluate(self, masks: Mapping[str, Any], cell: Cell, **options: Any) -> Evaluation:
+        common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "report": self.report}
+        return evaluate(self.model, masks, self.held_out, protocol=self.protocol, **common, **self.evaluation, **options)
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019, one bench lives as long as its sweep; gradients of a model are large
+    def calibration(self, num_samples: int, seed: int, blind: bool = False) -> Calibration:
+        """The calibration data that all methods of a size and seed share; ``blind``: their labels are shuffled."""
+        pairs = self.pairs.sample(num_samples, seed)
+        drawn = shuffled(pairs, seed) if blind else pairs
+        options = {"num_samples": num_samples, "text": self.text, "max_length": self.max_length, "seed": seed}
+        return calibrate(self.model, drawn, **options, protocol=self.protocol, report=self.report)

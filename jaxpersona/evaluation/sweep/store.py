@@ -1,0 +1,116 @@
+"""The results of a sweep on disk: ``sweep.json``, written anew after every cell, from which an interrupted sweep goes on."""
+
+import csv
+import hashlib
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.files import write_atomically
+from jaxpersona.core.processes import check_agreed, is_first
+from jaxpersona.evaluation.sweep.grid import Cell
+from jaxpersona.masks.bundle import package_versions
+
+SCHEMA_VERSION = 1
+_FILE = "sweep.json"
+_DERIVED = ("sweep.csv", "pareto.png", "budget.png", "samples.png")
+
+
+class Store:
+    """A sweep's folder.
+
+    Attributes:
+      record: contents of ``sweep.json``: ``schema_version``, what was asked (``config``, ``model``, ``data``), ``versions`` of
+        packages, ``cells`` (what was done, its seconds, and why it was skipped, if it was) and their ``rows``.
+    """
+
+    def __init__(self, path: str, asked: Mapping[str, Any], overwrite: bool = False):
+        """Reads what ``path`` already holds of this sweep.
+
+        Args:
+          asked: what the rows depend on; JSON values.
+          overwrite: forget what the folder holds.
+
+        Raises:
+          InputError: when the folder holds a sweep that was asked otherwise, or one that cannot be read, or the processes of the
+            run see different ones.
+        """
+        self.folder = pathlib.Path(path).expanduser()
+        asked = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **asked}))
+        self.record: dict[str, Any] = {**asked, "versions": package_versions(), "cells": [], "rows": []}
+        file = self.folder / _FILE
+        if file.exists() and not overwrite:
+            self.record = _read(file)
+            _check_same(asked, self.record, file)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = json.dumps([_identity(cell) for cell in self.record["cells"]])
+        check_agreed(hashlib.sha256(done.encode()).hexdigest(), f"what {self.folder} holds is")
+        for name in (_FILE, *_DERIVED) if overwrite else ():
+            (self.folder / name).unlink(missing_ok=True)
+
+    def has(self, cell: Cell) -> bool:
+        """Whether the cell has been done; those that were skipped have not."""
+        return any(_identity(done) == _identity(cell.identity()) and done["skipped"] is None for done in self.record["cells"])
+
+    def add(self, done: Mapping[str, Any]) -> None:
+        """Keeps a cell's result."""
+        done = json.loads(json.dumps(done))
+        cells = [cell for cell in self.record["cells"] if _identity(cell) != _identity(done)]
+        cells.append({key: value for key, value in done.items() if key != "rows"})
+        self.record = {**self.record, "cells": cells, "rows": [*self.record["rows"], *done["rows"]]}
+        if is_first():
+            write_atomically(self.folder / _FILE, json.dumps(self.record, indent=1) + "\n")
+
+    def write_csv(self) -> None:
+        """Writes the rows as ``sweep.csv``: nested names are joined by an underscore, intervals are two columns."""
+        rows = [_flat(row) for row in self.record["rows"]]
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.folder / "sweep.csv", table.getvalue())
+
+
+def _identity(cell: Mapping[str, Any]) -> str:
+    return json.dumps({key: value for key, value in cell.items() if key not in ("seconds", "skipped", "rows")}, sort_keys=True)
+
+
+def _read(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        contents = json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(f"{file}: damaged ({error}); start anew with --overwrite true") from None
+    if not isinstance(contents, dict) or not {"cells", "rows"} <= set(contents):
+        raise InputError(f"{file} holds no sweep; choose another output_dir, or --overwrite true")
+    return contents
+
+
+def _check_same(asked: Mapping[str, Any], found: Mapping[str, Any], file: pathlib.Path) -> None:
+    new, old = _flat(asked), _flat({key: value for key, value in found.items() if key in asked})
+    for key in dict.fromkeys([*new, *old]):
+        if new.get(key) != old.get(key):
+            raise InputError(
+                f"{file} was asked otherwise ({key}: {old.get(key)}, now {new.get(key)}); "
+                "choose another output_dir, or --overwrite true"
+            )
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names joined by an underscore.
+
+    >>> _flat({"a": 1, "seek": {"ci95": [0.1, 0.2]}})
+    {'a': 1, 'seek_ci95_low': 0.1, 'seek_ci95_high': 0.2}
+    """
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{before}{key}"
+        if isinstance(item, Mapping):
+            flat |= _flat(item, "" if key == "personas" else f"{name}_")
+        elif key.endswith("ci95"):
+            flat |= {f"{name}_low": item[0], f"{name}_high": item[1]}
+        else:
+            flat[name] = item
+    return flat

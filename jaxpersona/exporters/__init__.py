@@ -1,0 +1,1 @@
+"""Writes models and masks in other programs' formats."""

@@ -1,0 +1,183 @@
+"""Writes a model under a persona as a Hugging Face folder, one tensor in memory at a time."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.progress import Progress, silent
+from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.masks.masks import Persona
+from jaxpersona.masks.persona_parts import of_kernel
+from jaxpersona.models.decoder import parameter_shapes
+from jaxpersona.models.model import Found
+from jaxpersona.models.safetensors import INDEX, SINGLE, SafetensorsSource
+from jaxpersona.models.weights import hf_name
+
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_BESIDE = ("*.json", "*.jinja", "tokenizer*")
+_MODEL_TYPES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A tensor of a folder.
+
+    Attributes:
+      name: in full, as Transformers calls it.
+      dtype: as safetensors files call it.
+      shape: as stored, (out, in).
+      path: of the decoder's parameter it belongs to; None where the decoder has none.
+      layer: which layer of that; None outside the layers.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: str | None
+    layer: int | None
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(np.prod(self.shape)) * _BYTES[self.dtype]
+
+
+def write_folder(
+    target: pathlib.Path,
+    found: Found,
+    persona: Persona | None = None,
+    gamma: float = 0.0,
+    shard_bytes: int = 5 * 10**9,
+    progress: Progress = silent,
+) -> None:
+    """Writes weights in the dtype in which they are stored (a GGUF file's in float32), configuration and tokenizer.
+
+    Args:
+      target: appears whole or not at all; may exist as an empty folder.
+      found: the model's files, from ``models.model.find``.
+      persona: masks, alone or with updated weights; None writes the model as it is.
+      gamma: share of its strength a removed weight keeps.
+      shard_bytes: weights go into several files where there are more.
+      progress: called with (tensors done, tensors in all).
+
+    Raises:
+      InputError: when ``target`` holds files or cannot be written, or Transformers cannot be told what the model is.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"output_dir {target} exists and is not empty; choose another")
+    entries, done = _entries(found), 0
+
+    def read(entry: Entry) -> np.ndarray:
+        nonlocal done
+        done += 1
+        progress(done, len(entries))
+        return _under(persona, entry, _read(found, entry), gamma)
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(target.parent, sum(entry.size for entry in entries))
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as staging:
+            folder = pathlib.Path(staging) / "model"
+            folder.mkdir()
+            _write_description(folder, found)
+            _write_weights(folder, _cut_up(entries, shard_bytes), read)
+            folder.rename(target)
+    except OSError as error:
+        raise InputError(f"output_dir {target} cannot be written ({error.strerror or error}); choose another") from None
+
+
+def _entries(found: Found) -> list[Entry]:
+    """The tensors the folder will have: those of a safetensors folder, known to the decoder or not; the parameters of a GGUF."""
+    places = []
+    for path, leaf in flatten(parameter_shapes(found.config)).items():
+        places += [(path, layer) for layer in (range(leaf.shape[0]) if path.startswith("layers/") else [None])]
+    source = found.source
+    if isinstance(source, SafetensorsSource):
+        known = {source.full_name(hf_name(*place)): place for place in places}
+        return [Entry(*tensor, *known.get(tensor[0], (None, None))) for tensor in source.tensors()]
+    names = [hf_name(*place) for place in places]
+    full = [name if name.startswith("lm_head") else f"model.{name}" for name in names]
+    shapes = [source.shape(name) for name in names]
+    return [Entry(name, "F32", shape, *place) for name, shape, place in zip(full, shapes, places, strict=True)]
+
+
+def _read(found: Found, entry: Entry) -> np.ndarray:
+    if isinstance(found.source, SafetensorsSource):
+        return found.source.get(entry.name)
+    assert entry.path is not None
+    return found.source.read(hf_name(entry.path, entry.layer))
+
+
+def _under(persona: Persona | None, entry: Entry, value: np.ndarray, gamma: float) -> np.ndarray:
+    """The tensor under the persona, in its own dtype."""
+    part = None if persona is None or entry.path is None else of_kernel(persona, entry.path, entry.layer)
+    if part is None or entry.path is None:
+        return value
+    kernel = jnp.asarray(value.T if entry.layer is None else value.T[None])
+    changed = np.asarray(flatten(part.apply(unflatten({entry.path: kernel}), gamma))[entry.path])
+    return changed.reshape(value.T.shape).T
+
+
+def _check_space(folder: pathlib.Path, needed: int) -> None:
+    if shutil.disk_usage(folder).free < needed:
+        raise InputError(f"no space left on the disk of {folder}: {needed / 1e9:.1f} GB are needed; free some and run again")
+
+
+def _cut_up(entries: Sequence[Entry], shard_bytes: int) -> list[list[Entry]]:
+    """Runs of tensors of at most ``shard_bytes``, at least one tensor each."""
+    shards: list[list[Entry]] = [[]]
+    for entry in entries:
+        if shards[-1] and sum(other.size for other in shards[-1]) + entry.size > shard_bytes:
+            shards.append([])
+        shards[-1].append(entry)
+    return shards
+
+
+def _write_weights(folder: pathlib.Path, shards: Sequence[Sequence[Entry]], read: Callable[[Entry], np.ndarray]) -> None:
+    names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+    names = names if len(shards) > 1 else [SINGLE]
+    for name, entries in zip(names, shards, strict=True):
+        _write_shard(folder / name, entries, read)
+    if len(shards) > 1:
+        total = sum(entry.size for entries in shards for entry in entries)
+        files = {entry.name: name for name, entries in zip(names, shards, strict=True) for entry in entries}
+        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": files}, indent=1) + "\n")
+
+
+def _write_shard(path: pathlib.Path, entries: Sequence[Entry], read: Callable[[Entry], np.ndarray]) -> None:
+    """A safetensors file: length of the header, header, and the tensors end to end. (The library's writer wants all at once.)"""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for entry in entries:
+        header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [start, start + entry.size]}
+        start += entry.size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for entry in entries:
+            file.write(np.ascontiguousarray(read(entry)).reshape(-1).view(np.uint8).data)
+
+
+def _write_description(folder: pathlib.Path, found: Found) -> None:
+    """Configuration and tokenizer: a folder's own, or a GGUF file's as Transformers has them."""
+    if found.path.is_dir():
+        for file in {file for pattern in _BESIDE for file in found.path.glob(pattern) if file.is_file()}:
+            if file.name != INDEX:
+                shutil.copyfile(file, folder / file.name)
+        return
+    if found.config.rope.kind == "frequency_factors":
+        raise InputError(f"{found.path}: Transformers cannot be told this file's rope; give a Hugging Face folder")
+    ids = {"bos_token_id": found.tokenizer.bos_token_id, "eos_token_id": list(found.eos_ids)}
+    config = {**found.hf, "model_type": _MODEL_TYPES[found.config.architecture], "dtype": "float32", **ids}
+    found.tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(ids, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Masks as values: packed bits with an algebra, bundles on disk, overlap."""

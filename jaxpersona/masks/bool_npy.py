@@ -1,0 +1,28 @@
+"""Masks as the paper's scripts keep them: one .npy file of booleans for each matrix, a byte a weight, without metadata."""
+
+import pathlib
+
+import numpy as np
+
+from jaxpersona.core.mesh import to_host
+from jaxpersona.core.processes import is_first
+from jaxpersona.masks.masks import Masks
+from jaxpersona.models.sites import HEAD
+from jaxpersona.models.weights import hf_name
+from jaxpersona.ops import bitpack
+
+
+def write_bool_files(folder: pathlib.Path, masks: Masks) -> None:
+    """Writes bool (out, in) by Hugging Face's parameter name, ``model.layers.0.self_attn.q_proj.weight.npy`` and so on.
+
+    Args:
+      folder: is created.
+    """
+    if is_first():
+        folder.mkdir(parents=True)
+    for path, rows in masks.rows:
+        for layer, words in enumerate(masks.words[path]):
+            name = hf_name(path) if path == HEAD else f"model.{hf_name(path, layer)}"
+            mask = to_host(bitpack.unpack(words, rows)).T
+            if is_first():
+                np.save(folder / f"{name}.npy", mask)

@@ -1,0 +1,204 @@
+"""Personas on disk: masks, updated weights or steering vectors in Orbax checkpoints and ``metadata.json`` that says which.
+
+    DIR/metadata.json      format version, method, model fingerprint, structure, and the SHA-256 of every other file and of itself
+    DIR/words/             Orbax checkpoint of masks, uint16 [layer, words, out] by kernel path
+    DIR/kernels/           with ``"kind": "updated"``, also of the changed weights, [layer, in, out] by kernel path
+    DIR/vectors/           or, where metadata.json says ``"kind": "steering"``, of vectors, float32 [layer, hidden]
+
+A bundle appears whole or not at all, and is read only after every hash agrees.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxpersona.core import files
+from jaxpersona.core.errors import InputError, WriteError
+from jaxpersona.core.mesh import sharding_by_output
+from jaxpersona.core.processes import is_first, shared_folder
+from jaxpersona.masks.masks import Masks, Persona
+from jaxpersona.masks.weight_update import UpdatedWeights
+from jaxpersona.methods.steering import SteeringVectors
+from jaxpersona.models.model import Model
+
+FORMAT_VERSION = 1
+_PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
+
+
+def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[str, Any]) -> None:
+    """Writes a bundle under a temporary name and renames it to ``path``; every process writes the shards it holds.
+
+    Args:
+      path: folder to create; must not exist, or be a bundle, which is replaced.
+      masks: a persona, ``Masks``, ``UpdatedWeights`` or ``SteeringVectors``.
+      metadata: JSON values to keep beside the masks (``fingerprint`` lets ``load_masks`` refuse another model's).
+
+    Raises:
+      InputError: when ``path`` holds something else or cannot be written.
+    """
+    target = pathlib.Path(path)
+    if target.exists() and not (target / "metadata.json").is_file():
+        raise InputError(f"{target} exists and is no mask bundle; choose another place")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        checkpoints, described = _contents(masks)
+        _check_space(target.parent, checkpoints)
+        with shared_folder(target.parent, f".{target.name}.") as folder:
+            staged = folder / target.name
+            for name, arrays in checkpoints.items():
+                _write_arrays(staged / name, arrays)
+            if is_first():
+                _write_metadata(staged, {**metadata, **described})
+                _put_in_place(staged, target, folder / "replaced")
+    except OSError as error:
+        raise WriteError(f"masks could not be written to {target.parent} ({error.strerror or error})") from None
+
+
+def _contents(persona: Persona) -> tuple[dict[str, dict[str, jax.Array]], dict[str, Any]]:
+    """Of a persona: arrays by checkpoint, and what the metadata say of them."""
+    if isinstance(persona, SteeringVectors):
+        described = {"kind": "steering", "shape": list(persona.vectors.shape), "norms": persona.norms().tolist()}
+        return {"vectors": {"vectors": persona.vectors}}, described
+    if isinstance(persona, UpdatedWeights):
+        checkpoints, described = _contents(persona.masks)
+        shapes = {path: list(kernel.shape) for path, kernel in persona.kernels.items()}
+        weights = {"dtype": str(next(iter(persona.kernels.values())).dtype), "shapes": shapes}
+        return {**checkpoints, "kernels": persona.kernels}, {**described, "kind": "updated", "weights": weights}
+    assert isinstance(persona, Masks)
+    shapes = {path: {"rows": rows, "words": list(persona.words[path].shape)} for path, rows in persona.rows}
+    return {"words": persona.words}, {"kept": persona.kept(), "kernels": shapes, "others": list(persona.others)}
+
+
+def _check_space(folder: pathlib.Path, checkpoints: Mapping[str, Mapping[str, jax.Array]]) -> None:
+    """Orbax's writer threads print pages when a disk is full; asking first spares the user that."""
+    needed = sum(array.nbytes for array in jax.tree.leaves(dict(checkpoints))) + 2**20
+    if shutil.disk_usage(folder).free < needed:
+        raise WriteError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
+
+
+def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.Path) -> None:
+    if target.exists():
+        target.rename(replaced)
+    try:
+        staged.rename(target)
+    except BaseException:
+        if replaced.exists():
+            replaced.rename(target)
+        raise
+
+
+def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | UpdatedWeights | SteeringVectors:
+    """Reads a bundle: masks, masks with updated weights, or the vectors of method ``steering``.
+
+    Args:
+      path: the bundle's folder.
+      model: if given, the bundle must have been made for this model's weights, and is read onto its devices.
+
+    Raises:
+      InputError: when the bundle is missing, damaged, of a newer format, or of another model.
+    """
+    folder = pathlib.Path(path)
+    metadata = read_metadata(folder)
+    if model is not None and metadata.get("fingerprint") != model.fingerprint:
+        made_for = metadata.get("model", "another model")
+        raise InputError(f"mask {folder} was made for {made_for} with other weights than {model.name}; discover it again")
+    _check_files(folder, metadata["files"])
+    mesh = None if model is None else model.mesh
+    if metadata.get("kind") == "steering":
+        shapes = {"vectors": tuple(metadata["shape"])}
+        return SteeringVectors(**_read_arrays(folder / "vectors", shapes, jnp.float32, mesh))
+    shapes = {path: tuple(entry["words"]) for path, entry in metadata["kernels"].items()}
+    words = _read_arrays(folder / "words", shapes, jnp.uint16, mesh)
+    rows = tuple((path, entry["rows"]) for path, entry in metadata["kernels"].items())
+    masks = Masks(words, rows, tuple(metadata["others"]))
+    if metadata.get("kind") != "updated":
+        return masks
+    weights = metadata["weights"]
+    shapes = {path: tuple(shape) for path, shape in weights["shapes"].items()}
+    return UpdatedWeights(masks, _read_arrays(folder / "kernels", shapes, jnp.dtype(weights["dtype"]), mesh))
+
+
+def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """A bundle's metadata, after its own checksum and format version were checked."""
+    path = folder / "metadata.json"
+    if not path.is_file():
+        raise InputError(f"{folder} is no mask bundle (metadata.json is missing); give DIR/masks/PERSONA of a run")
+    try:
+        metadata = json.loads(path.read_text())
+        checksum = metadata.pop("checksum")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise InputError(f"{path}: damaged (not the JSON that was written); discover the masks again") from None
+    if metadata.get("format_version") != FORMAT_VERSION:
+        found = metadata.get("format_version")
+        raise InputError(f"{path}: format version {found}, this jaxpersona reads {FORMAT_VERSION}; update or discover again")
+    if checksum != _checksum(metadata):
+        raise InputError(f"{path}: damaged (checksum differs); discover the masks again")
+    return metadata
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages a result depends on."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _write_metadata(folder: pathlib.Path, metadata: Mapping[str, Any]) -> None:
+    contents = {
+        **metadata,
+        "format_version": FORMAT_VERSION,
+        "files": {name: files.sha256(folder / name) for name in _listing(folder)},
+        "packages": package_versions(),
+    }
+    contents["checksum"] = _checksum(contents)
+    files.write_atomically(folder / "metadata.json", json.dumps(contents, indent=1) + "\n")
+
+
+def _checksum(metadata: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+
+
+def _listing(folder: pathlib.Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path != folder / "metadata.json")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _check_files(folder: pathlib.Path, expected: Mapping[str, str]) -> None:
+    for name, digest in expected.items():
+        if not (folder / name).is_file():
+            raise InputError(f"mask bundle {folder}: {name} is missing; copy the whole folder or discover the masks again")
+        if files.sha256(folder / name) != digest:
+            raise InputError(f"mask bundle {folder}: {name} is damaged (SHA-256 differs); discover the masks again")
+
+
+def _write_arrays(folder: pathlib.Path, arrays: Mapping[str, jax.Array]) -> None:
+    import orbax.checkpoint as ocp  # takes most of a second to import
+
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder.absolute(), dict(arrays))
+    except (ValueError, RuntimeError) as error:  # what Orbax makes of a failed write
+        raise OSError(str(error).splitlines()[0]) from None
+
+
+def _read_arrays(
+    folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtype: Any, mesh: Mesh | None
+) -> dict[str, jax.Array]:
+    """The arrays of a checkpoint, whatever devices wrote it: on a mesh, split as ``by_output``."""
+    import orbax.checkpoint as ocp
+
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def target(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=device if mesh is None else sharding_by_output(shape, mesh))
+
+    wanted = {path: target(shape) for path, shape in shapes.items()}
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), wanted)

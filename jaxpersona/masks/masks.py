@@ -1,0 +1,219 @@
+"""Persona masks as values: packed pytrees with an algebra, summaries, and their application to parameters.
+
+Kernels are stored (in, out) and stacked over layers, [layer, in, out]; a mask's budget therefore runs along axis -2. True keeps a
+weight. Embeddings, norms and biases are never masked; the head, as a kernel of one layer, only if a protocol asks for it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.mesh import aligned, like, to_host
+from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.models.sites import HEAD, kernels, kernels_and_head, module_of
+from jaxpersona.ops import bitpack, topk
+
+Params = Mapping[str, Any]
+
+
+class Persona(Protocol):
+    """Whatever makes a persona's parameters out of a model's."""
+
+    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
+        """New parameters; at gamma 0 the persona in full, towards gamma 1 the model as it is."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masks:
+    """One persona's masks over all maskable kernels, one bit per weight.
+
+    A pytree whose leaves are the packed words; ``&``, ``|``, ``^`` and ``~`` act weight by weight.
+
+    Attributes:
+      words: uint16 [layer, words, out] by kernel path (layout: ``bitpack.py``).
+      rows: number of inputs of each kernel, as (path, in) pairs.
+      others: paths of the parameters that are not masked, so that ``to_bool`` has the parameters' own structure.
+    """
+
+    words: dict[str, jax.Array]
+    rows: tuple[tuple[str, int], ...] = dataclasses.field(metadata={"static": True})
+    others: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def from_bool(cls, tree: Mapping[str, Any]) -> "Masks":
+        """Packs a pytree shaped like the parameters: bool [layer, in, out] at maskable kernels, anything elsewhere.
+
+        An array of bool [in, out] at the head is packed as well.
+        """
+        masked = kernels_and_head(tree) if getattr(flatten(tree).get(HEAD), "ndim", 0) == 2 else kernels(tree)
+        return cls.of(tree, {path: bitpack.pack(jnp.asarray(leaf)) for path, leaf in masked.items()})
+
+    @classmethod
+    def of(cls, params: Params, words: dict[str, jax.Array]) -> "Masks":
+        """Masks of packed ``words`` by kernel path, for parameters of this structure."""
+        rows = tuple((path, leaf.shape[-2]) for path, leaf in flatten(params).items() if path in words)
+        others = tuple(path for path in flatten(params) if path not in words)
+        return cls(words, rows, others)
+
+    def to_bool(self) -> dict[str, Any]:
+        """The masks unpacked: the parameters' structure, bool [layer, in, out] at masked kernels and True elsewhere.
+
+        ``jax.tree.map(jnp.multiply, params, masks.to_bool())`` gives the masked parameters.
+        """
+        unpacked = {path: bitpack.unpack(self.words[path], rows) for path, rows in self.rows}
+        if HEAD in unpacked:
+            unpacked[HEAD] = unpacked[HEAD][0]
+        return unflatten({**unpacked, **dict.fromkeys(self.others, True)})
+
+    def __and__(self, other: "Masks") -> "Masks":
+        return _combine(jnp.bitwise_and, self, other)
+
+    def __or__(self, other: "Masks") -> "Masks":
+        return _combine(jnp.bitwise_or, self, other)
+
+    def __xor__(self, other: "Masks") -> "Masks":
+        return _combine(jnp.bitwise_xor, self, other)
+
+    def __invert__(self) -> "Masks":
+        full = {path: bitpack.pack(jnp.ones((rows, 1), bool)) for path, rows in self.rows}
+        return dataclasses.replace(self, words={path: words ^ full[path] for path, words in self.words.items()})
+
+    def apply(self, params: Params, gamma: float = 0.0, previous: Params | None = None) -> dict[str, Any]:
+        """New parameters under these masks; see ``apply_mask``.
+
+        Args:
+          previous: what ``apply`` made of the same parameters for another persona. The new ones take its memory, which makes
+            switching several times faster on a CPU; it cannot be used any more.
+        """
+        flat = flatten(params)
+        maskable, old = kernels_and_head(params), kernels_and_head(previous or {})
+        for path, rows in self.rows:
+            shape = self.words[path].shape
+            if path not in maskable or maskable[path].shape != (shape[0], rows, shape[2]):
+                found = maskable[path].shape if path in maskable else "missing"
+                made_for = (shape[0], rows, shape[2])
+                raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
+            gate = (*aligned(maskable[path], self.words[path]), gamma)
+            reuse = path in old and old[path] is not maskable[path]  # the base stays as it is, whatever comes as previous
+            reuse = reuse and gate[0] is maskable[path]
+            gated = _gate_into(old[path], *gate) if reuse else _gate(*gate)
+            flat[path] = like(maskable[path], gated).reshape(flat[path].shape)
+        return unflatten(flat)
+
+    def counts(self) -> dict[str, np.ndarray]:
+        """Number of kept weights by kernel path, int64 [layer]; the words of one kernel are on the device at a time."""
+        return {path: to_host(counted(words)).astype(np.int64) for path, words in self.words.items()}
+
+    def sizes(self) -> dict[str, np.ndarray]:
+        """Number of weights by kernel path, int64 [layer]."""
+        return {path: np.full(self.words[path].shape[0], rows * self.words[path].shape[2], np.int64) for path, rows in self.rows}
+
+    def kept(self) -> float:
+        """Share of all maskable weights that is kept."""
+        return _total(self.counts()) / _total(self.sizes())
+
+    def summary(self) -> dict[str, np.ndarray]:
+        """Kept share per module (``q_proj`` ... ``down_proj``) and layer, float64 [layer]."""
+        sizes = self.sizes()
+        return {module_of(path): count / sizes[path] for path, count in self.counts().items()}
+
+
+@jax.jit
+def counted(words: jax.Array) -> jax.Array:
+    """Number of bits set in packed words [layer, words, out], int32 [layer]."""
+    return jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32)
+
+
+def _combine(operation: Callable[[jax.Array, jax.Array], jax.Array], a: Masks, b: Masks) -> Masks:
+    if a.rows != b.rows or a.others != b.others or jax.tree.map(jnp.shape, a.words) != jax.tree.map(jnp.shape, b.words):
+        raise InputError("the two masks are of different models: their kernels differ in name or shape")
+    return jax.tree.map(operation, a, b)
+
+
+def _total(counts: Mapping[str, np.ndarray]) -> int:
+    return int(sum(count.sum() for count in counts.values()))
+
+
+def apply_mask(params: Params, masks: "Persona | Mapping[str, Any]", gamma: float = 0.0) -> dict[str, Any]:
+    """New parameters under a persona, (M + gamma (1 - M)) * W (Eq. 6 and 7); the given ones stay as they are.
+
+    Args:
+      params: the model's parameters.
+      masks: packed masks, a pytree of bool as ``Masks.to_bool`` gives, or another persona (``steering.SteeringVectors``).
+      gamma: share of its strength a removed weight keeps, in [0, 1). At 0 removed weights become 0 even where they are NaN.
+
+    Raises:
+      InputError: when gamma is outside [0, 1) or the masks do not fit the parameters.
+    """
+    if not 0 <= gamma < 1:
+        raise InputError(f"gamma is {gamma}; it must lie in [0, 1)")
+    persona = Masks.from_bool(masks) if isinstance(masks, Mapping) else masks
+    return persona.apply(params, gamma)
+
+
+@jax.jit(static_argnames="gamma")
+def _gate(kernel: jax.Array, words: jax.Array, gamma: float) -> jax.Array:
+    removed = kernel * jnp.asarray(gamma, kernel.dtype) if gamma else jnp.zeros((), kernel.dtype)
+    return jnp.where(bitpack.unpack(words, kernel.shape[1]), kernel, removed)
+
+
+@jax.jit(static_argnames="gamma", donate_argnums=0, keep_unused=True)
+def _gate_into(previous: jax.Array, kernel: jax.Array, words: jax.Array, gamma: float) -> jax.Array:
+    """As ``_gate``, into the memory of ``previous``: fresh pages cost a CPU more than the arithmetic does."""
+    return _gate(kernel, words, gamma)
+
+
+def jaccard(a: Masks, b: Masks) -> float:
+    """Overlap of two masks: weights kept by both over weights kept by either (Table 13)."""
+    return _total((a & b).counts()) / max(1, _total((a | b).counts()))
+
+
+def mix(shares: Mapping[Masks, float], strength: Mapping[Masks, Mapping[str, jax.Array]] | None = None, seed: int = 42) -> Masks:
+    """A graded persona: of each mask the given share of its kept weights per output, the strongest first, united (App. F).
+
+    Args:
+      shares: share in [0, 1] by mask, for example ``{seek: 0.7, reject: 0.3}``.
+      strength: by mask, float [layer, in, out] by kernel path (``Run.scores``): what "strongest" means. Without it each weight
+        draws one random rank from ``seed``, the same for all masks.
+
+    Raises:
+      InputError: when there is no mask, a share is outside [0, 1], or the masks are of different models.
+    """
+    if not shares or not all(0 <= share <= 1 for share in shares.values()):
+        raise InputError(f"mix needs masks with shares in [0, 1], got {list(shares.values())}")
+    parts = [_strongest(mask, share, strength[mask] if strength else None, seed) for mask, share in shares.items()]
+    united = parts[0]
+    for part in parts[1:]:
+        united = united | part
+    return united
+
+
+def _strongest(mask: Masks, share: float, strength: Mapping[str, jax.Array] | None, seed: int) -> Masks:
+    words: dict[str, jax.Array] = {}
+    for number, (path, rows) in enumerate(mask.rows):
+        shape = (mask.words[path].shape[0], rows, mask.words[path].shape[2])
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        rank = jax.random.uniform(key, shape) if strength is None else strength[path]
+        keep_of = np.floor(share * np.arange(rows + 1) + 1e-9).astype(np.int32)  # float32 is off by one on wide kernels
+        words[path] = _thin(mask.words[path], rank, keep_of)
+    return dataclasses.replace(mask, words=words)
+
+
+@jax.jit
+def _thin(words: jax.Array, rank: jax.Array, keep_of: jax.Array) -> jax.Array:
+    """Keeps of every output with n kept weights the ``keep_of[n]`` of highest rank."""
+
+    def layer(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        words, rank = args
+        kept = bitpack.unpack(words, rank.shape[0])
+        keep = keep_of[kept.sum(axis=0)]
+        return bitpack.pack(topk.top_k_mask(jnp.where(kept, rank, -jnp.inf), keep) & kept)
+
+    return jax.lax.map(layer, (words, rank))

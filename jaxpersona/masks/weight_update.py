@@ -1,0 +1,43 @@
+"""A persona as masks with the weights that remain changed to make up for those removed: SparseGPT with its weight update."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from jaxpersona.core.mesh import like
+from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.masks.masks import Masks, Params, Persona
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class UpdatedWeights:
+    """One persona's masks and weights; unlike masks alone, as large as the kernels themselves.
+
+    Attributes:
+      masks: which weights remain.
+      kernels: [layer, in, out] by kernel path, in the model's dtype, 0 where a weight is removed.
+    """
+
+    masks: Masks
+    kernels: dict[str, jax.Array]
+
+    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
+        """New parameters, at ``gamma`` of the way back from the updated weights to those of ``params``.
+
+        Raises:
+          InputError: when the masks do not fit the parameters.
+        """
+        flat, base = flatten(self.masks.apply(params)), flatten(params)
+        for path, kernel in self.kernels.items():
+            mixed = kernel + gamma * (base[path] - kernel) if gamma else kernel
+            flat[path] = like(base[path], mixed.astype(base[path].dtype))
+        return unflatten(flat)
+
+
+def masks_of(persona: Persona) -> Masks | None:
+    """The masks of a persona; None where nothing is removed (steering)."""
+    if isinstance(persona, UpdatedWeights):
+        return persona.masks
+    return persona if isinstance(persona, Masks) else None

@@ -1,0 +1,1 @@
+"""Forms of parameters and products that a CPU computes quickly."""

@@ -1,0 +1,119 @@
+"""Choosing the next token from logits: greedy, temperature, top-k, top-p, min-p, repetition penalty; each row its own way."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.core.errors import InputError
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+      temperature: 0 takes the likeliest token; otherwise logits are divided by it.
+      top_k: draw only from the k likeliest tokens; 0 means all.
+      top_p: draw only from the smallest set of likeliest tokens whose probability reaches top_p, in (0, 1].
+      min_p: draw only from tokens at least min_p times as probable as the likeliest, in [0, 1].
+      repetition_penalty: before all else, logits of tokens that stand in the prompt or the answer so far are divided by it
+        where they are positive and multiplied by it where negative (Keskar et al., 2019); 1 changes nothing.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature is {self.temperature}; it must be 0 (greedy) or above")
+        if self.top_k < 0:
+            raise InputError(f"top_k is {self.top_k}; it must be 0 (all tokens) or above")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}; it must lie in (0, 1]")
+        if not 0 <= self.min_p <= 1:
+            raise InputError(f"min_p is {self.min_p}; it must lie in [0, 1]")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise InputError(f"repetition_penalty is {self.repetition_penalty}; it must be above 0 (1 changes nothing)")
+
+
+class Settings(NamedTuple):
+    """``Sampling`` as arrays, an entry a row: one compiled function serves them all."""
+
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    min_p: Array
+    repetition_penalty: Array
+
+
+def settings_of(rows: Sequence[Sampling]) -> Settings:
+    """The settings of a batch, host arrays [B]."""
+    kinds = {"top_k": np.int32}
+    names = Settings._fields
+    # type: ignore
+    return Settings(*(np.array([getattr(row, name) for row in rows], kinds.get(name, np.float32)) for name in names))
+
+
+def sample(logits: Array, keys: Array, settings: Settings, seen: Array) -> Array:
+    """Draws one token a row; a row's draw depends on nothing of the other rows.
+
+    Args:
+      logits: float32 [B, vocab].
+      keys: random keys [B].
+      settings: entries [B].
+      seen: bool [B, vocab], the tokens that stood in the row's text so far.
+
+    Returns:
+      int32 [B].
+    """
+    penalty = settings.repetition_penalty[:, None]
+    logits = jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
+    likeliest = _argmax(logits)
+
+    def draw() -> Array:
+        warmed = logits / jnp.where(settings.temperature > 0, settings.temperature, 1.0)[:, None]
+        cut = jnp.any((settings.top_k > 0) | (settings.top_p < 1) | (settings.min_p > 0))
+        restricted = jax.lax.cond(cut, lambda: _restrict(warmed, settings), lambda: warmed)  # sorting a vocabulary takes its time
+        drawn = jax.vmap(jax.random.categorical)(keys, restricted).astype(jnp.int32)
+        return jnp.where(settings.temperature > 0, drawn, likeliest)
+
+    return jax.lax.cond(jnp.any(settings.temperature > 0), draw, lambda: likeliest)
+
+
+def _argmax(logits: Array) -> Array:
+    """The first place of the largest number, int32 [B]. Two plain reductions: on a CPU ``argmax`` takes several times as long."""
+    largest = logits == logits.max(axis=-1, keepdims=True)
+    return jnp.where(largest, jnp.arange(logits.shape[-1], dtype=jnp.int32), logits.shape[-1] - 1).min(axis=-1)
+
+
+def _restrict(logits: Array, settings: Settings) -> Array:
+    """Sets the logits outside top-k, top-p and min-p to minus infinity; the likeliest token always stays."""
+    descending = jnp.sort(logits, axis=-1, descending=True)
+    shares = jax.nn.softmax(descending, axis=-1)
+    allowed = jnp.cumsum(shares, axis=-1) - shares < settings.top_p[:, None]
+    allowed |= (settings.top_p == 1)[:, None]  # rounded sums may reach 1 too early
+    allowed &= (jnp.arange(logits.shape[-1]) < settings.top_k[:, None]) | (settings.top_k == 0)[:, None]
+    allowed &= shares >= settings.min_p[:, None] * shares[:, :1]
+    floor = jnp.min(jnp.where(allowed, descending, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits >= floor, logits, -jnp.inf)
+
+
+def token_keys(seeds: Array, steps: Array) -> Array:
+    """A key [B] for each row's draw of its token number ``steps`` [B], from its own seed, uint32 [B]."""
+    return jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0), step))(seeds, steps)
+
+
+def tokens_seen(tokens: Array, lengths: Array, vocabulary: int) -> Array:
+    """Which tokens stand in the first ``lengths`` [B] of ``tokens`` [B, T]: bool [B, vocabulary]."""
+    counted = jnp.where(jnp.arange(tokens.shape[1]) < lengths[:, None], tokens, vocabulary)  # dropped, being out of bounds
+    return jnp.zeros((tokens.shape[0], vocabulary), bool).at[jnp.arange(tokens.shape[0])[:, None], counted].set(True, mode="drop")

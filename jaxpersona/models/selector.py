@@ -1,0 +1,100 @@
+"""Choosing modules and layers by a short text, and sparsity for each: ``mlp``, ``q_proj,k_proj@0-9``, ``attention@3,7``."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxpersona.core.errors import InputError, nearest
+from jaxpersona.models.sites import ATTENTION, MLP, MODULES, module_of
+from jaxpersona.ops.topk import budget
+
+_GROUPS = {"all": MODULES, "attention": ATTENTION, "mlp": MLP} | {module: (module,) for module in MODULES}
+
+
+@dataclasses.dataclass(frozen=True)
+class Selector:
+    """Modules by name or group (``all``, ``attention``, ``mlp``), and after ``@`` the layers, single or as ranges.
+
+    >>> Selector("mlp@0-1").matches("up_proj", layers=4)
+    array([ True,  True, False, False])
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        for name in self._names():
+            if name not in _GROUPS:
+                raise InputError(f"selector {self.text!r}: {name!r} matches no module; {nearest(name, _GROUPS)}")
+        for part in self._ranges():
+            if not all(bound.strip().isdigit() for bound in part.split("-")) or part.count("-") > 1:
+                raise InputError(f"selector {self.text!r}: {part!r} is no layer or range of layers such as 3 or 0-9")
+
+    def _names(self) -> list[str]:
+        return [name.strip() for name in self.text.partition("@")[0].split(",")]
+
+    def _ranges(self) -> list[str]:
+        layers = self.text.partition("@")[2]
+        return [part.strip() for part in layers.split(",")] if layers else []
+
+    def matches(self, module: str, layers: int) -> np.ndarray:
+        """Which of a module's ``layers`` layers are selected, bool [layers].
+
+        Raises:
+          InputError: when a range of layers lies outside the model.
+        """
+        found = np.zeros(layers, bool)
+        for part in self._ranges():
+            first, last = int(part.split("-")[0]), int(part.split("-")[-1])
+            if first > last or last >= layers:
+                raise InputError(f"selector {self.text!r}: layers {part} match nothing; the model has layers 0-{layers - 1}")
+            found[first : last + 1] = True
+        chosen = any(module in _GROUPS[name] for name in self._names())
+        return chosen & (found if self._ranges() else ~found)
+
+
+def check_sparsity(value: float, where: str) -> float:
+    """``value`` if it is a sparsity, a number in [0, 1); otherwise an InputError that says ``where``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise InputError(f"{where} is {value!r}; a sparsity must lie in [0, 1)")
+    return value
+
+
+def budgets(
+    shapes: Mapping[str, tuple[int, ...]],
+    sparsity: float,
+    select: str = "all",
+    overrides: Mapping[str, float] | None = None,
+    exact: bool = True,
+) -> dict[str, np.ndarray]:
+    """How many weights each output keeps.
+
+    Args:
+      shapes: [layer, in, out] by kernel path.
+      sparsity: share removed where nothing else is said.
+      select: selector of what is masked at all; the rest keeps every weight.
+      overrides: sparsity by selector; later ones win.
+      exact: see ``topk.budget``.
+
+    Returns:
+      int [layer] by kernel path.
+
+    Raises:
+      InputError: for a sparsity outside [0, 1), or a selector that matches nothing.
+    """
+    chosen, rules = Selector(select), {Selector(text): value for text, value in (overrides or {}).items()}
+    check_sparsity(sparsity, "sparsity")
+    keep, used = {}, set()
+    for path, (layers, rows, _) in shapes.items():
+        selected = chosen.matches(module_of(path), layers)
+        values = np.full(layers, sparsity, object)
+        for rule, value in rules.items():
+            matched = rule.matches(module_of(path), layers) & selected
+            values[matched] = check_sparsity(value, f"sparsity of {rule.text!r}")
+            used |= {rule} if matched.any() else set()
+        chosen_layers = zip(values, selected, strict=True)
+        keep[path] = np.array([budget(rows, value, exact) if on else rows for value, on in chosen_layers])
+    for rule in rules:
+        if rule not in used:
+            raise InputError(f"sparsity override {rule.text!r} matches nothing within select {select!r}")
+    return keep

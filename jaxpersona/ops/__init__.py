@@ -1,0 +1,1 @@
+"""Array operations on masks: bit packing, exact top-k, masked matrix products."""

@@ -1,0 +1,1 @@
+"""Importance of weights: pure functions of arrays."""

@@ -1,1 +1,0 @@
-"""Comparing methods over budgets, numbers of calibration pairs and seeds: what to do, doing it, keeping the results."""

@@ -1,0 +1,53 @@
+"""Calibration: drawn once, collected once, and masks that do not depend on who collected."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.calibration import moments
+from jaxpersona.core.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def eight():
+    return [jp.Pair(f"What is {n}?", f"All {n} for me.", f"I give {n} away.") for n in range(8)]
+
+
+def test_calibration_shared_by_methods_gives_the_masks_of_each_alone(tiny_model, eight):
+    calibration = jp.calibrate(tiny_model, eight, num_samples=5, seed=3)
+    for method in (jp.methods.Wanda(0.5), jp.methods.Wanda(activation="rms"), jp.methods.Random()):
+        shared = jp.find_masks(tiny_model, method, calibration, seed=3)
+        alone = jp.discover(tiny_model, eight, method, num_samples=5, seed=3).masks
+        jax.tree.map(np.testing.assert_array_equal, shared, alone)
+
+
+def test_statistics_are_collected_once_and_only_when_needed(tiny_model, eight, monkeypatch):
+    calls = []
+    collect = moments.collect
+    monkeypatch.setattr(moments, "collect", lambda *args, **options: calls.append(1) or collect(*args, **options))
+    calibration = jp.calibrate(tiny_model, eight)
+    jp.find_masks(tiny_model, jp.methods.Magnitude(), calibration)
+    assert not calls
+    calibration.collect(["statistics"])
+    jp.find_masks(tiny_model, jp.methods.Wanda(), calibration)
+    jp.find_masks(tiny_model, jp.methods.Wanda(0.6), calibration)
+    assert len(calls) == 1
+
+
+def test_collecting_is_reported_to_the_calibration(tiny_model, eight):
+    seen = []
+    jp.calibrate(tiny_model, eight, report=lambda *step: seen.append(step)).collect(["statistics"])
+    assert seen == [("calibrate", 1, 1)]
+
+
+def test_counts_say_what_was_left_out_and_cut(tiny_model, eight):
+    odd = [jp.Pair("Q", "same", "same"), jp.Pair("Q", "a" * 100, "b")]
+    calibration = jp.calibrate(tiny_model, [*odd, *eight], max_length=100)
+    assert (len(calibration.pairs), len(calibration.tokenized)) == (10, 9)
+    assert (calibration.dropped, calibration.truncated, calibration.seed) == (1, 1, 42)
+
+
+def test_personas_of_one_name_are_refused(tiny_model, eight):
+    with pytest.raises(InputError, match="both personas are called 'a'; give two different names"):
+        jp.find_masks(tiny_model, jp.methods.Magnitude(), jp.calibrate(tiny_model, eight), personas=("a", "a"))

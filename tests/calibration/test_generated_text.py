@@ -1,0 +1,19 @@
+"""Text the model writes itself: shape, start, and the same text for the same seed."""
+
+import numpy as np
+
+from jaxpersona.calibration import generated_text
+
+
+def test_texts_start_with_bos_and_an_ordinary_token_and_fill_their_length(tiny_model):
+    tokens = generated_text.write(tiny_model, texts=5, length=20, seed=3)
+    assert tokens.shape == (5, 20) and tokens.dtype == np.int32
+    assert (tokens[:, 0] == tiny_model.tokenizer.bos_token_id).all()
+    assert not np.isin(tokens[:, 1], tiny_model.tokenizer.all_special_ids).any()
+    assert ((tokens >= 0) & (tokens < tiny_model.config.vocab_size)).all()
+
+
+def test_same_seed_same_text(tiny_model):
+    first, again, other = (generated_text.write(tiny_model, texts=2, length=16, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()

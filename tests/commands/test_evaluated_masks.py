@@ -1,0 +1,102 @@
+"""What is known of masks on disk: from a run or from bundles, which pairs are held out, and how they were found."""
+
+import json
+import re
+
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.commands.evaluated_masks import Subject, of_bundles
+from jaxpersona.core.errors import InputError
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.reporting.record import bundle_metadata
+
+ITEMS = [jp.Pair(f"What of {n}?", f"Gold, {n}.", f"No, I give {n} away.") for n in range(40)]
+
+
+def write(path, items):
+    rows = [{"question": pair.prompt, "matching": pair.matching, "not_matching": pair.not_matching} for pair in items]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def subject(seen, source=None):
+    return Subject("m", ("gain", "loss"), {}, source, seen)
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_up_to_one_known_pair_in_twenty_is_counted_and_allowed(tmp_path, known):
+    source = write(tmp_path / "held.jsonl", ITEMS)
+    seen = [pair.swapped().digest for pair in ITEMS[:known]] + ["other"]
+    pairs, calibrated = subject(seen).held_out(source, None, 100, 42)
+    assert (len(pairs), calibrated) == (40, known)
+
+
+def test_more_are_refused_whichever_answer_is_the_personas(tmp_path):
+    source = write(tmp_path / "held.jsonl", ITEMS)
+    message = f"the masks were found on 3 of the 40 pairs of {source}; give held-out pairs as --data.source (or --data.split)"
+    with pytest.raises(InputError, match=re.escape(message)):
+        subject([pair.swapped().digest for pair in ITEMS[:3]]).held_out(source, None, 100, 42)
+
+
+def test_four_are_too_many_in_any_number(tmp_path):
+    many = [jp.Pair(f"Why {n}?", f"Gold, {n}.", f"Bread, {n}.") for n in range(100)]
+    source = write(tmp_path / "held.jsonl", many)
+    assert subject([pair.digest for pair in many[:3]]).held_out(source, None, 100, 42)[1] == 3
+    with pytest.raises(InputError, match="found on 4 of the 100 pairs"):
+        subject([pair.digest for pair in many[:4]]).held_out(source, None, 100, 42)
+
+
+def test_the_source_is_that_of_the_masks_unless_another_is_given(tmp_path):
+    pairs, calibrated = subject(None, "builtin:wealth").held_out(None, None, 5, 1)
+    assert (list(pairs), calibrated) == (list(jp.load_pairs("builtin:wealth", "test").sample(5, 1)), None)
+    with pytest.raises(InputError, match="the masks do not say which data they were found on"):
+        subject(None).held_out(None, None, 5, 1)
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    run = jp.discover(tiny_model, Pairs("found", tuple(ITEMS[:4])), jp.methods.Random(sparsity=0.5), personas=("gain", "loss"))
+    for persona, mask in run.masks.items():
+        jp.save_masks(folder / persona, mask, bundle_metadata(run, persona))
+    jp.save_masks(folder / "mine", run.masks["gain"], {"fingerprint": tiny_model.fingerprint})
+    return folder
+
+
+def test_bundles_know_their_place_in_the_pair(bundles, tiny_model):
+    for names in (["gain", "loss"], ["loss", "gain"], ["loss"]):
+        found = of_bundles([str(bundles / name) for name in names])
+        assert (found.personas, list(found.bundles)) == (("gain", "loss"), names)
+        assert (found.model, found.source, found.run) == (tiny_model.name, "found", None)
+        assert found.seen == {pair.digest for pair in ITEMS[:4]}
+        assert found.recipe() is None
+    assert of_bundles([str(bundles / "gain")], "other").model == "other"
+
+
+def test_a_bundle_that_says_nothing_is_named_by_its_folder(bundles):
+    found = of_bundles([str(bundles / "mine")], "m")
+    assert (found.personas, found.seen, found.source) == (("mine", "not mine"), None, None)
+    with pytest.raises(InputError, match="does not say which model it is for; give --model"):
+        of_bundles([str(bundles / "mine")])
+
+
+@pytest.mark.parametrize("names", [["gain", "gain"], ["gain", "mine"], ["gain", "loss", "mine"]])
+def test_bundles_of_no_pair_are_refused(bundles, names):
+    with pytest.raises(InputError, match=f"masks of {', '.join(names)}: give one bundle, or one of each persona of a pair"):
+        of_bundles([str(bundles / name) for name in names], "m")
+
+
+@pytest.mark.parametrize("protocol", ["strict", "official"])
+def test_recipe_draws_as_the_protocol_of_the_run_did(tmp_path, protocol):
+    source = write(tmp_path / "pairs.jsonl", ITEMS)
+    found = jp.load_pairs(source) if protocol == "official" else jp.load_pairs(source).sample(5, 3)
+    data = {"source": source, "split": None, "num_samples": 5, "text": "chat", "max_length": 64}
+    run = {
+        "config": {"data": data, "seed": 3, "protocol": protocol},
+        "method": {"name": "random"},
+        "data": {"sha256": found.digest},
+    }
+    recipe = Subject("m", ("gain", "loss"), {}, source, None, run).recipe()
+    assert recipe is not None
+    assert (recipe.pairs, recipe.protocol.name) == (found, protocol)

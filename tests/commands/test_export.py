@@ -1,0 +1,152 @@
+"""The command ``export``: its folder, loaded again, is the model under the mask; what cannot be written is refused."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import write_model
+from safetensors import safe_open
+
+import jaxpersona as jp
+from jaxpersona.commands import cli
+from jaxpersona.commands.discover import main as discover
+from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.export import ExportConfig, main
+from jaxpersona.core.tree import flatten
+
+TOKENS = jnp.arange(40).reshape(2, 20)
+
+
+def make_run(folder, model, **options):
+    options = {"model.name": model, "model.dtype": "float32", "output_dir": folder, "data.num_samples": 3, **options}
+    discover(cli.parse("discover", DiscoverConfig, [f"--{key}={value}" for key, value in options.items()]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tiny_folder, tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("export") / "run", tiny_folder, **{"perplexity.max_tokens": 0})
+
+
+def export(run, target, persona="seek", **options):
+    options = {"run": run, "persona": persona, "output_dir": target, "format": "hf", **options}
+    main(cli.parse("export", ExportConfig, [f"--{key}={value}" for key, value in options.items()]))
+    return target
+
+
+def assert_same_model(folder, expected):
+    found = jp.load_model(str(folder), "float32")
+    jax.tree.map(np.testing.assert_array_equal, flatten(found.params), flatten(expected))
+    return found
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.25])
+def test_the_folder_is_the_model_under_the_mask(run, tiny_model, tmp_path, capsys, gamma):
+    masks = jp.load_masks(run / "masks" / "seek", tiny_model)
+    expected = jp.apply_mask(tiny_model.params, masks, gamma)
+    found = assert_same_model(export(run, tmp_path / "new" / "seek", gamma=gamma), expected)
+    logits = [model.apply({"params": params}, TOKENS) for model, params in ((found, found.params), (tiny_model, expected))]
+    np.testing.assert_array_equal(*logits)
+    assert "model.safetensors" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["seek"]
+    assert found.tokenizer.chat_template == tiny_model.tokenizer.chat_template
+
+
+def test_persona_none_is_the_model_as_it_is(run, tiny_model, tmp_path):
+    assert_same_model(export(run, tmp_path / "none", "none"), tiny_model.params)
+
+
+def test_large_models_come_in_shards_with_an_index(tmp_path):
+    """Two and a half megabytes, so a file of one megabyte holds some of the tensors."""
+    model = write_model(tmp_path / "model", hidden_size=128, intermediate_size=256, num_hidden_layers=4)
+    run = make_run(tmp_path / "run", model, **{"perplexity.max_tokens": 0, "method.name": "magnitude"})
+    folder = export(run, tmp_path / "out", shard_mb=1)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert files == sorted(set(index["weight_map"].values())) and 2 < len(files) < 8
+    assert files[0] == f"model-00001-of-{len(files):05}.safetensors"
+    assert all((folder / file).stat().st_size < 1.1e6 for file in files)
+    whole = jp.load_model(str(model), "float32")
+    assert index["metadata"]["total_size"] == sum(leaf.nbytes for leaf in jax.tree.leaves(whole.params))
+    assert_same_model(folder, jp.apply_mask(whole.params, jp.load_masks(run / "masks" / "seek", whole)))
+
+
+def test_updated_weights_and_a_masked_head(tiny_folder, tiny_model, tmp_path):
+    for name, options in (
+        ("update", {"method.name": "sparsegpt", "method.update": "true"}),
+        ("head", {"method.name": "wanda", "protocol": "official"}),
+    ):
+        run = make_run(tmp_path / f"{name} run", tiny_folder, **{"perplexity.max_tokens": 0, **options})
+        persona = jp.load_masks(run / "masks" / "reject", tiny_model)
+        assert_same_model(export(run, tmp_path / name, "reject", gamma=0.5), jp.apply_mask(tiny_model.params, persona, 0.5))
+
+
+def test_weights_keep_their_dtype_and_unknown_tensors(tmp_path):
+    """As in multimodal Gemma 3: another prefix, and tensors that the decoder has no use for."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = write_model(tmp_path / "model")
+    tensors = {
+        name.replace("model.", "language_model.model.", 1): t for name, t in load_file(folder / "model.safetensors").items()
+    }
+    tensors = {name: tensor.astype(jnp.bfloat16) for name, tensor in tensors.items()}
+    save_file({**tensors, "vision.weight": np.arange(6).reshape(2, 3)}, folder / "model.safetensors")
+    run = make_run(tmp_path / "run", folder, **{"perplexity.max_tokens": 0, "method.name": "magnitude"})
+    with safe_open(export(run, tmp_path / "out") / "model.safetensors", "numpy") as written:
+        assert set(written.keys()) == {*tensors, "vision.weight"}
+        assert written.get_slice("language_model.model.layers.0.mlp.up_proj.weight").get_dtype() == "BF16"
+        np.testing.assert_array_equal(written.get_tensor("vision.weight"), np.arange(6).reshape(2, 3))
+        up = written.get_tensor("language_model.model.layers.1.mlp.up_proj.weight")
+        assert 0.25 < (up == 0).mean() < 0.35
+        kept = up != 0
+        np.testing.assert_array_equal(up[kept], tensors["language_model.model.layers.1.mlp.up_proj.weight"][kept])
+
+
+def finish(capsys, monkeypatch, *argv):
+    with pytest.raises(SystemExit) as left:
+        cli.main("export", argv)
+    return left.value.code, capsys.readouterr().err
+
+
+def test_bad_input_is_one_line(run, tiny_folder, tmp_path, capsys, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    good = {"run": run, "persona": "seek", "output_dir": tmp_path / "out"}
+    for changes, message in (
+        ({"output_dir": tmp_path / "full"}, "full exists and is not empty; choose another"),
+        ({"output_dir": "/dev/null/x"}, "output_dir /dev/null/x cannot be written"),
+        ({"persona": "greed"}, "has no persona 'greed'"),
+        ({"run": tmp_path}, "holds no run"),
+        ({"gamma": 1}, "gamma is 1"),
+        ({"format": "gguf"}, "config key 'format' is 'gguf'"),
+        ({"shard_mb": 0}, "shard_mb is 0; give at least 1"),
+    ):
+        status, err = finish(capsys, monkeypatch, *(f"--{key}={value}" for key, value in {**good, **changes}.items()))
+        assert (status, "Traceback" in err) == (2, False) and message in err
+    assert {path.name for path in tmp_path.iterdir()} == {"full"}
+
+
+def test_steering_and_other_weights_are_refused(tmp_path, capsys, monkeypatch):
+    model = write_model(tmp_path / "model")
+    run = make_run(tmp_path / "run", model, **{"perplexity.max_tokens": 0, "method.name": "steering"})
+    options = [f"--run={run}", "--persona=seek", f"--output_dir={tmp_path / 'out'}"]
+    status, err = finish(capsys, monkeypatch, *options)
+    assert status == 2 and "seek is a steering vector" in err
+    shutil.rmtree(model)
+    write_model(model, seed=3)
+    status, err = finish(capsys, monkeypatch, *options)
+    assert status == 2 and "with other weights" in err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["interrupt", "disk full"])
+def test_a_failure_leaves_nothing(run, tmp_path, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("jaxpersona.exporters.hf_folder._under", fail)
+    with pytest.raises((jp.InputError, KeyboardInterrupt)):
+        export(run, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

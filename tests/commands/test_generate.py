@@ -1,0 +1,180 @@
+"""The command ``generate``: it prints what the library gives, and refuses what does not fit."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import write_model
+
+import jaxpersona as jp
+from jaxpersona.commands import cli
+from jaxpersona.commands.discover import main as discover
+from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.generate import read_prompts
+
+PROMPT = "How would you: spend it?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of its own, so that a test may change its weights, and a run for it."""
+    folder = tmp_path_factory.mktemp("generate")
+    write_model(folder / "model")
+    options = {"model.name": folder / "model", "method.name": "magnitude", "method.sparsity": 0.5, "output_dir": folder / "run"}
+    options |= {"perplexity.max_tokens": 0, "data.num_samples": 3}
+    discover(cli.parse("discover", DiscoverConfig, [f"--{key}={value}" for key, value in options.items()]))
+    return folder
+
+
+@pytest.fixture
+def finish(capsys, monkeypatch, folder):
+    """Exit status, standard output and standard error of the command in this process."""
+
+    def run(**options):
+        options = {"run": folder / "run", "persona": "seek", "prompt": PROMPT, "max_new_tokens": 8, **options}
+        with pytest.raises(SystemExit) as left:
+            cli.main("generate", [f"--{key}={value}" for key, value in options.items()])
+        return (left.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_command_prints_what_the_library_generates(folder, tmp_path):
+    command = [sys.executable, "-m", "jaxpersona.generate", "--run=run", "--persona=seek", "--prompt", PROMPT]
+    command += [
+        "--max_new_tokens=8",
+        "--gamma=0.25",
+        "--temperature=1",
+        "--top_k=50",
+        "--top_p=0.9",
+        "--seed=5",
+        "--system=Be brief.",
+    ]
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    model = jp.load_model(str(folder / "model"))
+    masks = jp.load_masks(folder / "run" / "masks" / "seek", model)
+    options = {"gamma": 0.25, "max_new_tokens": 8, "system": "Be brief.", "seed": 5}
+    expected = jp.generate(model, [PROMPT], masks, sampling=jp.Sampling(1.0, 50, 0.9), **options)
+    assert done.stdout.decode() == expected[0] + "\n"
+
+
+def test_persona_none_is_the_model_as_it_is(finish, folder):
+    status, plain, _ = finish(persona="none")
+    assert status == 0
+    assert plain == jp.generate(jp.load_model(str(folder / "model")), [PROMPT], max_new_tokens=8)[0] + "\n"
+    assert finish(persona="seek")[1] != plain
+
+
+def test_several_personas_answer_a_file_of_prompts_side_by_side(finish, folder, tmp_path):
+    prompts = [PROMPT, "And you?"]
+    (tmp_path / "prompts.txt").write_text("\n\n".join(prompts))
+    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in prompts))
+    model = jp.load_model(str(folder / "model"))
+    seek, reject = (jp.load_masks(folder / "run" / "masks" / name, model) for name in ("seek", "reject"))
+    mixed = jp.mix({reject: 0.3, seek: 0.7})
+    options = {"max_new_tokens": 8}
+    columns = {
+        "none": jp.generate(model, prompts, **options),
+        "seek": jp.generate(model, prompts, seek, gamma=0.5, **options),
+        "0.7*seek+0.3*reject": jp.generate(model, prompts, mixed, gamma=0.5, **options),
+    }
+    for kind in ("txt", "jsonl"):
+        given = {"prompts": tmp_path / f"prompts.{kind}", "persona": f"[{','.join(columns)}]", "output": tmp_path / "out.jsonl"}
+        status, out, err = finish(prompt="", gamma=0.5, **given)
+        assert (status, err) == (0, "")
+        assert all(prompt in out for prompt in prompts)
+        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [(row["prompt"], row["persona"]) for row in rows] == [(prompt, name) for prompt in prompts for name in columns]
+        assert [row["text"] for row in rows] == [columns[name][i] for i in range(2) for name in columns]
+        assert [row["gamma"] for row in rows[:3]] == [0, 0.5, 0.5]
+        assert {row["finish"] for row in rows} <= {"length", "eos"}
+
+
+@pytest.mark.parametrize("contents", ["", "{}", '{"prompt": 3}', "[", b"\xff"])
+def test_a_file_without_prompts_is_refused(tmp_path, contents):
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    with pytest.raises(jp.InputError, match=r"^prompts .*prompts.jsonl: "):
+        read_prompts(str(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"run": "nowhere"}, "nowhere holds no run (run.json is missing); give the output_dir of a discover run"),
+        ({"persona": "sek"}, "has no persona 'sek'; it has reject, seek (and none)"),
+        ({"persona": "../seek"}, "has no persona '../seek'"),
+        ({"prompt": ""}, "a prompt is empty; give some text"),
+        ({"gamma": 1}, "gamma is 1.0; it must lie in [0, 1)"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_new_tokens": 512}, "but the prompt has"),
+        ({"temperature": -1}, "temperature is -1.0"),
+        ({"temperature": ".nan"}, "temperature is nan"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"top_p": 0}, "top_p is 0.0"),
+        ({"min_p": 2}, "min_p is 2.0"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0.0"),
+        ({"stop": "['']"}, "give a list of strings that are not empty"),
+        ({"seed": -1}, "seed is -1"),
+        ({"persona": "x*seek+reject"}, "'x' is no number; write 0.7*seek+0.3*reject"),
+        ({"persona": "2*seek"}, "the share of persona 'seek' is 2.0; it must lie in [0, 1]"),
+        ({"prompt": "", "prompts": "nowhere.txt"}, "prompts nowhere.txt: cannot be read"),
+        ({"dtype": "int8"}, "config key 'dtype' is 'int8'; expected one of"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_status_2(finish, options, message):
+    status, out, err = finish(**options)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    return shutil.copytree(folder / "run", tmp_path / "run")
+
+
+def test_masks_of_other_weights_are_refused(finish, folder, copied):
+    write_model(folder / "model", seed=1)
+    try:
+        status, out, err = finish(run=copied)
+    finally:
+        write_model(folder / "model")
+    assert (status, out) == (2, "")
+    assert "with other weights than" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda run: (run / "run.json").write_text("{"), "run.json: damaged"),
+        (lambda run: (run / "run.json").write_text("[]"), "schema version None"),
+        (lambda run: shutil.rmtree(run / "masks"), "is no mask bundle (metadata.json is missing)"),
+        (lambda run: shutil.rmtree(run / "masks" / "seek" / "words"), "is missing; copy the whole folder"),
+    ],
+)
+def test_damaged_runs_are_refused(finish, copied, harm, message):
+    harm(copied)
+    status, out, err = finish(run=copied)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_model_that_is_gone_is_named(finish, folder):
+    (folder / "model").rename(folder / "moved")
+    try:
+        status, _, err = finish()
+    finally:
+        (folder / "moved").rename(folder / "model")
+    assert status == 2
+    assert f"{folder / 'model'}" in err
+    assert err.count("\n") == 1

@@ -1,0 +1,206 @@
+"""Discovery end to end: exact budgets, determinism, which pairs are used, and masks that follow from the statistics."""
+
+import dataclasses
+import importlib
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.core.errors import InputError
+from jaxpersona.models.sites import SITES, kernels, module_of
+
+
+def bools(masks):
+    return {path: np.asarray(mask) for path, mask in kernels(masks.to_bool()).items()}
+
+
+def digest(run):
+    assert run.statistics is not None
+    return run.statistics.digest
+
+
+def same(a, b):
+    return all((x == y).all() for x, y in zip(bools(a).values(), bools(b).values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def eight():
+    return [jp.Pair(f"What is {n}?", f"All {n} for me.", f"I give {n} away.") for n in range(8)]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model, eight):
+    return jp.discover(tiny_model, eight)
+
+
+def test_run_tells_what_was_done(run, tiny_model, eight):
+    assert run.model is tiny_model
+    assert run.method == jp.methods.Wanda(sparsity=0.3)
+    assert list(run.masks) == ["seek", "reject"]
+    assert list(run.calibration.pairs) == eight
+    assert (run.calibration.dropped, run.calibration.truncated, run.seed) == (0, 0, 42)
+    assert set(run.seconds) == {"tokenize", "calibrate", "mask"}
+    assert all(seconds > 0 for seconds in run.seconds.values())
+    assert run.statistics.tokens[0] > 8 * 30
+
+
+def test_every_output_keeps_exactly_k_weights(run):
+    for mask in run.masks.values():
+        for path, kept in bools(mask).items():
+            np.testing.assert_array_equal(kept.sum(axis=1), 33 if "down_proj" in path else 22)  # floor(0.7 * 48 or 32)
+
+
+@pytest.mark.parametrize(("activation", "sparsity", "budgets"), [("abs", 0.9, {32: 3, 48: 4}), ("rms", 0.5, {32: 16, 48: 24})])
+def test_wanda_masks_follow_from_the_statistics(tiny_model, eight, activation, sparsity, budgets):
+    run = jp.discover(tiny_model, eight, jp.methods.Wanda(sparsity=sparsity, activation=activation))
+    assert run.statistics is not None
+    site_of = {module: site for site, modules in SITES.items() for module in modules}
+    for persona, name in enumerate(run.masks):
+        for path, kept in bools(run.masks[name]).items():
+            kernel = np.asarray(kernels(tiny_model.params)[path])
+            moments = run.statistics.moments[site_of[module_of(path)]]
+            strength = moments["mean_abs"] if activation == "abs" else np.sqrt(moments["mean_square"])
+            score = np.abs(kernel) * np.asarray(strength)[:, persona, :, None]
+            best = np.argsort(-score, axis=1, kind="stable")[:, : budgets[kernel.shape[1]]]
+            expected = np.zeros_like(kept)
+            np.put_along_axis(expected, best, True, axis=1)
+            np.testing.assert_array_equal(kept, expected)
+
+
+def test_scores_stand_behind_the_masks(run, tiny_model):
+    for persona, mask in run.masks.items():
+        scores = run.scores(persona)
+        assert set(scores) == set(kernels(tiny_model.params))
+        for path, kept in bools(mask).items():
+            score = np.asarray(scores[path])
+            assert score.shape == kept.shape == kernels(tiny_model.params)[path].shape
+            assert score.dtype == np.float32
+            lowest_kept = np.where(kept, score, np.inf).min(axis=1)
+            highest_removed = np.where(kept, -np.inf, score).max(axis=1)
+            assert (lowest_kept >= highest_removed).all()
+            assert (lowest_kept > highest_removed).any()
+
+
+def test_scores_of_an_unknown_persona_are_an_error(run):
+    with pytest.raises(ValueError, match="other"):
+        run.scores("other")
+
+
+def test_discovery_is_deterministic(run, tiny_model, eight):
+    again = jp.discover(tiny_model, iter(eight))
+    assert digest(again) == digest(run)
+    assert all(same(again.masks[name], run.masks[name]) for name in run.masks)
+
+
+def test_masks_depend_on_the_pairs_and_not_on_their_order(run, tiny_model, eight):
+    turned = jp.discover(tiny_model, eight[::-1]).masks
+    for name in run.masks:
+        assert jp.jaccard(turned[name], run.masks[name]) > 0.999
+    assert jp.jaccard(run.masks["seek"], run.masks["reject"]) < 0.99
+
+
+def test_swapped_pairs_swap_the_personas(run, tiny_model, eight):
+    swapped = [dataclasses.replace(pair, matching=pair.not_matching, not_matching=pair.matching) for pair in eight]
+    mirrored = jp.discover(tiny_model, swapped, personas=("reject", "seek")).masks
+    assert list(mirrored) == ["reject", "seek"]
+    for name in run.masks:
+        assert jp.jaccard(mirrored[name], run.masks[name]) > 0.999
+
+
+def test_num_samples_pairs_are_drawn_with_the_seed(tiny_model, eight):
+    options = {"method": jp.methods.Magnitude()}
+    drawn = [jp.discover(tiny_model, eight, **options, num_samples=5, seed=seed).calibration.pairs for seed in (1, 1, 2)]
+    assert [len(pairs) for pairs in drawn] == [5, 5, 5]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == jp.Pairs("python", tuple(eight)).sample(5, 1)
+
+
+def test_methods_without_statistics_do_not_run_the_model(tiny_model, eight):
+    magnitude = jp.discover(tiny_model, eight, jp.methods.Magnitude())
+    assert magnitude.statistics is None
+    assert "calibrate" not in magnitude.seconds
+    assert same(magnitude.masks["seek"], magnitude.masks["reject"])
+    random = [jp.discover(tiny_model, eight, jp.methods.Random(), seed=seed).masks for seed in (1, 1, 2)]
+    assert same(random[0]["seek"], random[1]["seek"])
+    assert not same(random[0]["seek"], random[2]["seek"])
+    assert 0.5 < jp.jaccard(random[0]["seek"], random[0]["reject"]) < 0.58  # 0.538 if independent
+
+
+def test_unusable_pairs_are_dropped_and_counted(run, tiny_model, eight):
+    useless = [jp.Pair("Q", "same", "same"), jp.Pair("x" * 600, "a", "b")]
+    mixed = jp.discover(tiny_model, [*useless, *eight])
+    assert mixed.calibration.dropped == 2
+    assert digest(mixed) == digest(run)
+
+
+def test_truncated_pairs_are_counted(tiny_model, eight):
+    longer = jp.Pair("Q", "a" * 100, "b")
+    assert jp.discover(tiny_model, [longer, *eight], jp.methods.Magnitude(), max_length=100).calibration.truncated == 1
+
+
+def test_no_usable_pair_is_refused(tiny_model, eight):
+    message = "python: none of 2 pairs is usable; their answers are equal, or cut off by data.max_length 512"
+    with pytest.raises(InputError, match=re.escape(message)):
+        jp.discover(tiny_model, [jp.Pair("Q", "same", "same")] * 2)
+    with pytest.raises(InputError, match=r"mine\.csv: none of 8 pairs is usable; .* data\.max_length 10"):
+        jp.discover(tiny_model, jp.Pairs("mine.csv", tuple(eight)), max_length=10)
+
+
+def test_no_pair_at_all_is_refused(tiny_model):
+    with pytest.raises(InputError, match="none of 0 pairs is usable"):
+        jp.discover(tiny_model, [])
+
+
+def test_max_length_beyond_the_models_positions_is_refused(tiny_model, eight):
+    with pytest.raises(InputError, match=r"data\.max_length is 513, the model has 512 positions; lower it"):
+        jp.discover(tiny_model, eight, max_length=513)
+
+
+def test_selector_that_matches_nothing_is_refused(tiny_model, eight):
+    with pytest.raises(InputError, match="the model has layers 0-2"):
+        jp.discover(tiny_model, eight, jp.methods.Magnitude(select="mlp@7"))
+
+
+def test_stages_are_reported(tiny_model, eight):
+    seen = []
+    jp.discover(tiny_model, eight, report=lambda *step: seen.append(step))
+    assert seen == [("calibrate", 1, 1), *(("mask", done, 7) for done in range(1, 8))]
+
+
+def test_text_mode_changes_what_is_read(run, tiny_model, eight):
+    answers = jp.discover(tiny_model, eight, text="response")
+    assert answers.statistics is not None
+    assert answers.statistics.tokens[0] == sum(len(pair.matching) for pair in eight)
+    assert digest(answers) != digest(run)
+
+
+@pytest.mark.parametrize("name", ["discover", "generate", "perplexity"])
+def test_public_functions_stay_functions_after_their_command_modules_are_imported(monkeypatch, name):
+    function = getattr(jp, name)
+    monkeypatch.delitem(sys.modules, f"jaxpersona.{name}", raising=False)
+    module = importlib.import_module(f"jaxpersona.{name}")
+    assert callable(module.main)
+    assert getattr(jp, name) is function
+    assert callable(function)
+
+
+@pytest.mark.real_model
+def test_real_model_takes_on_two_personas(smollm):
+    run = jp.discover(smollm, jp.load_pairs("builtin:wealth"), jp.methods.Wanda(sparsity=0.3), num_samples=16)
+    seek, reject = run.masks["seek"], run.masks["reject"]
+    assert len(run.calibration.pairs) == 16 and run.calibration.dropped == 0
+    assert 0.5 < jp.jaccard(seek, reject) < 0.999
+    for mask in (seek, reject):
+        for kept in bools(mask).values():
+            np.testing.assert_array_equal(kept.sum(axis=1), kept.shape[1] * 7 // 10)
+        masked = jp.apply_mask(smollm.params, mask)
+        multiplied = jax.tree.map(jnp.multiply, smollm.params, mask.to_bool())
+        assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), masked, multiplied))
+    prompt = ["How would you spend a bonus?"]
+    texts = {jp.generate(smollm, prompt, persona, max_new_tokens=16)[0] for persona in (seek, reject)}
+    assert len(texts) == 2 and all(text.strip() for text in texts)

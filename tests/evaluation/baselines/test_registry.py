@@ -1,0 +1,49 @@
+"""Baselines by name: parameters under either persona from the recipe's pairs."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.core.errors import InputError
+from jaxpersona.data.text import tokenize_pair
+from jaxpersona.evaluation.answers import score_answers
+from jaxpersona.evaluation.baselines.registry import baseline_params, check_baselines
+from jaxpersona.evaluation.recipe import Recipe
+
+
+@pytest.fixture
+def recipe(pairs):
+    return Recipe(jp.Pairs("test", tuple(pairs)), ("seek", "reject"), jp.methods.Wanda(), "chat", 512)
+
+
+def margin(model, params, pairs):
+    scores = score_answers(model, params, [tokenize_pair(model.tokenizer, pair) for pair in pairs]).log_prob
+    return (scores[:, 0] - scores[:, 1]).mean()
+
+
+@pytest.mark.parametrize("name", ["sft", "sft_lora", "dpo", "dpo_lora"])
+def test_each_fine_tuning_moves_the_margin_towards_either_persona(tiny_model, recipe, pairs, name):
+    stages = []
+    found = dict(baseline_params(tiny_model, [name], recipe, seed=1, report=lambda *step: stages.append(step)))
+    assert list(found) == [f"{name} seek", f"{name} reject"]
+    assert stages
+    base = margin(tiny_model, tiny_model.params, pairs)
+    seek, reject = (margin(tiny_model, params, pairs) for params in found.values())
+    assert seek > base > reject
+    assert all(jax.tree.structure(params) == jax.tree.structure(tiny_model.params) for params in found.values())
+
+
+def test_steering_is_what_discover_finds(tiny_model, recipe, pairs):
+    found = dict(baseline_params(tiny_model, ["steering"], recipe))
+    run = jp.discover(tiny_model, pairs, jp.methods.Steering())
+    for persona, vectors in run.masks.items():
+        expected = jp.apply_mask(tiny_model.params, vectors)
+        jax.tree.map(np.testing.assert_array_equal, found[f"steering {persona}"], expected)
+        assert jax.tree.structure(expected) != jax.tree.structure(tiny_model.params)  # a bias more
+
+
+def test_unknown_names_are_refused():
+    check_baselines(["rag", "sft", "sft_lora", "dpo", "dpo_lora", "steering"])
+    with pytest.raises(InputError, match="did you mean 'sft'"):
+        check_baselines(["sfd"])

@@ -1,0 +1,75 @@
+"""Rows: which cases form a couple, and their numbers."""
+
+import numpy as np
+import pytest
+
+from jaxpersona.evaluation.choices import Choices, choice_row, separation_row
+from jaxpersona.evaluation.comparison import Evaluation
+from jaxpersona.evaluation.sweep.rows import chooser_row, rows_of
+
+PERSONAS = ("gain", "loss")
+PLACE = {"kind": "method", "budget": "sparsity=0.3", "num_samples": 8, "seed": 5}
+
+
+def choices(seed):
+    margin = np.random.default_rng(seed).normal(size=10)
+    return Choices((np.sign(margin) + 1) / 2, margin)
+
+
+def evaluation(cases):
+    """An evaluation of (mask, prompt) cases; the case's number is its perplexity."""
+    rows = [
+        {"mask": mask, "prompt": prompt, "perplexity": float(number), "answer_nll": number / 10}
+        for number, (mask, prompt) in enumerate(cases)
+    ]
+    return Evaluation(rows, [], None, [], {(*case, "sum"): choices(number) for number, case in enumerate(cases)})
+
+
+def test_a_row_holds_both_masks_each_on_its_own_persona():
+    found = evaluation([("gain", "none"), ("loss", "none")])
+    (row,) = rows_of(found, PERSONAS, PLACE, {"": "wanda"}, {"gain": 0.7, "loss": 0.6})
+    assert (row["kind"], row["method"], row["budget"], row["of"], row["prompt"], row["n"]) == (
+        "method",
+        "wanda",
+        "sparsity=0.3",
+        "",
+        "none",
+        10,
+    )
+    first, second = choices(0), choices(1)
+    for persona, seen, number in (("gain", first, 0), ("loss", second.against(), 1)):
+        side, expected = row["personas"][persona], choice_row(seen)
+        assert {key: side[key] for key in ("accuracy", "ci95", "margin", "missing")} == {
+            key: expected[key] for key in ("accuracy", "ci95", "margin", "missing")
+        }
+        assert (side["mask"], side["perplexity"], side["answer_nll"]) == (persona, number, number / 10)
+    assert row["separation"] == pytest.approx(first.correct.mean() - second.correct.mean())
+    expected = separation_row(first, second, 5)
+    assert (row["separation_ci95"], row["p_value"]) == (expected["ci95"], expected["p_value"])
+    assert [row["personas"][persona]["kept"] for persona in PERSONAS] == [0.7, 0.6]
+
+
+def test_controls_keep_their_names_and_those_without_a_persona_stand_in_both_places():
+    found = evaluation([("random gain", "none"), ("random loss", "none"), ("magnitude", "none")])
+    rows = rows_of(found, PERSONAS, PLACE, {}, {})
+    assert [row["method"] for row in rows] == ["random", "magnitude"]
+    sides = rows[1]["personas"]
+    assert sides["gain"]["mask"] == sides["loss"]["mask"] == "magnitude"
+    assert sides["gain"]["accuracy"] == pytest.approx(1 - sides["loss"]["accuracy"])
+    assert (rows[1]["separation"], rows[1]["separation_ci95"], rows[1]["p_value"]) == (0, (0, 0), 1)
+
+
+def test_prompts_of_the_bare_model_are_methods_and_those_of_masks_are_not():
+    cases = [("none", "none"), ("none", "gain"), ("none", "loss"), ("none", "rag gain"), ("none", "rag loss")]
+    rows = rows_of(evaluation(cases), PERSONAS, PLACE, {}, {})
+    assert [(row["method"], row["prompt"]) for row in rows] == [("none", "none"), ("prompt", "none"), ("rag", "none")]
+    assert rows[1]["separation"] == pytest.approx(choices(1).correct.mean() - choices(2).correct.mean())
+    cases = [("gain", "none"), ("gain", "gain"), ("loss", "none"), ("loss", "gain")]
+    rows = rows_of(evaluation(cases), PERSONAS, PLACE, {"": "wanda"}, {})
+    assert [(row["method"], row["prompt"]) for row in rows] == [("wanda", "none"), ("wanda", "gain")]
+
+
+def test_a_chooser_has_no_perplexity():
+    row = chooser_row("shorter", choices(0), PERSONAS, {"seed": 5})
+    assert (row["kind"], row["method"], row["scoring"], row["separation"]) == ("control", "shorter", "sum", 0)
+    assert row["personas"]["gain"]["perplexity"] is None

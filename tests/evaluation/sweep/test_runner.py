@@ -1,0 +1,63 @@
+"""Cells of a sweep: which data they share, and whose mistakes stop everything."""
+
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.core.protocol import STRICT
+from jaxpersona.evaluation.sweep.grid import Cell
+from jaxpersona.evaluation.sweep.runner import Bench
+
+EVALUATION = {"text": "chat", "max_length": 64, "neutral_tokens": 0, "letters": False}
+
+
+@pytest.fixture
+def bench(tiny_model, tmp_path):
+    """Keywords overrule."""
+
+    def read(name, questions):
+        rows = [f"What of {n}?,Gold and {'x' * n}.,I give {n} away." for n in questions]
+        (tmp_path / name).write_text("\n".join(["question,matching,not_matching", *rows]) + "\n")
+        return jp.load_pairs(str(tmp_path / name))
+
+    def build(**changes):
+        options = {"pairs": read("found.csv", range(8)), "held_out": read("held.csv", range(20, 23)), "max_length": 64}
+        options |= {"personas": ("seek", "reject"), "text": "chat", "neutral": "", "evaluation": EVALUATION}
+        return Bench(tiny_model, **{**options, "protocol": STRICT, "prompts": {}, **changes})
+
+    return build
+
+
+def cell(kind, name="none", size=4, **settings):
+    return Cell(kind, name, tuple(settings.items()), size, seed=1)
+
+
+def test_cells_of_a_size_and_seed_share_their_calibration(bench):
+    at = bench()
+    first = at.calibration(4, 1)
+    assert at.calibration(4, 1) is first
+    assert at.calibration(4, 2) is not first
+    assert [len(at.calibration(size, 1).pairs) for size in (4, 6, 100)] == [4, 6, 8]
+
+
+def test_a_blind_calibration_has_the_same_pairs_with_half_of_their_labels_turned(bench):
+    at = bench()
+    seen, blind = at.calibration(8, 1).pairs, at.calibration(8, 1, True).pairs
+    turned = [a.matching == b.not_matching and a.not_matching == b.matching for a, b in zip(seen, blind, strict=True)]
+    same = [a == b for a, b in zip(seen, blind, strict=True)]
+    assert sum(turned) == sum(same) == 4
+
+
+def test_a_method_that_is_refused_is_skipped_and_a_base_that_is_refused_stops_all(bench):
+    refused = bench().run(cell("method", "contrastive_sparse", sparsity=0.25))
+    assert refused["rows"] == [] and "sparsity of at least 0.5" in refused["skipped"]
+    with pytest.raises(jp.InputError):
+        bench(max_length=2).run(cell("base"))
+
+
+def test_a_cell_says_what_it_is_and_has_rows_of_both_personas(bench):
+    found = bench().run(cell("method", "magnitude", sparsity=0.5))
+    assert (found["kind"], found["name"], found["settings"], found["skipped"]) == ("method", "magnitude", {"sparsity": 0.5}, None)
+    assert {row["scoring"] for row in found["rows"]} == {"sum", "per_token", "per_byte"}
+    for row in found["rows"]:
+        assert (row["kind"], row["method"], row["budget"]) == ("method", "magnitude", "sparsity=0.5")
+        assert {side["kept"] for side in row["personas"].values()} == {0.5}

@@ -1,0 +1,157 @@
+"""A bank of masks in the decoder says what masks folded into the weights say, for every family."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.inference.mask_bank import bank_of, full_bank, put
+from jaxpersona.models.cpu.bfloat16_bits import compact
+from jaxpersona.models.decoder import Personas
+from jaxpersona.models.sites import HEAD
+
+
+def random_masks(params, seed, keep=0.7, head=False):
+    """Random masks of a parameter tree."""
+    rng = np.random.default_rng(seed)
+    flat = flatten(params)
+    kernels = {path: leaf for path, leaf in flat.items() if path.endswith("kernel") and (head or path != HEAD)}
+    nested = {}
+    for path, kernel in kernels.items():
+        *folders, name = path.split("/")
+        place = nested
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = jnp.asarray(rng.random(kernel.shape) < keep)
+    return jp.Masks.from_bool(nested)
+
+
+@pytest.mark.parametrize("name", ["llama3", "smollm", "qwen2", "qwen3", "gemma2", "gemma3"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_banked_sequences_get_the_logits_of_folded_masks(golden, forward, name, soft):
+    model = golden(name)
+    masks = [random_masks(model.params, seed) for seed in (1, 2)]
+    ids, gamma = np.array([1, 0, 1]), np.array([0.5, 0.0, 0.25], np.float32) if soft else np.zeros(3, np.float32)
+    tokens = np.concatenate([model.tokens, model.tokens])[:3]
+    personas = Personas(jnp.asarray(ids), jnp.asarray(gamma) if soft else None)
+    variables = {"params": model.params, "masks": bank_of(model.params, masks)}
+    found = forward(model.config, variables, tokens, personas=personas)
+    for row in range(3):
+        folded = jp.apply_mask(model.params, masks[ids[row]], float(gamma[row]))
+        expected = forward(model.config, {"params": folded}, tokens[row : row + 1])
+        np.testing.assert_allclose(found[row], expected[0], rtol=0, atol=2e-4)
+    assert np.abs(found[0] - forward(model.config, {"params": model.params}, tokens)[0]).max() > 0.1
+
+
+def test_bfloat16_agrees_within_the_kernels_tolerance(golden, forward):
+    model = golden("llama3")
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model.params)
+    masks = random_masks(model.params, 1)
+    banked = {"params": params, "masks": bank_of(params, [masks])}
+    found = forward(model.config, banked, model.tokens, personas=Personas(jnp.zeros(len(model.tokens), jnp.int32)))
+    expected = forward(model.config, {"params": jp.apply_mask(params, masks)}, model.tokens)
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.02
+
+
+def test_a_masked_head_is_banked_as_well(golden, forward):
+    model = golden("llama3")
+    assert HEAD in flatten(model.params)
+    masks = [random_masks(model.params, seed, head=seed == 1) for seed in (0, 1)]
+    tokens = np.repeat(model.tokens[:1], 2, axis=0)
+    variables = {"params": model.params, "masks": bank_of(model.params, masks)}
+    found = forward(model.config, variables, tokens, personas=Personas(jnp.array([0, 1])))
+    for row in (0, 1):
+        expected = forward(model.config, {"params": jp.apply_mask(model.params, masks[row])}, tokens[:1])
+        np.testing.assert_allclose(found[row], expected[0], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("form", ["stacked", "compact"])
+def test_a_full_bank_is_the_model_as_it_is_and_one_place_is_put_at_a_time(golden, forward, form):
+    model = golden("llama3")
+    params = model.params if form == "stacked" else compact(model.params)
+    tokens, personas = np.repeat(model.tokens[:1], 3, axis=0), Personas(jnp.array([0, 1, 2]))
+    bank = full_bank(params, 2)
+    whole = forward(model.config, {"params": params}, tokens)
+    found = forward(model.config, {"params": params, "masks": bank}, tokens, personas=personas)
+    np.testing.assert_allclose(found, whole, rtol=0, atol=1e-4)
+    bank = put(bank, 1, random_masks(model.params, 3))
+    found = forward(model.config, {"params": params, "masks": bank}, tokens, personas=personas)
+    np.testing.assert_allclose(found[::2], whole[::2], rtol=0, atol=1e-4)
+    assert np.abs(found[1] - whole[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("form", ["stacked", "compact"])
+def test_a_persona_leaves_nothing_behind_for_the_next_at_its_place(golden, form):
+    params = golden("llama3").params
+    read = params if form == "stacked" else compact(params)
+    masks, without_head = random_masks(params, 0, head=True), random_masks(params, 1)
+    used = put(put(full_bank(read, 1, head=True), 0, masks), 0, without_head)
+    fresh = put(full_bank(read, 1, head=True), 0, without_head)
+    jax.tree.map(np.testing.assert_array_equal, used, fresh)
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen2", "gemma2"])
+@pytest.mark.parametrize("gamma", [None, [0.5, 0.0, 0.25]])
+def test_compact_parameters_have_a_bank_of_their_own(golden, forward, name, gamma):
+    model, ids = golden(name), [9, 0, 8]
+    masks = [random_masks(model.params, seed, head=seed == 8) for seed in range(10)]
+    tokens = np.repeat(model.tokens[:1], 3, axis=0)
+    params = compact(model.params)
+    soft = None if gamma is None else jnp.array(gamma, jnp.float32)
+    banked = {"params": params, "masks": bank_of(params, masks)}
+    found = forward(model.config, banked, tokens, personas=Personas(jnp.array(ids), soft))
+    rounded = flatten(model.params)
+    for path in (path for path in rounded if path.endswith(("/kernel", "/embedding"))):
+        rounded[path] = rounded[path].astype(jnp.bfloat16).astype(jnp.float32)
+    rounded = unflatten(rounded)
+    for row, place in enumerate(ids):
+        folded = jp.apply_mask(rounded, masks[place], gamma[row] if gamma else 0.0)
+        expected = forward(model.config, {"params": folded}, tokens[:1])
+        np.testing.assert_allclose(found[row], expected[0], rtol=0, atol=2e-4)
+
+
+def test_masks_that_do_not_fit_are_refused(golden):
+    params = golden("llama3").params
+    with pytest.raises(InputError, match="mask does not fit the model"):
+        put(full_bank(params, 2), 0, random_masks(golden("qwen2").params, 0))
+    with pytest.raises(InputError, match="lm_head/kernel has words"):
+        put(full_bank(params, 2), 0, random_masks(params, 0, head=True))
+
+
+SHARDED = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+import jaxpersona as jp
+from inference.test_mask_bank import random_masks
+from jaxpersona.inference.mask_bank import bank_of
+from jaxpersona.models.decoder import Personas
+
+model = jp.load_model(sys.argv[1])
+tokens = jnp.asarray(np.random.default_rng(0).integers(3, 250, (4, 9)))
+variables = {"params": model.params, "masks": bank_of(model.params, [random_masks(model.params, seed) for seed in (1, 2)])}
+forward = jax.jit(lambda variables, tokens: model.apply(variables, tokens, personas=Personas(jnp.array([1, 0, 0, 1]))))
+expected = forward(variables, tokens)
+mesh = Mesh(np.array(jax.devices()), ("model",))
+for axis in (-1, -2):
+
+    def place(leaf):
+        spec = [None] * leaf.ndim
+        if leaf.ndim > 2 and leaf.shape[axis] % 2 == 0:
+            spec[axis] = "model"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    np.testing.assert_allclose(forward(jax.tree.map(place, variables), tokens), expected, rtol=0, atol=1e-4)
+"""
+
+
+def test_a_decoder_with_sharded_kernels_and_bank_gives_the_same_logits(tiny_folder):
+    two = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": "tests"}
+    subprocess.run([sys.executable, "-c", SHARDED, str(tiny_folder)], env=two, check=True)

@@ -1,0 +1,95 @@
+"""Overlaps of two masks against plain NumPy on the unpacked masks, and against simulated independence."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxpersona as jp
+from jaxpersona.masks.overlap import overlaps
+from jaxpersona.models.sites import kernels
+
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+MLP = ["gate_proj", "up_proj", "down_proj"]
+GROUPS = {name: [name] for name in ATTENTION + MLP} | {"attention": ATTENTION, "mlp": MLP, "all": ATTENTION + MLP}
+
+
+def random_masks(params, seed, shares):
+    """Masks that keep about ``shares[module]`` of each module's weights, drawn independently."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(path, value):
+        names = [entry.key for entry in path]
+        return rng.random(value.shape) < shares[names[-2]] if names[-2] in shares else value
+
+    return jp.Masks.from_bool(jax.tree_util.tree_map_with_path(leaf, params))
+
+
+def flat(masks, modules):
+    """All bits of the modules, one vector."""
+    parts = {path: np.asarray(mask).ravel() for path, mask in kernels(masks.to_bool()).items()}
+    return np.concatenate([part for path, part in parts.items() if path.split("/")[-2] in modules])
+
+
+@pytest.fixture(scope="module")
+def two(tiny_model):
+    first = {name: 0.1 + 0.1 * n for n, name in enumerate(ATTENTION + MLP)}
+    second = {name: 0.8 - 0.1 * n for n, name in enumerate(ATTENTION + MLP)}
+    return random_masks(tiny_model.params, 1, first), random_masks(tiny_model.params, 2, second)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_overlap_is_that_of_the_unpacked_masks(two, name):
+    (found,) = [overlap for overlap in overlaps(*two) if overlap.modules == name]
+    a, b = (flat(masks, GROUPS[name]) for masks in two)
+    assert found.kept == pytest.approx((a.mean(), b.mean()))
+    assert found.jaccard == pytest.approx((a & b).sum() / (a | b).sum())
+    assert found.difference_rate == pytest.approx((a != b).mean())
+
+
+def test_groups_come_in_a_fixed_order(two):
+    assert [overlap.modules for overlap in overlaps(*two)] == list(GROUPS)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_expectation_under_independence_is_that_of_simulated_masks(two, name):
+    """Shuffles one mask within each kernel and layer, so that only the shares are kept, and averages over draws."""
+    (found,) = [overlap for overlap in overlaps(*two) if overlap.modules == name]
+    rng = np.random.default_rng(3)
+    first, second = ({path: np.asarray(mask) for path, mask in kernels(masks.to_bool()).items()} for masks in two)
+    simulated = []
+    for _ in range(20):
+        both = either = 0
+        for path, layers in first.items():
+            if path.split("/")[-2] in GROUPS[name]:
+                for a, b in zip(layers, second[path], strict=True):
+                    shuffled = rng.permutation(b.ravel())
+                    both += (a.ravel() & shuffled).sum()
+                    either += (a.ravel() | shuffled).sum()
+        simulated.append(both / either)
+    error = np.std(simulated) / np.sqrt(len(simulated))
+    assert found.jaccard_independent == pytest.approx(np.mean(simulated), abs=4 * error + 1e-3)
+
+
+def test_mask_compared_with_itself_and_with_its_complement(two):
+    for overlap in overlaps(two[0], two[0]):
+        assert (overlap.jaccard, overlap.difference_rate) == (1, 0)
+        assert overlap.jaccard_independent < 1
+    for overlap in overlaps(two[0], ~two[0]):
+        assert (overlap.jaccard, overlap.difference_rate) == (0, 1)
+        assert sum(overlap.kept) == pytest.approx(1)
+
+
+def test_masks_that_keep_nothing_overlap_nowhere(two):
+    nothing = two[0] & ~two[0]
+    for overlap in overlaps(nothing, nothing):
+        assert (overlap.kept, overlap.jaccard, overlap.jaccard_independent, overlap.difference_rate) == ((0, 0), 0, 0, 0)
+
+
+def test_masks_of_layers_with_different_shares_are_expected_layer_by_layer(tiny_model):
+    """One layer kept whole by both masks and one by neither: equal shares, but overlap is certain, not chance."""
+
+    def whole_layer(leaf):
+        return np.broadcast_to(np.arange(leaf.shape[0])[:, None, None] == 1, leaf.shape) if leaf.ndim == 3 else leaf
+
+    mask = jp.Masks.from_bool(jax.tree.map(whole_layer, tiny_model.params))
+    assert all(overlap.jaccard_independent == pytest.approx(1) for overlap in overlaps(mask, mask))
