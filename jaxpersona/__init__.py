@@ -31,13 +31,13 @@ with epy.lazy_api_imports(globals()):
     from jaxpersona.discovery.pipeline import discover as discover
     from jaxpersona.discovery.pipeline import find_masks as find_masks
     from jaxpersona.evaluation.comparison import evaluate as evaluate
+    from jaxpersona.inference.generate import generate as generate
     from jaxpersona.masks.bundle import load_masks as load_masks
     from jaxpersona.masks.bundle import save_masks as save_masks
     from jaxpersona.masks.masks import Masks as Masks
     from jaxpersona.masks.masks import apply_mask as apply_mask
     from jaxpersona.masks.masks import jaccard as jaccard
     from jaxpersona.masks.masks import mix as mix
-    from jaxpersona.models.decoding import generate as generate
     from jaxpersona.models.model import Model as Model
     from jaxpersona.models.model import load_model as load_model
     from jaxpersona.models.perplexity import perplexity as perplexity

@@ -18,7 +18,8 @@ from jaxpersona.core import mesh as meshes
 from jaxpersona.core import processes
 from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.weights import load_params
 

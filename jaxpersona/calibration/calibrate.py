@@ -1,26 +1,24 @@
-"""Calibration: the drawn pairs as tokens, and what is collected from them, once, for all methods that ask for it."""
+"""Calibration: the drawn pairs as tokens, and the statistics collected from them, once, for all methods that ask."""
 
 import dataclasses
 import functools
 from collections.abc import Iterable
 from typing import Any
 
-from jaxpersona.calibration import hessians, moments, text_moments
+from jaxpersona.calibration import hessians, moments, residuals, taylor_statistics, text_moments
+from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.calibration.hessians import Hessians
 from jaxpersona.calibration.moments import Statistics
-from jaxpersona.core.checkpoints import NOWHERE, Checkpoints
+from jaxpersona.calibration.residuals import Residuals
+from jaxpersona.calibration.taylor_statistics import TaylorStatistics
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import row_multiple
-from jaxpersona.core.progress import Progress, Report, silent
 from jaxpersona.core.protocol import STRICT, Protocol, resolve
+from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.data.lines import Lines, tokenize_line
-from jaxpersona.data.packing import Batch, cheapest_row_length, common_opening, pack
+from jaxpersona.data.packing import Batch, choose_row_length, pack, shared_prefix_length
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
-from jaxpersona.methods import steering, taylor
-from jaxpersona.methods.methods import Need
-from jaxpersona.methods.steering import Residuals
-from jaxpersona.methods.taylor import Evidence
 from jaxpersona.models.model import Model
 
 _BATCH_TOKENS = 4096  # a device
@@ -28,16 +26,16 @@ _BATCH_TOKENS = 4096  # a device
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Calibration data of one model. What methods need of it is collected when first asked for, and kept.
+    """Calibration data of one model. A statistic is collected when first asked for, and kept.
 
     Attributes:
       model: the model that reads the pairs.
       pairs: the pairs that were drawn.
-      tokenized: those of them that can be used, as tokens.
-      seed: of the draw.
+      tokenized: the usable ones among them, as tokens.
+      seed: of the draw, and of generated text.
       protocol: what counts in the statistics.
-      report: called with (stage, steps done, steps in all) while something is collected.
-      checkpoints: keep what is collected, while it is.
+      generated: how much text the model generates for Taylor statistics.
+      stage: progress and checkpoints of collecting.
     """
 
     model: Model
@@ -45,71 +43,75 @@ class Calibration:
     tokenized: tuple[TokenizedPair, ...]
     seed: int
     protocol: Protocol = STRICT
-    report: Report = silent
-    checkpoints: Checkpoints = NOWHERE
+    generated: TextAmount = dataclasses.field(default_factory=TextAmount)
+    stage: Stage = QUIET
 
     @property
     def dropped(self) -> int:
-        """How many of the pairs had no usable answer token and were left out."""
+        """Number of pairs without a usable answer token, which are left out."""
         return len(self.pairs) - len(self.tokenized)
 
     @property
     def truncated(self) -> int:
-        """Number of pairs with a text cut at the greatest length."""
+        """Number of pairs with a text cut at the maximum length."""
         return sum(pair.truncated for pair in self.tokenized)
 
     @functools.cached_property
     def statistics(self) -> Statistics:
         """Moments of the activations."""
         if self.protocol.statistics == "lines":
-            head = self.protocol.prune_head
-            return text_moments.collect(self.model, self.batches(), head, self._progress(), self.checkpoints["statistics"])
-        return moments.collect(self.model, self.batches(), progress=self._progress(), checkpoint=self.checkpoints["statistics"])
+            return text_moments.collect(self.model, self.batches(), self.protocol.prune_head, self.stage.part("moments"))
+        return moments.collect(self.model, self.batches(), self.stage.part("moments"))
 
     @functools.cached_property
     def hessians(self) -> Hessians:
         """Full second moments of the activations."""
-        return hessians.collect(self.model, self.batches(opened=False), self._progress(), self.checkpoints["hessians"])
+        return hessians.collect(self.model, self.batches(shared_prefix=False), self.stage.part("hessians"))
 
     @functools.cached_property
-    def evidence(self) -> Evidence:
-        """Gradients and curvature, for the first-order method; single texts are refused."""
+    def taylor(self) -> TaylorStatistics:
+        """Gradients and curvature, for contrastive Taylor pruning; refuses single texts."""
         self.refuse_lines()
-        return taylor.collect_evidence(self.model, self.tokenized, self.seed, self.report, self.checkpoints)
+        return taylor_statistics.collect(self.model, self.tokenized, self.seed, self.stage, self.generated)
 
     @functools.cached_property
     def residuals(self) -> Residuals:
-        """The residual stream over each persona's answers, for steering; single texts are refused."""
+        """The residual stream over each persona's answers, for steering; refuses single texts."""
         self.refuse_lines()
-        return steering.collect_residuals(self.model, self.tokenized, self._progress(), self.checkpoints["residuals"])
+        return residuals.collect(self.model, self.tokenized, self.stage.part("residuals"))
 
-    def collect(self, needs: Iterable[Need]) -> None:
-        """Collects what a method ``needs`` now rather than when it is first used."""
+    def collect(self, needs: Iterable[str]) -> None:
+        """Collects the named statistics now rather than when they are first used."""
         for need in needs:
             getattr(self, need)
 
-    def keep(self, need: Need, collected: Any) -> None:
-        """Takes what was collected elsewhere (``streaming``) for what a method ``need``s."""
+    def keep(self, need: str, collected: Any) -> None:
+        """Takes a statistic that was collected elsewhere, in a streamed pass."""
         vars(self)[need] = collected
 
     def refuse_lines(self) -> None:
-        """Raises an ``InputError`` where there are single texts instead of pairs."""
+        """Refuses single texts where pairs are needed.
+
+        Raises:
+          InputError: when the data are single texts.
+        """
         if isinstance(self.pairs, Lines):
             raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
 
-    def batches(self, opened: bool = True) -> list[Batch]:
-        """The texts in batches of one shape, as statistics read them, and Hessians where they are not ``opened``."""
-        return self.packed(row_multiple(self.model.mesh), opened)
+    def batches(self, shared_prefix: bool = True) -> list[Batch]:
+        """Packs the texts into batches of one shape.
 
-    def packed(self, share: int, opened: bool = True) -> list[Batch]:
-        """The texts as batches whose rows so many devices share, with one opening a row if they are to be ``opened`` and may."""
+        Args:
+          shared_prefix: whether what all texts begin with is packed once per row, where the protocol allows it.
+        """
+        return self.packed(row_multiple(self.model.mesh), shared_prefix)
+
+    def packed(self, devices: int, shared_prefix: bool = True) -> list[Batch]:
+        """Packs the texts into batches of a multiple of ``devices`` rows; arguments as for ``batches``."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
-        opening = common_opening(self.tokenized) if opened and self.protocol.statistics == "tokens" else 0
-        length = cheapest_row_length(self.tokenized, opening)
-        return pack(self.tokenized, bos_id, length, _BATCH_TOKENS * share, row_multiple=share, opening=opening)
-
-    def _progress(self) -> Progress:
-        return functools.partial(self.report, "calibrate")
+        shared = shared_prefix_length(self.tokenized) if shared_prefix and self.protocol.statistics == "tokens" else 0
+        length = choose_row_length(self.tokenized, shared)
+        return pack(self.tokenized, bos_id, length, _BATCH_TOKENS * devices, row_multiple=devices, shared_prefix=shared)
 
 
 def calibrate(
@@ -121,20 +123,21 @@ def calibrate(
     max_length: int = 512,
     seed: int = 42,
     protocol: str | Protocol = STRICT,
-    report: Report = silent,
-    checkpoints: Checkpoints = NOWHERE,
+    generated: TextAmount | None = None,
+    stage: Stage = QUIET,
 ) -> Calibration:
     """Draws pairs and tokenizes them.
 
     Args:
       model: from ``load_model``.
       pairs: from ``load_pairs``, or any pairs.
-      num_samples: how many pairs to draw, with ``seed``; all if there are fewer, or if the protocol does not sample.
-      text: what the model reads (see ``data/text.py``); ``lines:`` data are read as they are.
+      num_samples: number of pairs to draw; all if there are fewer, or if the protocol does not sample.
+      text: what the model reads (``data/text.py``); ``lines:`` data are read as they are.
       max_length: texts are cut at this many tokens.
-      protocol: strict, paper or official (see ``protocol.py``).
-      report: called with (stage, steps done, steps in all) when something is collected.
-      checkpoints: keep what is collected, so that a computation that was killed goes on.
+      seed: of the draw, and of generated text.
+      protocol: strict, paper or official (``core/protocol.py``).
+      generated: how much text the model generates for Taylor statistics; None is 48 texts of 128 tokens.
+      stage: progress and checkpoints of what is collected later.
 
     Raises:
       InputError: when no pair is usable, or ``max_length`` exceeds the model's positions.
@@ -142,11 +145,12 @@ def calibrate(
     if max_length > model.config.max_positions:
         raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")
     pairs = pairs if isinstance(pairs, Pairs) else Pairs("python", tuple(pairs))
-    protocol = resolve(protocol)
+    protocol, generated = resolve(protocol), generated or TextAmount()
     pairs = pairs.sample(num_samples, seed) if protocol.sample else pairs
+    stage = stage.part("calibrate")
     if isinstance(pairs, Lines):
         tokenized = [tokenize_line(model.tokenizer, line, max_length) for line in pairs]
-        return Calibration(model, pairs, tuple(tokenized), seed, protocol, report, checkpoints)
+        return Calibration(model, pairs, tuple(tokenized), seed, protocol, generated, stage)
     tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
     usable = tuple(pair for pair in tokenized if pair.matching and pair.not_matching)
     if not usable:
@@ -154,4 +158,4 @@ def calibrate(
             f"{pairs.source}: none of {len(tokenized)} pairs is usable; "
             f"their answers are equal, or cut off by data.max_length {max_length}"
         )
-    return Calibration(model, pairs, usable, seed, protocol, report, checkpoints)
+    return Calibration(model, pairs, usable, seed, protocol, generated, stage)

@@ -15,16 +15,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxpersona.calibration.hessians import outer_sums
-from jaxpersona.core.checkpoints import NOTHING, Checkpoint, gathered
 from jaxpersona.core.mesh import add_over_rows, pin_moments, pin_parameters, place_rows, row_multiple
-from jaxpersona.core.progress import Progress, silent
-from jaxpersona.core.tree import unflatten
+from jaxpersona.core.stage import QUIET, Stage, fold
+from jaxpersona.core.tree import Params, unflatten
 from jaxpersona.data.packing import Batch
-from jaxpersona.evaluation.answers import most_marked, next_log_probs, places_of
 from jaxpersona.models.decoder import Decoder, by_site
+from jaxpersona.models.log_probs import most_marked, next_log_probs, places_of
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
-from jaxpersona.models.weights import Params
 
 GROUP = 4
 """Batches in one program, after which devices that share rows add up their sums."""
@@ -52,18 +50,16 @@ def collect(
     batches: Sequence[Batch],
     shares: Sequence[np.ndarray],
     gradient: bool,
-    progress: Progress = silent,
-    checkpoint: Checkpoint = NOTHING,
+    stage: Stage = QUIET,
 ) -> tuple[Gradient | None, Factors]:
-    """Runs the batches forward and backward.
+    """Runs the batches forward and backward; returns the gradient of L, and the Fisher factors.
 
     Args:
       batches: of one shape; the tokens that count (``Batch.weights``) make the means.
       shares: by batch, float32 [B, T]: L is the sum of the tokens' log-probabilities times their shares. Factors do not depend
         on the sign of a share.
-      gradient: whether the gradient of L by the kernels, summed over all tokens, is asked for as well.
-      progress: called with (groups of batches done, groups in all).
-      checkpoint: keeps the sums so far.
+      gradient: whether to return the gradient of L with respect to the kernels, summed over all tokens.
+      stage: progress counts groups of batches.
     """
     mesh, (params, decoder) = model.mesh, model.with_head(model.params, outer_sums)
     flat, counted = kernels(params), np.stack([batch.weights.max(axis=0) for batch in batches])
@@ -75,7 +71,7 @@ def collect(
         return _sums(total, flat, params, rows, (group.start, group.stop), decoder, most, mesh)
 
     groups = [range(len(batches))[start : start + GROUP] for start in range(0, len(batches), GROUP)]
-    total = gathered(groups, add, checkpoint, progress)
+    total = fold(groups, add, stage)
     tokens = float(counted.sum())
     return total.get("gradient"), Factors(**jax.tree.map(lambda leaf: leaf / tokens, total["factors"]))
 

@@ -1,4 +1,4 @@
-"""Text that the model writes itself: neutral calibration data for any model, without a data set (Liu et al., LLM-QAT, 2023).
+"""Text that the model generates: neutral calibration data for any model, without a data set (Liu et al., LLM-QAT, 2023).
 
 Its tokens are drawn from the model's own distribution, so that squared gradients on it estimate the Fisher information itself.
 """
@@ -7,26 +7,43 @@ import dataclasses
 
 import numpy as np
 
+from jaxpersona.core.errors import InputError
 from jaxpersona.models.decoding import generate_ids
 from jaxpersona.models.model import Model
 from jaxpersona.models.sampling import Sampling
 
-TEXTS, LENGTH = 48, 128
 
+@dataclasses.dataclass(frozen=True)
+class TextAmount:
+    """How much text the model generates for calibration.
 
-def write(model: Model, texts: int = TEXTS, length: int = LENGTH, seed: int = 42) -> np.ndarray:
-    """Texts of ``length`` tokens, each from a random first token on at temperature 1, int32 [texts, length].
-
-    A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end of turn.
+    Attributes:
+      texts: number of texts.
+      length: tokens per text, BOS and the random first token included.
     """
-    prompts = beginnings(model, texts, seed)
+
+    texts: int = 48
+    length: int = 128
+
+    def __post_init__(self) -> None:
+        if self.texts < 1 or self.length < 3:
+            raise InputError(f"generated text of {self.texts} x {self.length} tokens is too little; give at least 1 x 3")
+
+
+def generate(model: Model, amount: TextAmount | None = None, seed: int = 42) -> np.ndarray:
+    """Generates texts, each from a random first token, at temperature 1; returns int32 [texts, length].
+
+    A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end-of-turn token.
+    """
+    amount = amount or TextAmount()
+    prompts = beginnings(model, amount.texts, seed)
     endless = dataclasses.replace(model, eos_ids=())
-    new = generate_ids(endless, model.params, prompts, length - len(prompts[0]), Sampling(temperature=1.0), seed)
+    new = generate_ids(endless, model.params, prompts, amount.length - len(prompts[0]), Sampling(temperature=1.0), seed)
     return np.array([prompt + row for prompt, row in zip(prompts, new, strict=True)], np.int32)
 
 
 def beginnings(model: Model, texts: int, seed: int) -> list[list[int]]:
-    """What each text starts with: BOS, where the tokenizer starts texts so, and a random ordinary token; all of one length."""
+    """Returns the first tokens of each text: BOS, where the tokenizer starts texts so, and a random ordinary token."""
     start = model.tokenizer.encode("")[:1]
     special = np.array(model.tokenizer.all_special_ids, int)
     ordinary = np.setdiff1d(np.arange(len(model.tokenizer)), special)

@@ -1,4 +1,4 @@
-"""The text of ``self_text.write`` from a streamed model: every token takes a pass over all weights."""
+"""Text that a streamed model generates: every token takes a pass over all weights."""
 
 import dataclasses
 from typing import Any
@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.calibration.generated_text import LENGTH, TEXTS, beginnings
-from jaxpersona.core.checkpoints import NOTHING, Checkpoint
-from jaxpersona.core.progress import Progress, silent
+from jaxpersona.calibration.generated_text import TextAmount, beginnings
+from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.models.cpu.unstacked import cached_step
 from jaxpersona.models.kv_cache import cache_length, empty_cache
 from jaxpersona.models.sampling import Sampling, sample, settings_of
@@ -17,43 +16,40 @@ from jaxpersona.models.streamed_forward import embed, flag_of, logits
 from jaxpersona.models.streamed_model import StreamedModel
 
 
-def write(
-    model: StreamedModel,
-    texts: int = TEXTS,
-    length: int = LENGTH,
-    seed: int = 42,
-    progress: Progress = silent,
-    checkpoint: Checkpoint = NOTHING,
-) -> np.ndarray:
-    """Texts int32 [texts, length], all at once; the keys and values of all layers stay on the host.
+def generate(model: StreamedModel, amount: TextAmount | None = None, seed: int = 42, stage: Stage = QUIET) -> np.ndarray:
+    """Generates the texts of ``generated_text.generate``; the keys and values of all layers stay on the host.
 
     Args:
-      progress: called with (tokens a text, tokens a text in all).
-      checkpoint: keeps the texts so far with their keys and values, and at last the texts alone.
+      stage: progress counts tokens of a text.
+
+    Returns:
+      int32 [texts, length].
     """
+    amount = amount or TextAmount()
+    texts, length = amount.texts, amount.length
     begun = np.array(beginnings(model, texts, seed), np.int32)
-    kept = checkpoint.load() or {"written": begun, "caches": _no_caches(model, texts, length)}
-    written, start = kept["written"], begun.shape[1]
+    saved = stage.load() or {"written": begun, "caches": _empty_caches(model, texts, length)}
+    written, start = saved["written"], begun.shape[1]
     rows = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(texts))
     for place in range(written.shape[1], length):
         new = written if place == start else written[:, -1:]
-        scores = _read_on(model, kept["caches"], new, place - new.shape[1])
+        scores = _continue(model, saved["caches"], new, place - new.shape[1])
         written = np.concatenate([written, np.asarray(_draw(scores, rows, place - start))[:, None]], axis=1)
         if place + 1 < length:
-            checkpoint.offer({**kept, "written": written})
+            stage.offer({**saved, "written": written})
         else:
-            checkpoint.save({"written": written})
-        progress(place + 1, length)
+            stage.save({"written": written})
+        stage.progress(place + 1, length)
     return written
 
 
-def _no_caches(model: StreamedModel, texts: int, length: int) -> dict[int, Any]:
+def _empty_caches(model: StreamedModel, texts: int, length: int) -> dict[int, Any]:
     empty = empty_cache(dataclasses.replace(model.config, num_layers=1), texts, length, model.dtype)
     return dict.fromkeys(range(model.config.num_layers), jax.tree.map(np.asarray, empty))
 
 
-def _read_on(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, start: int) -> jax.Array:
-    """Logits [B, vocab] after tokens [B, T] at positions from ``start`` on; their keys and values come into the caches."""
+def _continue(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, start: int) -> jax.Array:
+    """Returns logits [B, vocab] after tokens [B, T] at positions from ``start``; writes their keys and values into the caches."""
     decoder = model.batch_decoder()
     x = embed(model, decoder, [tokens])[0]
     positions = np.broadcast_to(np.arange(start, start + tokens.shape[1], dtype=np.int32), tokens.shape)
@@ -67,7 +63,7 @@ def _read_on(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, s
 
 @jax.jit
 def _draw(scores: jax.Array, rows: jax.Array, number: Any) -> jax.Array:
-    """Each text's token ``number``, int32 [B], from logits [B, vocab] and the keys of the texts [B], as ``decoding`` draws it."""
+    """Draws each text's token ``number``, int32 [B], from logits [B, vocab] and the texts' keys [B], as ``decoding`` does."""
     keys = jax.vmap(jax.random.fold_in, (0, None))(rows, number)
     settings = settings_of([Sampling(temperature=1.0)] * len(scores))
     return sample(scores, keys, settings, jnp.zeros(scores.shape, bool))

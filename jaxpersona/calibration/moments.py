@@ -1,9 +1,9 @@
-"""Activation statistics: token-weighted moments of the inputs of every linear layer, for all personas in one forward pass."""
+"""Moments: token means of the inputs of every linear layer, for all personas in one forward pass."""
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,19 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxpersona.core.checkpoints import NOTHING, Checkpoint, summed
 from jaxpersona.core.mesh import add_over_rows, pin_moments, place_rows
-from jaxpersona.core.progress import Progress, silent
+from jaxpersona.core.stage import QUIET, Stage, summed
+from jaxpersona.core.tree import Params
 from jaxpersona.data.packing import Batch
 from jaxpersona.models.decoder import Collect, Decoder, by_site
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import HEAD_SITE, SITE_OF, SITES, module_of
-from jaxpersona.models.weights import Params
+from jaxpersona.models.sites import HEAD_SITE, SITE_OF, SITES, SiteSums, module_of
 
 Array = jax.Array
 MOMENTS = ("mean_abs", "mean", "mean_square")
-SiteSums = Callable[[int, Batch], dict[str, Any]]
-"""Sums over the tokens of a batch, given its number and itself: [layer, persona, ...] by site and what is summed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Statistics:
     tokens: tuple[int, ...]
 
     def of(self, site: str, persona: int) -> dict[str, Array]:
-        """The moments [layer, channel] of one persona at one site."""
+        """Returns the moments [layer, channel] of one persona at one site."""
         return {name: value[:, persona] for name, value in self.moments[site].items()}
 
     @property
@@ -55,7 +52,7 @@ class Statistics:
 
 
 def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
-    """Sums over tokens of |h|, h and h^2, float32 [P, C].
+    """Returns sums over tokens of |h|, h and h^2, float32 [P, C].
 
     Args:
       h: activations [B, T, C] of any float dtype; summed in float32, since a bfloat16 sum stops growing after 256 terms.
@@ -67,7 +64,7 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
 
 
 def expected(flat: Mapping[str, Any], sharding: Any = None) -> Statistics:
-    """What ``collect`` will find, with a ``jax.ShapeDtypeStruct`` for every array, for kernels [layer, in, out] by path."""
+    """Returns the shapes of what ``collect`` will return, for kernels [layer, in, out] by path."""
     moments: dict[str, Any] = {}
     for path, kernel in flat.items():
         layers, channels, _ = kernel.shape
@@ -76,41 +73,30 @@ def expected(flat: Mapping[str, Any], sharding: Any = None) -> Statistics:
     return Statistics(moments, ())
 
 
-def collect(
-    model: Model,
-    batches: Sequence[Batch],
-    progress: Progress = silent,
-    checkpoint: Checkpoint = NOTHING,
-) -> Statistics:
+def collect(model: Model, batches: Sequence[Batch], stage: Stage = QUIET) -> Statistics:
     """Runs the batches through the model and returns the moments.
 
     Args:
-      batches: from ``pack``; their rows are shared among the devices of the model's mesh.
-      progress: called with (batches done, batches in all).
-      checkpoint: keeps the sums so far.
+      batches: from ``pack``; their rows are sharded over the devices of the model's mesh.
+      stage: progress counts batches.
     """
-    moments, tokens = token_means(model, batches, weighted_sums, progress, checkpoint)
-    return Statistics(moments, tokens)
+    return Statistics(*token_means(model, batches, weighted_sums, stage))
 
 
-def token_means(
-    model: Model, batches: Sequence[Batch], sums: Collect, progress: Progress = silent, checkpoint: Checkpoint = NOTHING
-) -> tuple[Any, tuple[int, ...]]:
-    """By site, what ``sums`` adds up over the tokens [layer, persona, ...], divided by their number; and that, by persona."""
+def token_means(model: Model, batches: Sequence[Batch], sums: Collect, stage: Stage = QUIET) -> tuple[Any, tuple[int, ...]]:
+    """Returns per-site token means of ``sums`` [layer, persona, ...], and per-persona token counts."""
     decoder, mesh = model.batch_decoder(sums), model.mesh
 
     def sums_of(number: int, batch: Batch) -> dict[str, Any]:
         return site_sums(model.params, place_rows(batch, mesh), decoder, mesh)
 
-    return means(batches, sums_of, checkpoint, progress)
+    return means(batches, sums_of, stage)
 
 
-def means(
-    batches: Sequence[Batch], sums_of: SiteSums, checkpoint: Checkpoint = NOTHING, progress: Progress = silent
-) -> tuple[Any, tuple[int, ...]]:
-    """What ``sums_of`` gives for the batches, added up and divided by the number of tokens that count; and that, by persona."""
+def means(batches: Sequence[Batch], sums_of: SiteSums, stage: Stage = QUIET) -> tuple[Any, tuple[int, ...]]:
+    """Returns the sums of all batches divided by the number of tokens that count, and that number by persona."""
     counts = np.stack([batch.weights.sum(axis=(1, 2)) for batch in batches]).sum(axis=0, dtype=np.float64)
-    total = summed(list(enumerate(batches)), lambda item: sums_of(*item), checkpoint, progress)
+    total = summed(list(enumerate(batches)), lambda item: sums_of(*item), stage)
     tokens = np.maximum(counts, 1).astype(np.float32)
     found = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
     return found, tuple(int(count) for count in counts)
@@ -118,9 +104,10 @@ def means(
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "head"))
 def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh | None, head: bool = False) -> dict[str, Any]:
-    """What ``decoder`` collects at every site for a batch whose rows are shared among the devices of ``mesh``.
+    """Returns what ``decoder`` collects at every site for a batch whose rows are sharded over ``mesh``.
 
-    ``head`` says whether the head's input is a site as well, of one layer.
+    Args:
+      head: whether the head's input is a site as well, of one layer.
     """
 
     def local(params: Params, batch: Batch) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Evidence for contrastive Taylor pruning from a streamed model: forward through the layers, then backward, one at a time.
+"""Taylor statistics of a streamed model: forward through the layers, then backward, one layer at a time.
 
-The forward pass keeps what each layer reads. Backwards, a layer is computed anew from that and differentiated: what comes out is
-the gradient by its kernels, the factors of its Fisher information, and the slope by what it read, which is that of the layer
-before by what it gave. All of this is as large as the model, and lies in files (``scratch.py``).
+The forward pass keeps the input of each layer. Backward, a layer is computed again from it and differentiated, which gives the
+gradient with respect to its kernels, the factors of its Fisher information, and the gradient with respect to its input: that of
+the output of the layer before. All of this is as large as the model, and lies in files (``core/memmap.py``).
 """
 
 import dataclasses
@@ -18,19 +18,16 @@ from jaxpersona.calibration import fisher, generated_text_streamed
 from jaxpersona.calibration.calibrate import Calibration
 from jaxpersona.calibration.fisher import Factors, Gradient
 from jaxpersona.calibration.hessians import outer_sums
-from jaxpersona.core.checkpoints import NOWHERE, Checkpoint, Checkpoints
-from jaxpersona.core.memmap import Scratch
-from jaxpersona.core.progress import Progress, Report
-from jaxpersona.core.tree import flatten
+from jaxpersona.calibration.taylor_statistics import TaylorStatistics, answer_tokens, neutral_batches, pair_batches
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params, flatten
 from jaxpersona.data.packing import Batch
-from jaxpersona.methods import taylor
-from jaxpersona.methods.taylor import Evidence
 from jaxpersona.models.decoder import Decoder, by_site
-from jaxpersona.models.layer_loop import State, walk
+from jaxpersona.models.layer_loop import State, run_layers
 from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 from jaxpersona.models.streamed_forward import States, embed, flag_of, layer_step
 from jaxpersona.models.streamed_model import StreamedModel
-from jaxpersona.models.weights import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +37,8 @@ class _Texts:
     Attributes:
       batches: of one shape.
       shares: by batch, float32 [B, T]: differentiated is the sum of the tokens' log-probabilities times their shares.
-      gradient: whether the gradient by the kernels is asked for.
-      states: what each layer reads, and at last what the last one gives, [layer + 1, batch, B, T, hidden].
+      gradient: whether the gradient with respect to the kernels is wanted.
+      states: input of each layer, and last the output of the last one, [layer + 1, batch, B, T, hidden].
     """
 
     batches: Sequence[Batch]
@@ -51,50 +48,46 @@ class _Texts:
 
     @property
     def tokens(self) -> float:
-        """How many tokens the factors are means over."""
+        """Number of tokens that the factors are means over."""
         return float(sum(_counted(batch).sum() for batch in self.batches))
 
 
-def collect_evidence(
-    model: StreamedModel, calibration: Calibration, scratch: Scratch, report: Report, checkpoints: Checkpoints = NOWHERE
-) -> Evidence:
-    """As ``first_order.collect_evidence``; the arrays are memory-mapped."""
-    pairs, found = calibration.tokenized, _empty(model, scratch)
-    progress = functools.partial(report, "write own text")
-    tokens = generated_text_streamed.write(model, seed=calibration.seed, progress=progress, checkpoint=checkpoints["own text"])
+def collect(model: StreamedModel, calibration: Calibration, arrays: MappedArrays, stage: Stage = QUIET) -> TaylorStatistics:
+    """Collects what ``taylor_statistics.collect`` does; the arrays are memory-mapped."""
+    pairs, found = calibration.tokenized, _empty(model, arrays)
+    tokens = generated_text_streamed.generate(model, calibration.generated, calibration.seed, stage.part("generate text"))
     texts = {
-        "pairs": _start(model, scratch, "states of pairs", *taylor.pair_batches(model, pairs), True),
-        "own": _start(model, scratch, "states of own text", *taylor.neutral_batches(model, tokens), False),
+        "pairs": _start(model, arrays, "states of pairs", *pair_batches(model, pairs), True),
+        "own": _start(model, arrays, "states of generated text", *neutral_batches(model, tokens), False),
     }
-    _forward(model, texts, functools.partial(report, "calibrate, forward"), checkpoints["evidence forward"])
+    _forward(model, texts, stage.part("forward"))
 
-    def step(number: int, params: Params, slopes: State) -> None:
-        sums = {name: _layer_back(model, part, number, params, slopes[name]) for name, part in texts.items()}
-        for path, slope in sums["pairs"][0].items():
-            found.margin[path][number] = np.asarray(slope[0]) / taylor.answer_tokens(pairs)
+    def step(number: int, params: Params, gradients: State) -> None:
+        sums = {name: _layer_back(model, part, number, params, gradients[name]) for name, part in texts.items()}
+        for path, gradient in sums["pairs"][0].items():
+            found.margin[path][number] = np.asarray(gradient[0]) / answer_tokens(pairs)
         means = [jax.tree.map(lambda leaf, n=part.tokens: leaf / n, sums[name][1]) for name, part in texts.items()]
         _put(found.factors, number, jax.tree.map(lambda a, b: (a + b) / 2, *means))
 
     def start() -> State:
-        return {name: _head_slopes(model, part) for name, part in texts.items()}
+        return {name: _head_gradients(model, part) for name, part in texts.items()}
 
-    progress = functools.partial(report, "calibrate, backward")
-    walk(model, start, step, _parts(found), checkpoints["evidence backward"], progress, backwards=True)
+    run_layers(model, start, step, _parts(found), stage.part("backward"), backwards=True)
     return found
 
 
 def _start(
-    model: StreamedModel, scratch: Scratch, name: str, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool
+    model: StreamedModel, arrays: MappedArrays, name: str, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool
 ) -> _Texts:
     begin = embed(model, model.decoder, (batch.tokens for batch in batches))
-    states = scratch.array(name, (model.config.num_layers + 1, len(batches), *begin[0].shape), begin[0].dtype)
+    states = arrays.array(name, (model.config.num_layers + 1, len(batches), *begin[0].shape), begin[0].dtype)
     for place, x in begin.items():
         states[0, place] = x
     return _Texts(batches, shares, gradient, states)
 
 
-def _forward(model: StreamedModel, texts: Mapping[str, _Texts], progress: Progress, checkpoint: Checkpoint) -> None:
-    """Fills the states."""
+def _forward(model: StreamedModel, texts: Mapping[str, _Texts], stage: Stage) -> None:
+    """Runs the texts forward and fills the states."""
     decoder = model.batch_decoder()
 
     def step(number: int, params: Params, state: State) -> None:
@@ -103,35 +96,35 @@ def _forward(model: StreamedModel, texts: Mapping[str, _Texts], progress: Progre
                 x, _ = layer_step(decoder, params, part.states[number, place], flag_of(decoder, number), batch)
                 part.states[number + 1, place] = np.asarray(x)
 
-    walk(model, dict, step, {name: part.states[1:] for name, part in texts.items()}, checkpoint, progress)
+    run_layers(model, dict, step, {name: part.states[1:] for name, part in texts.items()}, stage)
 
 
-def _head_slopes(model: StreamedModel, texts: _Texts) -> States:
-    """By batch, the gradient by what the last layer gives [B, T, hidden]."""
-    slope = functools.partial(_head_slope, model.batch_decoder(), fisher.most_shared(texts.shares), model.head())
+def _head_gradients(model: StreamedModel, texts: _Texts) -> States:
+    """Returns, by batch, the gradient with respect to the last layer's output [B, T, hidden]."""
+    slope = functools.partial(_head_gradient, model.batch_decoder(), fisher.most_shared(texts.shares), model.head())
     ends = enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
     return {place: np.asarray(slope(*end)) for place, end in ends}
 
 
-def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, slopes: States) -> tuple[Gradient, Factors]:
-    """Gradient (where asked for) and factors of one layer, summed over the batches.
+def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, gradients: States) -> tuple[Gradient, Factors]:
+    """Returns gradient (where asked for) and factors of one layer, summed over the batches.
 
     Args:
-      slopes: by batch, the gradient by what the layer gives; becomes that by what it reads.
+      gradients: by batch, with respect to the layer's output; replaced by those with respect to its input.
     """
     decoder, total = model.batch_decoder(outer_sums), None
     for place, batch in enumerate(texts.batches):
-        here = texts.states[number, place], flag_of(decoder, number), batch, slopes[place]
-        slope, *new = _slopes(decoder, texts.gradient, params, *here)
-        slopes[place] = np.asarray(slope)
+        here = texts.states[number, place], flag_of(decoder, number), batch, gradients[place]
+        gradient, *new = _layer_vjp(decoder, texts.gradient, params, *here)
+        gradients[place] = np.asarray(gradient)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
     assert total is not None
     return total[0], total[1]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _head_slope(decoder: Decoder, most: int, params: Params, x: Any, batch: Batch, shares: Any) -> jax.Array:
-    """Gradient by the residual stream after the last layer."""
+def _head_gradient(decoder: Decoder, most: int, params: Params, x: Any, batch: Batch, shares: Any) -> jax.Array:
+    """Gradient with respect to the residual stream after the last layer."""
 
     def objective(x: jax.Array) -> jax.Array:
         hidden = jnp.asarray(decoder.apply({"params": params}, x, method="normed"))
@@ -141,10 +134,10 @@ def _head_slope(decoder: Decoder, most: int, params: Params, x: Any, batch: Batc
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _slopes(
-    decoder: Decoder, gradient: bool, params: Params, x: Any, is_sliding: Any, batch: Batch, slope: Any
+def _layer_vjp(
+    decoder: Decoder, kernels_too: bool, params: Params, x: Any, is_sliding: Any, batch: Batch, gradient: Any
 ) -> tuple[jax.Array, Gradient, Factors]:
-    """From the gradient by what a layer gives, that by what it reads, by its kernels (or none), and sums for its factors."""
+    """VJP of one layer: gradients with respect to input and kernels (or none), and factor sums."""
     flat = kernels(params)
 
     def layer(x: jax.Array, probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
@@ -154,26 +147,26 @@ def _slopes(
         return jnp.asarray(out), by_site(state)
 
     _, back, inputs = jax.vjp(layer, x, fisher.probes_of(flat), flat, has_aux=True)
-    by_x, by_probes, by_kernels = back(slope)
-    return by_x, fisher.in_float32(by_kernels) if gradient else {}, fisher.factor_sums(inputs, by_probes)
+    by_x, by_probes, by_kernels = back(gradient)
+    return by_x, fisher.in_float32(by_kernels) if kernels_too else {}, fisher.factor_sums(inputs, by_probes)
 
 
 def _counted(batch: Batch) -> Any:
     return batch.weights.max(axis=0)
 
 
-def _empty(model: StreamedModel, scratch: Scratch) -> Evidence:
-    """Evidence still to be filled in, of all layers."""
+def _empty(model: StreamedModel, arrays: MappedArrays) -> TaylorStatistics:
+    """Allocates the statistics of all layers."""
     flat, layers = kernels(model.params), model.config.num_layers
     sizes = {SITE_OF[module_of(path)]: kernel.shape[1] for path, kernel in flat.items()}
-    inputs: dict[str, Any] = {site: scratch.array(f"inputs {site}", (layers, size, size)) for site, size in sizes.items()}
-    outputs: dict[str, Any] = {path: scratch.array(f"outputs {path}", (layers, flat[path].shape[2])) for path in flat}
-    margin: dict[str, Any] = {path: scratch.array(f"margin {path}", kernel.shape) for path, kernel in flat.items()}
-    return Evidence(margin, Factors(inputs, outputs))
+    inputs: dict[str, Any] = {site: arrays.array(f"inputs {site}", (layers, size, size)) for site, size in sizes.items()}
+    outputs: dict[str, Any] = {path: arrays.array(f"outputs {path}", (layers, flat[path].shape[2])) for path in flat}
+    margin: dict[str, Any] = {path: arrays.array(f"margin {path}", kernel.shape) for path, kernel in flat.items()}
+    return TaylorStatistics(margin, Factors(inputs, outputs))
 
 
-def _parts(found: Evidence) -> dict[str, np.ndarray]:
-    """The arrays by name."""
+def _parts(found: TaylorStatistics) -> dict[str, np.ndarray]:
+    """Returns the arrays by name."""
     return flatten({"margin": found.margin, **vars(found.factors)})
 
 

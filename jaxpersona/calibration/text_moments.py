@@ -11,45 +11,37 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpersona.calibration.moments import SiteSums, Statistics, site_sums, weighted_sums
-from jaxpersona.core.checkpoints import NOTHING, Checkpoint, summed
+from jaxpersona.calibration.moments import Statistics, site_sums, weighted_sums
 from jaxpersona.core.mesh import place_rows
-from jaxpersona.core.progress import Progress, silent
+from jaxpersona.core.stage import QUIET, Stage, summed
 from jaxpersona.data.packing import Batch
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
+from jaxpersona.models.sites import SiteSums
 
 _OF_TEXTS = {"norm": "norm_variance", "line_mean": "line_mean_variance"}
 
 
-def collect(
-    model: Model,
-    batches: Sequence[Batch],
-    head: bool = False,
-    progress: Progress = silent,
-    checkpoint: Checkpoint = NOTHING,
-) -> Statistics:
-    """Runs the batches through the model and returns moments over texts besides those over tokens.
+def collect(model: Model, batches: Sequence[Batch], head: bool = False, stage: Stage = QUIET) -> Statistics:
+    """Runs the batches through the model and returns moments over texts as well as over tokens.
 
     Args:
-      head: the input of the head is a site as well (``head_in``).
-      checkpoint: keeps the sums so far.
+      head: whether the input of the head is a site as well (``head_in``).
+      stage: progress counts batches.
     """
     decoder, mesh = Decoder(model.config, weighted_sums), model.mesh
 
     def sums_of(number: int, batch: Batch) -> dict[str, Any]:
         return site_sums(model.params, place_rows(batch, mesh), decoder, mesh, head)
 
-    return reduce(batches, sums_of, progress, checkpoint)
+    return reduce(batches, sums_of, stage)
 
 
-def reduce(
-    batches: Sequence[Batch], sums_of: SiteSums, progress: Progress = silent, checkpoint: Checkpoint = NOTHING
-) -> Statistics:
-    """Moments over tokens and over texts from what ``sums_of`` gives for the batches, with each text as a persona of its own.
+def reduce(batches: Sequence[Batch], sums_of: SiteSums, stage: Stage = QUIET) -> Statistics:
+    """Reduces the batches' sums to moments, with each text as a persona of its own.
 
-    Mean and population variance over texts of the L2 norm of h over a text's tokens are ``norm`` and ``norm_variance``; of the
-    mean of h over them, ``line_mean`` and ``line_mean_variance``. All float32 [layer, persona, channel], reduced in float64.
+    ``norm`` and ``norm_variance`` are mean and population variance over texts of the L2 norm of h over a text's tokens;
+    ``line_mean`` and ``line_mean_variance`` those of its mean. All float32 [layer, persona, channel], reduced in float64.
     """
     most = max(len(_members(batch)) for batch in batches)
 
@@ -61,7 +53,7 @@ def reduce(
         reduced = {site: _sums_over_texts(by_name, tokens) for site, by_name in found.items()}
         return {"tokens": tokens.sum(axis=1, dtype=np.float64), "texts": (tokens > 0).sum(axis=1, dtype=np.float64)} | reduced
 
-    totals = summed(list(enumerate(batches)), sums, checkpoint, progress, functools.partial(jax.tree.map, np.add))
+    totals = summed(list(enumerate(batches)), sums, stage, functools.partial(jax.tree.map, np.add))
     counts, texts = totals.pop("tokens"), totals.pop("texts")
     moments = {site: _moments(by_name, np.maximum(counts, 1), np.maximum(texts, 1)) for site, by_name in totals.items()}
     return Statistics(moments, (int(counts[0]), int(counts[1])))

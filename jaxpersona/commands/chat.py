@@ -18,13 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxpersona.commands.chat_config import ChatConfig
+from jaxpersona.commands.load_personas import load_personas
 from jaxpersona.commands.run_folder import read_run
 from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import several_processes
 from jaxpersona.inference.conversation import Conversation
 from jaxpersona.inference.engine import Engine
-from jaxpersona.inference.persona_names import load_personas
 from jaxpersona.models.sampling import Sampling
 
 _COMMANDS = ("persona", "compare", "gamma", "system", "new", "help", "quit")

@@ -14,145 +14,185 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxpersona import methods
-from jaxpersona.commands.discover_config import DiscoverConfig, MethodOptions
-from jaxpersona.commands.evaluate import main as evaluate
+from jaxpersona.calibration.calibrate import calibrate
+from jaxpersona.calibration.generated_text import TextAmount
+from jaxpersona.commands.discover_config import DiscoverConfig
 from jaxpersona.commands.evaluate_config import EvaluateConfig
+from jaxpersona.commands.evaluate_masks import evaluate_masks
+from jaxpersona.commands.masks_on_disk import of_run
 from jaxpersona.commands.progress_bars import progress_bars
 from jaxpersona.commands.run_folder import Staging, staged_run
 from jaxpersona.commands.shared_config import EvaluateData
-from jaxpersona.core.background import meanwhile
-from jaxpersona.core.checkpoints import CheckpointFolder
+from jaxpersona.core.background import in_background
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.files import write_atomically
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import is_first
-from jaxpersona.core.progress import Report
+from jaxpersona.core.stage import Stage
 from jaxpersona.core.timing import timed
+from jaxpersona.data.neutral_text import read_text
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import load_pairs
-from jaxpersona.discovery.dry_run import plan_of
 from jaxpersona.discovery.pipeline import Run, discover
+from jaxpersona.discovery.plan import Devices, Plan, Texts
+from jaxpersona.inference.generate import generate
 from jaxpersona.masks.bool_npy import write_bool_files
 from jaxpersona.masks.bundle import package_versions, save_masks
-from jaxpersona.masks.masks import Persona, apply_mask
+from jaxpersona.masks.masks import apply_mask
 from jaxpersona.masks.weight_update import masks_of
-from jaxpersona.methods.methods import AnyMethod, FirstOrder
-from jaxpersona.models.decoding import generate
-from jaxpersona.models.model import Found, Model, find, load_model
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.methods.method import Method
+from jaxpersona.methods.registry import by_name
+from jaxpersona.models.model import Model, load_model
+from jaxpersona.models.model_files import ModelFiles, open_files
+from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.models.perplexity_streamed import perplexities
+from jaxpersona.models.persona import Persona
+from jaxpersona.models.precision import pick_dtypes
 from jaxpersona.models.resolve import identity
 from jaxpersona.models.streamed_model import StreamedModel, load_streamed
 from jaxpersona.reporting.html import render
 from jaxpersona.reporting.plan_table import print_plan
 from jaxpersona.reporting.record import bundle_metadata, make_record
-from jaxpersona.reporting.tables import print_answers, print_summary
+from jaxpersona.reporting.tables import print_answer, print_summary
 
-INTERRUPTED = "what is done is kept; go on with: {again}"
-_NOT_ASKED = ("output_dir", "overwrite", "check", "dry_run")  # none of them changes what is found
+INTERRUPTED = "what is done is kept; resume with: {again}"
+_NO_INFLUENCE = ("output_dir", "overwrite", "check", "dry_run")  # none of them changes the masks
+_ROW, _ROWS = 256, 16  # of a batch of a device, unless texts are long or few
+
+
+@dataclasses.dataclass
+class _Job:
+    """A discovery that was asked for: the configuration, and what it names.
+
+    Attributes:
+      text: neutral text on which perplexity is measured.
+      stage: progress and checkpoints.
+      seconds: wall time by stage so far.
+    """
+
+    config: DiscoverConfig
+    method: Method
+    pairs: Pairs
+    text: str
+    mesh: Mesh
+    stage: Stage
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def main(config: DiscoverConfig) -> None:
     """Writes ``masks/<persona>/``, ``run.json`` and ``report.html`` into ``config.output_dir``, and prints a summary.
 
-    Then evaluates the masks and answers a question under them, if ``config.check`` says so.
+    Then evaluates the masks, if ``config.check`` says so.
     """
-    data = config.data
-    method, pairs, text = _method(config.method), load_pairs(data.source, data.split), read_text(config.perplexity.text)
-    evaluation, mesh = _evaluation(config), make_mesh(config.mesh.data, config.mesh.model)
+    settings = dict(vars(config.method))
+    method, pairs = by_name(settings.pop("name"), **settings), load_pairs(config.data.source, config.data.split)
+    text, mesh = read_text(config.perplexity.text), make_mesh(config.mesh.data, config.mesh.model)
+    evaluation = _evaluation(config)
     if config.dry_run:
-        _print_plan(config, method, pairs, mesh)
+        _dry_run(config, method, pairs, mesh)
         return
     with staged_run(config.output_dir, config.overwrite) as staging:
-        staging.checkpoints.agree(_asked(config, method, pairs, text), config.overwrite)
+        staging.checkpoints.agree(_settings(config, method, pairs, text), config.overwrite)
         with progress_bars() as report:
-            run, perplexity, seconds = _find(config, method, pairs, text, mesh, staging, report)
-        record = make_record(run, config, perplexity, seconds)
+            job = _Job(config, method, pairs, text, mesh, Stage(report, staging.checkpoints))
+            run, perplexity = _find(job, staging)
+        record = make_record(run, dataclasses.asdict(config), perplexity, job.seconds)
         if is_first():
             _save_record(record, staging.result)
     print_summary(record, config.output_dir)
-    try:
-        if config.check.question:
-            _answer(run, config.check.question)
-        if evaluation is not None:
-            evaluate(evaluation)
-    except KeyboardInterrupt:
-        again = f"python -m jaxpersona.evaluate --run {config.output_dir}"
-        raise KeyboardInterrupt(f"the run is complete, only its check is missing: {again}") from None
+    if evaluation is not None:
+        try:
+            evaluate_masks(evaluation, of_run(config.output_dir), run.model, run.masks)
+        except KeyboardInterrupt:
+            again = f"python -m jaxpersona.evaluate --run {config.output_dir}"
+            raise KeyboardInterrupt(f"the run is complete, only its check is missing: {again}") from None
 
 
-def _find(
-    config: DiscoverConfig,
-    method: AnyMethod,
-    pairs: Pairs,
-    text: str,
-    mesh: Mesh,
-    staging: Staging,
-    report: Report,
-) -> tuple[Run, dict[str, float], dict[str, float]]:
-    """The run, perplexities by mask name, and seconds by stage, from where the checkpoints left them; saves the masks."""
-    data, checkpoints, seconds = config.data, staging.checkpoints, {}
-    with timed(seconds, "load"):
-        found = find(config.model.name)
-        plan_of(config, method, found, mesh).check()
-        model = _load(config, found, mesh, report)
+def _find(job: _Job, staging: Staging) -> tuple[Run, dict[str, float]]:
+    """Returns the run and perplexities by mask name, resumed from the checkpoints; saves the masks."""
+    config, data, checkpoints = job.config, job.config.data, staging.checkpoints
+    with timed(job.seconds, "load"):
+        files = open_files(config.model.name)
+        texts = Texts(data.num_samples, None, 1, _ROWS * job.mesh.shape["data"], _ROW)
+        _plan(job.config, job.method, job.mesh, files, texts).check()
+        model = _load(job, files)
     checkpoints.mesh = model.mesh
-    checkpoints.agree(_computed_with(model, found), config.overwrite)
-    seconds |= {"earlier processes": checkpoints.earlier} if checkpoints.earlier else {}
-    measure = functools.partial(
-        _perplexity, model, text=text, max_tokens=config.perplexity.max_tokens, checkpoints=checkpoints, report=report
+    checkpoints.agree(_environment(model, files), config.overwrite)
+    job.seconds |= {"earlier processes": checkpoints.earlier} if checkpoints.earlier else {}
+    with timed(job.seconds, "perplexity"):
+        found = _perplexity(job, model, {"none": None})
+    for value in found.values():
+        print(f"Perplexity of the base model on {config.perplexity.text}: {value:.2f}", flush=True)
+    run = discover(
+        model,
+        job.pairs,
+        job.method,
+        personas=data.personas,
+        num_samples=data.num_samples,
+        text=data.text,
+        max_length=data.max_length,
+        seed=config.seed,
+        protocol=config.protocol,
+        generated=TextAmount(data.generated_texts, data.generated_length),
+        stage=job.stage,
+        on_found=functools.partial(_answer, model, config.check.question, data.personas),
     )
-    with timed(seconds, "perplexity"):
-        perplexity = measure({"none": None})
-    for value in perplexity.values():
-        print(f"Perplexity of the dense model on {config.perplexity.text}: {value:.2f}")
-    options: dict[str, Any] = {
-        "personas": data.personas,
-        "num_samples": data.num_samples,
-        "text": data.text,
-        "max_length": data.max_length,
-    }
-    options |= {"seed": config.seed, "protocol": config.protocol}
-    run = discover(model, pairs, method, **options, report=report, checkpoints=checkpoints)
-    seconds |= run.seconds
-    save = functools.partial(_save_masks, run, staging.result, seconds, report)
-    with meanwhile(save, beside=not config.stream_layers), timed(seconds, "perplexity"):
-        perplexity |= measure(run.masks)
-    return run, perplexity, seconds
+    job.seconds |= run.seconds
+    save = functools.partial(_save_masks, job, run, staging.result)
+    with in_background(save, beside=not config.stream_layers), timed(job.seconds, "perplexity"):
+        found |= _perplexity(job, model, run.masks)
+    return run, found
 
 
-def _asked(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, text: str) -> dict[str, Any]:
-    """What the result depends on, before the model is read: a run that was killed goes on only where all of it is the same."""
-    keys = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_ASKED}
-    texts = {"perplexity.text": text} | (
-        {"method.budget_text": read_text(method.budget_text)} if isinstance(method, FirstOrder) else {}
-    )
+def _load(job: _Job, files: ModelFiles) -> Model:
+    options = job.config.model
+    if job.config.stream_layers:
+        return load_streamed(options.name, options.dtype, files=files)
+    return load_model(options.name, options.dtype, mesh=job.mesh, files=files, stage=job.stage.part("load"))
+
+
+def _answer(model: Model, question: str, personas: tuple[str, str], name: str, persona: Persona) -> None:
+    """Prints what the model answers under a persona that was just found, and before the first what the base model answers."""
+    if not question:
+        return
+    if name == personas[0]:
+        print_answer(question, "none", generate(model, [question])[0])
+    print_answer(question, name, generate(model, [question], persona)[0])
+
+
+def _settings(config: DiscoverConfig, method: Method, pairs: Pairs, text: str) -> dict[str, Any]:
+    """Everything known before the model is read that the result depends on: a killed run resumes only with the same."""
+    keys = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NO_INFLUENCE}
+    texts = {"perplexity.text": text, **method.texts()}
     contents = {key: hashlib.sha256(value.encode()).hexdigest() for key, value in texts.items()}
     return {**keys, "contents": {"data.source": pairs.digest, **contents}, "versions": package_versions()}
 
 
-def _computed_with(model: Model, found: Found) -> dict[str, Any]:
-    """What else the result depends on, to the last bit."""
+def _environment(model: Model, files: ModelFiles) -> dict[str, Any]:
+    """Everything else that the result depends on, to the last bit."""
     # the fingerprint of a streamed model would take a pass over its weights
     streamed = isinstance(model, StreamedModel)
-    same = {"files": identity(found.path)} if streamed else {"fingerprint": model.fingerprint}
+    weights = {"files": identity(files.path)} if streamed else {"fingerprint": model.fingerprint}
     dtypes = {"dtype": str(model.params["embed_tokens"]["embedding"].dtype), "batch_dtype": str(model.batch_dtype)}
-    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    return {"weights": {**same, **dtypes}, "devices": devices}
+    return {"weights": {**weights, **dtypes}, "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}"}
 
 
-def _print_plan(config: DiscoverConfig, method: AnyMethod, pairs: Pairs, mesh: Mesh) -> None:
-    plan = plan_of(config, method, find(config.model.name), mesh, pairs)
+def _plan(config: DiscoverConfig, method: Method, mesh: Mesh, files: ModelFiles, texts: Texts) -> Plan:
+    itemsize = pick_dtypes(config.model.dtype)[0].itemsize
+    return Plan(files.config, method, texts, Devices.of(mesh), itemsize, config.perplexity.max_tokens, config.stream_layers)
+
+
+def _dry_run(config: DiscoverConfig, method: Method, pairs: Pairs, mesh: Mesh) -> None:
+    """Prints the plan, from the model's header and the packed data, and refuses what cannot fit."""
+    files, data = open_files(config.model.name), config.data
+    model = Model(config.model.name, files.origin, files.config, {}, files.tokenizer, files.eos_ids)
+    options = {"num_samples": data.num_samples, "max_length": data.max_length, "seed": config.seed}
+    calibration = calibrate(model, pairs, text=data.text, protocol=config.protocol, **options)
+    texts = Texts.of(calibration, mesh.shape["data"], shared_prefix="statistics" in method.needs)
+    plan = _plan(config, method, mesh, files, texts)
     if is_first():
         print_plan(plan)
     plan.check()
-
-
-def _load(config: DiscoverConfig, found: Found, mesh: Mesh, report: Report) -> Model:
-    if config.stream_layers:
-        return load_streamed(config.model.name, config.model.dtype, found=found)
-    return load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh, found)
 
 
 def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
@@ -177,50 +217,30 @@ def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
     )
 
 
-def _answer(run: Run, question: str) -> None:
-    """Prints what the model answers without a mask and under each."""
-    answers = {name: generate(run.model, [question], mask)[0] for name, mask in {"none": None, **run.masks}.items()}
-    print_answers(question, answers)
-
-
-def _method(options: MethodOptions) -> AnyMethod:
-    settings = dict(vars(options))
-    return methods.by_name(settings.pop("name"), **settings)
-
-
-def _perplexity(
-    model: Model,
-    masks: Mapping[str, Persona | None],
-    text: str,
-    max_tokens: int,
-    checkpoints: CheckpointFolder,
-    report: Report,
-) -> dict[str, float]:
-    """Perplexity of the model under each mask (None: as it is), by name; empty when ``max_tokens`` is 0."""
+def _perplexity(job: _Job, model: Model, masks: Mapping[str, Persona | None]) -> dict[str, float]:
+    """Perplexity of the model under each mask (None: the base model), by name; empty when none is to be measured."""
+    max_tokens, stage = job.config.perplexity.max_tokens, job.stage.part("perplexity")
     if max_tokens == 0:
         return {}
-    tokens, found = windows(model, text, max_tokens), {}
+    tokens = windows(model, job.text, max_tokens)
     if isinstance(model, StreamedModel):
-        names = " and ".join(masks)
-        progress = functools.partial(report, f"perplexity, {names}")
-        return perplexities(model, masks, tokens, progress, checkpoints[f"perplexity {names}"])
+        return perplexities(model, masks, tokens, stage.part(" and ".join(masks)))
 
     def measure(name: str, mask: Persona | None) -> dict[str, float]:
         params = model.params if mask is None else apply_mask(model.params, mask)
-        return {"value": perplexity(model, params, tokens, functools.partial(report, f"perplexity, {name}"))}
+        return {"value": perplexity(model, params, tokens, stage.part(name))}
 
-    for name, mask in masks.items():
-        found[name] = float(checkpoints[f"perplexity {name}"].once(functools.partial(measure, name, mask))["value"])
-    return found
+    saved = {name: stage.part(name).once(functools.partial(measure, name, mask)) for name, mask in masks.items()}
+    return {name: float(found["value"]) for name, found in saved.items()}
 
 
-def _save_masks(run: Run, folder: pathlib.Path, seconds: dict[str, float], report: Report) -> None:
+def _save_masks(job: _Job, run: Run, folder: pathlib.Path) -> None:
     for number, (persona, masks) in enumerate(run.masks.items(), start=1):
-        with timed(seconds, "save"):
+        with timed(job.seconds, "save"):
             save_masks(folder / "masks" / persona, masks, bundle_metadata(run, persona))
             if run.calibration.protocol.bool_files and (cut := masks_of(masks)) is not None:
                 write_bool_files(folder / "masks" / f"{persona}.bool", cut)
-        report("save", number, len(run.masks))
+        job.stage.part("save").progress(number, len(run.masks))
 
 
 def _save_record(record: dict[str, Any], folder: pathlib.Path) -> None:

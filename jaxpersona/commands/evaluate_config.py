@@ -17,6 +17,7 @@ class EvaluateConfig:
       masks: instead of a run, one mask bundle or two, e.g. [runs/a/masks/seek,runs/a/masks/reject]
       data: which held-out pairs
       prompts: two system texts, asking for the persona and for its opposite; null is a built-in set's own, or none
+      prompted: also evaluate behind these prompts
       controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length or
         letter; fast leaves out shuffled labels, which take another discovery
       baselines: other ways to a persona from the same calibration pairs: rag, sft, sft_lora, dpo, dpo_lora, steering
@@ -37,6 +38,7 @@ class EvaluateConfig:
     masks: list[str] | str | None = None
     data: EvaluateData = dataclasses.field(default_factory=EvaluateData)
     prompts: tuple[str, str] | None = None
+    prompted: bool = True
     controls: bool | Literal["fast"] = False
     baselines: list[str] | str = dataclasses.field(default_factory=list)
     rag_k: int = 3

@@ -14,12 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxpersona.commands.generate_config import GenerateConfig
+from jaxpersona.commands.load_personas import load_personas
 from jaxpersona.core import files
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import is_first
 from jaxpersona.inference.engine import Engine
-from jaxpersona.inference.persona_names import load_personas, parse_persona
+from jaxpersona.inference.persona_names import parse_persona
 from jaxpersona.inference.requests import Generation, Request
 from jaxpersona.models.sampling import Sampling
 

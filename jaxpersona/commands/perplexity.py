@@ -3,20 +3,21 @@
 python -m jaxpersona.perplexity --model.name smollm2-135m-instruct --text wikitext2_test.txt
 """
 
-import functools
-
 from jaxpersona.commands.perplexity_config import PerplexityConfig
 from jaxpersona.commands.progress_bars import progress_bars
 from jaxpersona.core.mesh import make_mesh
+from jaxpersona.core.stage import Stage
+from jaxpersona.data.neutral_text import read_text
 from jaxpersona.models.model import load_model
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.models.perplexity import perplexity, windows
 
 
 def main(config: PerplexityConfig) -> None:
     """Prints the perplexity and what it was measured on."""
     text, mesh = read_text(config.text), make_mesh(config.mesh.data, config.mesh.model)
     with progress_bars() as report:
-        model = load_model(config.model.name, config.model.dtype, functools.partial(report, "load"), mesh)
+        stage = Stage(report)
+        model = load_model(config.model.name, config.model.dtype, mesh=mesh, stage=stage.part("load"))
         tokens = windows(model, text, config.max_tokens, config.window)
-        value = perplexity(model, model.params, tokens, functools.partial(report, "perplexity"))
+        value = perplexity(model, model.params, tokens, stage.part("perplexity"))
     print(f"{config.model.name} ({model.origin}): perplexity {value:.2f} on {tokens.size} tokens of {config.text}")

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jaxpersona.core.processes import is_first
-from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.stage import Report
 
 
 @contextmanager
 def progress_bars() -> Iterator[Report]:
     """Yields a callback that shows a bar for each stage; silent in all processes but the first."""
     if not is_first():
-        yield silent
+        yield lambda stage, done, total: None
         return
     columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True)) as bars:

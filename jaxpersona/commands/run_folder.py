@@ -17,8 +17,8 @@ import filelock
 from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.core.errors import InputError, WriteError
 from jaxpersona.core.processes import is_first, shared_folder, wait_for_all
+from jaxpersona.reporting.record import SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 _PROGRESS, _RESULT, _REPLACED = ".jaxpersona-progress", "result-", "replaced"
 _ENTRIES = ("masks", "report.html", "run.json")
 """In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""

@@ -64,6 +64,8 @@ class DataOptions:
       max_length: longer texts are cut at this many tokens
       text: chat (the model's template), prompt_response, response (answers alone) or raw (joined as is, no special tokens)
       personas: names of the persona of the matching answers and of its opposite
+      generated_texts: number of texts the model generates as neutral calibration data, for method taylor
+      generated_length: tokens of each
     """
 
     source: str = "builtin:wealth"
@@ -72,6 +74,8 @@ class DataOptions:
     max_length: int = 512
     text: Literal["chat", "prompt_response", "response", "raw"] = "chat"
     personas: tuple[str, str] = ("seek", "reject")
+    generated_texts: int = 48
+    generated_length: int = 128
 
     def __post_init__(self) -> None:
         check_at_least(1, self.num_samples, "data.num_samples")

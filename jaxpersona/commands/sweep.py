@@ -6,21 +6,21 @@ python -m jaxpersona.sweep --config configs/sweep_builtin.yaml
 import dataclasses
 from typing import Any
 
-from jaxpersona.commands.evaluated_masks import Subject
+from jaxpersona.commands.masks_on_disk import MasksOnDisk
 from jaxpersona.commands.progress_bars import progress_bars
 from jaxpersona.commands.sweep_config import SweepConfig
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import is_first
-from jaxpersona.core.progress import Report
 from jaxpersona.core.protocol import PROTOCOLS
+from jaxpersona.core.stage import Stage
+from jaxpersona.data.neutral_text import read_text
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import builtin_prompts, load_pairs
 from jaxpersona.evaluation.sweep.grid import PROMPT, Cell, plan
 from jaxpersona.evaluation.sweep.runner import Bench
 from jaxpersona.evaluation.sweep.store import Store
 from jaxpersona.models.model import load_model
-from jaxpersona.models.perplexity import read_text
 from jaxpersona.reporting.figures import check_matplotlib, save_figures
 from jaxpersona.reporting.sweep_table import print_sweep
 
@@ -33,13 +33,14 @@ def main(config: SweepConfig) -> None:
     pairs = load_pairs(config.data.source, config.data.split)
     cells, held_out = _plan(config, pairs), _held_out(config, pairs)
     with progress_bars() as report:
-        bench = _bench(config, pairs, held_out, report)
+        stage = Stage(report)
+        bench, counter = _bench(config, pairs, held_out, stage), stage.part("cells")
         store = Store(config.output_dir, _asked(config, bench), config.overwrite)
         for number, cell in enumerate(cells, start=1):
-            report("cells", number - 1, len(cells))
+            counter.progress(number - 1, len(cells))
             if not store.has(cell):
                 store.add(bench.run(cell))
-            report("cells", number, len(cells))
+            counter.progress(number, len(cells))
     if not is_first():
         return
     store.write_csv()
@@ -68,11 +69,11 @@ def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
     """The held-out pairs, which must not be among those that any calibration draws."""
     data, most = config.held_out, max(_listed(config.data.num_samples))
     seen = {pair.digest for seed in _listed(config.seeds) for pair in pairs.sample(most, seed)}
-    subject = Subject(config.model.name, config.data.personas, {}, config.data.source, seen)
-    return subject.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
+    found = MasksOnDisk(config.model.name, config.data.personas, {}, config.data.source, seen)
+    return found.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
 
 
-def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -> Bench:
+def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, stage: Stage) -> Bench:
     data, evaluated, texts = config.data, config.held_out, _prompts(config)
     wanted = config.prompts or PROMPT in _listed(config.baselines)
     return Bench(
@@ -93,7 +94,7 @@ def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, report: Report) -
         PROTOCOLS[config.protocol],
         dict(zip(data.personas, texts, strict=True)) if wanted and texts else {},
         config.prompts,
-        report,
+        stage,
     )
 
 

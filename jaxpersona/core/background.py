@@ -1,4 +1,4 @@
-"""Work done in a thread while the main one waits for devices: compiling what comes next, saving what is there."""
+"""Work in a thread while the main one waits for devices: compiling what comes next, saving what is there."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +8,13 @@ import jax
 
 
 @contextmanager
-def meanwhile(work: Callable[[], object], beside: bool = True) -> Iterator[None]:
-    """Does ``work`` while the block runs; the block's end waits for it, and raises what it raised.
+def in_background(work: Callable[[], object], beside: bool = True) -> Iterator[None]:
+    """Runs ``work`` while the block runs; the end of the block waits for it, and raises its error.
 
-    After the block it is done where it is not to go ``beside`` it, because memory is short, say, and with several processes: what
-    both send to others must come in one order.
+    With ``beside=False`` or several processes, ``work`` runs after the block: memory may be short, and collective operations
+    must come in one order.
 
-    >>> with meanwhile(lambda: print("compiled")):
+    >>> with in_background(lambda: print("compiled")):
     ...     statistics = 1 + 1
     compiled
     """

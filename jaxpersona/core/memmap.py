@@ -1,4 +1,4 @@
-"""Arrays on disk instead of in memory, memory-mapped, of what is as large as the model or its masks."""
+"""Memory-mapped arrays for data as large as the model or its masks."""
 
 import os
 import pathlib
@@ -7,30 +7,29 @@ from typing import IO, Any
 
 import numpy as np
 
-from jaxpersona.core.checkpoints import Checkpoints
 from jaxpersona.core.errors import WriteError
-from jaxpersona.models.streamed_model import StreamedModel
+from jaxpersona.core.stage import Stage
 
 
-class Scratch:
-    """Gives out arrays whose pages the system writes to files, and drops from memory, as it sees fit.
+class MappedArrays:
+    """Creates arrays whose pages the system writes to files, and drops from memory, as it sees fit.
 
     Args:
-      model: whose ``scratch`` is the folder for files without a name, which go with the array or the process, even a killed one.
-      checkpoints: of a run that may go on later: all files are in their folder then, and arrays with a name are found again.
+      stage: of a run that may be resumed: files go to its folder, and arrays with a name are found again.
+      scratch: otherwise, the folder for unnamed files, which vanish with the array or the process; None is the system's.
     """
 
-    def __init__(self, model: StreamedModel, checkpoints: Checkpoints):
-        self._kept = checkpoints.arrays
-        self._folder = self._kept or model.scratch or pathlib.Path(tempfile.gettempdir())
+    def __init__(self, stage: Stage, scratch: pathlib.Path | None = None):
+        self._kept = stage.arrays
+        self._folder = self._kept or scratch or pathlib.Path(tempfile.gettempdir())
         if self._kept:
             self._kept.mkdir(exist_ok=True)
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-        """The array of this name as another process left it, or a new one of zeros; the caller must know what to believe.
+        """Returns the array of this name as an earlier process left it, or zeros; the caller must know which parts are valid.
 
         Raises:
-          WriteError: when the disk has no room for it; to find out later would be a crash.
+          WriteError: when the disk has no room for it; a later page fault would crash the process.
         """
         if self._kept is None:
             return self.temporary(shape, dtype)
@@ -39,7 +38,11 @@ class Scratch:
             return self._mapped(file, shape, dtype)
 
     def temporary(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-        """A new array of zeros that nobody finds again; raises as ``array``."""
+        """Returns zeros in an unnamed file.
+
+        Raises:
+          WriteError: as ``array``.
+        """
         with tempfile.TemporaryFile(dir=self._folder) as file:
             return self._mapped(file, shape, dtype)
 

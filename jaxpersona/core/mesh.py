@@ -15,7 +15,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.tree import flatten, unflatten
-from jaxpersona.ops import bitpack
 
 T = TypeVar("T")
 AXES = ("data", "model")
@@ -197,20 +196,6 @@ def like(kernel: jax.Array, array: jax.Array) -> jax.Array:
     if not array.sharding.is_equivalent_to(kernel.sharding, array.ndim):  # by way of columns, or it would be gathered whole
         array = jax.device_put(array, _fitting(mesh, array.shape, PartitionSpec(*[None] * (array.ndim - 1), "model")))
     return jax.device_put(array, kernel.sharding)
-
-
-def aligned(kernel: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A kernel [layer, in, out] and its packed mask words [layer, words, out], split alike so that neither is unpacked whole.
-
-    The kernel stays as it is unless it is split by inputs, and not at the blocks of 256 that words are packed in.
-    """
-    mesh = mesh_of(kernel)
-    if mesh is None or not isinstance(kernel.sharding, NamedSharding):
-        return kernel, words
-    _, inputs, outputs = (*kernel.sharding.spec, None, None, None)[:3]
-    if inputs is not None and kernel.shape[1] % (mesh.shape["model"] * bitpack.BLOCK):
-        return by_output(kernel), by_output(jax.device_put(words, NamedSharding(mesh, PartitionSpec())))
-    return kernel, jax.device_put(words, NamedSharding(mesh, PartitionSpec(None, inputs, outputs)))
 
 
 def to_host(array: Any) -> np.ndarray:

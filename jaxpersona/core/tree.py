@@ -1,13 +1,16 @@
-"""Nested dictionaries by path, the form in which parameters, masks and tables name a kernel: ``layers/mlp/up_proj/kernel``."""
+"""Nested dictionaries by path: parameters, masks and tables name a kernel ``layers/mlp/up_proj/kernel``."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
 
+Params = Mapping[str, Any]
+"""A parameter tree: nested dictionaries of arrays; kernels are [layer, in, out]."""
+
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves by path, in the tree's order.
+    """Returns the leaves by path, in the tree's order.
 
     >>> flatten({"a": {"b": 1}, "c": 2})
     {'a/b': 1, 'c': 2}
@@ -16,5 +19,5 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested dictionary that ``flatten`` made ``leaves`` from."""
+    """Inverts ``flatten``."""
     return flax.traverse_util.unflatten_dict(dict(leaves), sep="/")

@@ -1,6 +1,6 @@
 """Token batches of one shape: several pairs in a row, both answers of a pair behind one copy of their prompt.
 
-A row reads [opening | prefix 1 | matching 1 | not matching 1 | prefix 2 | ...]. A token sees earlier tokens of its own pair that
+A row reads [shared | prefix 1 | matching 1 | not matching 1 | prefix 2 | ...]. A token sees earlier tokens of its own pair that
 are prefix or of its own answer, and the opening, what all texts begin with (a chat template's own words, say); positions restart
 where an answer or the next prefix does. What the model computes for each text is what it computes for that text alone, a prompt
 costs one pass instead of two, an opening one a row, and one shape means one compilation.
@@ -17,7 +17,7 @@ import numpy as np
 from jaxpersona.data.text import TokenizedPair, common
 
 PREFIX, MATCHING, NOT_MATCHING = 0, 1, 2
-NOTHING, OPENING = -1, -2  # where there are no pairs
+NOTHING, SHARED = -1, -2  # where there are no pairs
 _STEP = 64
 _ROW_LENGTHS = (128, 192, 256, 320)
 _DOUBLES_AT = 1300  # tokens a row at which attention takes as long as all else, estimated from a profile (SmolLM2, CPU)
@@ -31,10 +31,10 @@ class Batch:
     Attributes:
       tokens: token ids, 0 where nothing is.
       positions: position of each token within its own text.
-      pair: index of the pair a token belongs to, ``NOTHING`` where nothing is, ``OPENING`` for tokens of all pairs in the row.
+      pair: index of the pair a token belongs to, ``NOTHING`` where nothing is, ``SHARED`` for tokens of all pairs in the row.
       branch: ``PREFIX``, ``MATCHING`` or ``NOT_MATCHING``.
       weights: float32 [2, B, T], how often a token counts for the persona (0) and for its opposite (1). The prefix counts for
-        both, the opening once for every pair in the row; padding and BOS never count.
+        both, the shared prefix once for every pair in the row; padding and BOS never count.
     """
 
     tokens: np.ndarray | jax.Array
@@ -49,8 +49,8 @@ class Batch:
         query_branch, key_branch = self.branch[:, :, None], self.branch[:, None, :]
         order = jnp.arange(self.tokens.shape[1])
         same_text = (query_pair == key_pair) & ((key_branch == PREFIX) | (key_branch == query_branch))
-        opened = (key_pair == OPENING) & (query_pair != NOTHING)
-        return (same_text | opened) & (order[:, None] >= order) & (key_pair != NOTHING)
+        shared = (key_pair == SHARED) & (query_pair != NOTHING)
+        return (same_text | shared) & (order[:, None] >= order) & (key_pair != NOTHING)
 
     def previous(self) -> jax.Array:
         """Int [B, T]: index in the row of the token before, in the same text; 0 where a text starts."""
@@ -58,24 +58,27 @@ class Batch:
         return jnp.argmax(self.visible() & (distance == 1), axis=2)
 
 
-def common_opening(pairs: Sequence[TokenizedPair]) -> int:
-    """Number of tokens before the answers with which all pairs begin.
+def shared_prefix_length(pairs: Sequence[TokenizedPair]) -> int:
+    """Returns how many tokens before the answers all pairs begin with.
 
-    >>> common_opening([TokenizedPair((1, 2, 3), (4,), (5,), 3, False), TokenizedPair((1, 2, 9, 8), (6,), (7,), 4, False)])
+    >>> shared_prefix_length([TokenizedPair((1, 2, 3), (4,), (5,), 3, False), TokenizedPair((1, 2, 9, 8), (6,), (7,), 4, False)])
     2
     """
     openings = [pair.prefix[: pair.answer_start] for pair in pairs]
     return common(min(openings), max(openings))  # all between them in order begin with what these two begin with
 
 
-def cheapest_row_length(pairs: Sequence[TokenizedPair], opening: int = 0) -> int:
-    """Tokens a row for which reading the pairs takes the least time: attention grows with a row's square, empty space costs too.
+def choose_row_length(pairs: Sequence[TokenizedPair], shared_prefix: int = 0) -> int:
+    """Chooses the tokens a row that take the least time: attention grows with a row's square, and padding costs too.
 
-    Longer than any choice if a pair is. ``opening`` as in ``pack``.
+    If a pair exceeds every candidate, returns its length.
+
+    Args:
+      shared_prefix: as for ``pack``.
     """
     longest = max(len(pair) for pair in pairs)
     lengths = [length for length in _ROW_LENGTHS if length >= longest] or [longest]
-    return min(lengths, key=lambda length: len(_first_fit(pairs, length, opening)) * length * (1 + length / _DOUBLES_AT))
+    return min(lengths, key=lambda length: len(_first_fit(pairs, length, shared_prefix)) * length * (1 + length / _DOUBLES_AT))
 
 
 def pack(
@@ -85,7 +88,7 @@ def pack(
     batch_tokens: int = 4096,
     row_multiple: int = 1,
     shrink: bool = True,
-    opening: int = 0,
+    shared_prefix: int = 0,
 ) -> list[Batch]:
     """Packs pairs into batches that all have the same shape.
 
@@ -95,19 +98,19 @@ def pack(
       batch_tokens: upper bound of tokens a batch (at least ``row_multiple`` rows).
       row_multiple: batches have a multiple of this many rows (the number of devices that share them).
       shrink: False keeps rows long even if all pairs fit into less, for one shape over several calls.
-      opening: how many tokens that all pairs begin with, up to ``common_opening``, are written once a row. What is computed of
-        them is then computed for all pairs in the row together: right for sums over tokens, wrong for sums over their gradients'
-        squares.
+      shared_prefix: number of tokens that all pairs begin with, up to ``shared_prefix_length``, to pack once per row. They are
+        then computed for all pairs in the row together: right for sums over tokens, wrong for sums over squared gradients.
     """
-    longest, total = max(len(pair) for pair in pairs), opening + sum(len(pair) - opening for pair in pairs)
+    longest = max(len(pair) for pair in pairs)
+    total = shared_prefix + sum(len(pair) - shared_prefix for pair in pairs)
     length = max(longest, min(row_length, total) if shrink else row_length)
     length = -(-length // _STEP) * _STEP
-    rows = _first_fit(pairs, length, opening)
+    rows = _first_fit(pairs, length, shared_prefix)
     most = min(-(-len(rows) // row_multiple), max(1, batch_tokens // (length * row_multiple)))
     heights = [height * row_multiple for height in range((most + 1) // 2, most + 1)]
     height = min(heights, key=lambda height: (-len(rows) % height, -height))  # fewest empty rows, then fewest batches
     starts = range(0, len(rows), height)
-    return [_fill(pairs, rows[start : start + height], height, length, bos_id, opening) for start in starts]
+    return [_fill(pairs, rows[start : start + height], height, length, bos_id, shared_prefix) for start in starts]
 
 
 def whole_rows(tokens: np.ndarray, bos_id: int | None, rows: int = 1) -> list[Batch]:
@@ -135,29 +138,29 @@ def answer_shares(batch: Batch, pairs: Sequence[TokenizedPair]) -> np.ndarray:
     return np.where(mine, 1 / lengths.T[:, pair], 0).astype(np.float32)
 
 
-def _first_fit(pairs: Sequence[TokenizedPair], length: int, opening: int) -> list[list[int]]:
+def _first_fit(pairs: Sequence[TokenizedPair], length: int, shared_prefix: int) -> list[list[int]]:
     """Indices of the pairs in each row: longest first, each into the first row with room."""
     rows, free = [], []
     for index in sorted(range(len(pairs)), key=lambda i: (-len(pairs[i]), i)):
-        size = len(pairs[index]) - opening
+        size = len(pairs[index]) - shared_prefix
         row = next((r for r, room in enumerate(free) if room >= size), len(rows))
         if row == len(rows):
             rows.append([])
-            free.append(length - opening)
+            free.append(length - shared_prefix)
         rows[row].append(index)
         free[row] -= size
     return rows
 
 
 def _fill(
-    pairs: Sequence[TokenizedPair], rows: list[list[int]], height: int, length: int, bos_id: int | None, opening: int
+    pairs: Sequence[TokenizedPair], rows: list[list[int]], height: int, length: int, bos_id: int | None, shared_prefix: int
 ) -> Batch:
     tokens, positions, branch = (np.zeros((height, length), np.int32) for _ in range(3))
     owner = np.full((height, length), NOTHING, np.int32)
     weights = np.zeros((2, height, length), np.float32)
     for r, row in enumerate(rows):
         at = 0
-        for ids, position, index, kind, counts in _spans(pairs, row, opening):
+        for ids, position, index, kind, counts in _spans(pairs, row, shared_prefix):
             span = slice(at, at + len(ids))
             tokens[r, span], owner[r, span], branch[r, span] = ids, index, kind
             positions[r, span] = position + np.arange(len(ids))
@@ -167,11 +170,13 @@ def _fill(
     return Batch(tokens, positions, owner, branch, weights)
 
 
-def _spans(pairs: Sequence[TokenizedPair], row: list[int], opening: int) -> Iterator[tuple[Any, int, int, int, tuple[int, int]]]:
+def _spans(
+    pairs: Sequence[TokenizedPair], row: list[int], shared_prefix: int
+) -> Iterator[tuple[Any, int, int, int, tuple[int, int]]]:
     """What a row holds: tokens, position of the first, pair, branch, and how often they count for each persona."""
-    yield pairs[0].prefix[:opening], 0, OPENING, PREFIX, (len(row), len(row))
+    yield pairs[0].prefix[:shared_prefix], 0, SHARED, PREFIX, (len(row), len(row))
     for index in row:
         pair = pairs[index]
-        yield pair.prefix[opening:], opening, index, PREFIX, (1, 1)
+        yield pair.prefix[shared_prefix:], shared_prefix, index, PREFIX, (1, 1)
         yield pair.matching, len(pair.prefix), index, MATCHING, (1, 0)
         yield pair.not_matching, len(pair.prefix), index, NOT_MATCHING, (0, 1)

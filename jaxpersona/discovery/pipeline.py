@@ -2,31 +2,33 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 
 from jaxpersona.calibration.calibrate import Calibration, calibrate
+from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.calibration.moments import Statistics
-from jaxpersona.core.background import meanwhile
-from jaxpersona.core.checkpoints import NOWHERE, Checkpoints
+from jaxpersona.core.background import in_background
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Report, silent
 from jaxpersona.core.protocol import STRICT, Protocol, resolve
+from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.timing import timed
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import TextMode
-from jaxpersona.discovery import streamed as streaming
-from jaxpersona.masks.masks import Persona
-from jaxpersona.methods import rowwise, sparsegpt, steering, taylor
-from jaxpersona.methods.methods import AnyMethod, FirstOrder, Method, SparseGPT, Steering, Wanda
+from jaxpersona.methods.method import Method, Search
+from jaxpersona.methods.wanda import Wanda
 from jaxpersona.models.model import Model
+from jaxpersona.models.persona import Persona
 from jaxpersona.models.streamed_model import StreamedModel
+
+OnFound = Callable[[str, Persona], None]
+"""Called with the name of a persona and its masks."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What discovery found.
+    """The result of a discovery.
 
     Attributes:
       model: the model the masks are for.
@@ -38,7 +40,7 @@ class Run:
     """
 
     model: Model
-    method: AnyMethod
+    method: Method
     masks: dict[str, Persona]
     calibration: Calibration
     seed: int
@@ -46,31 +48,24 @@ class Run:
 
     @property
     def statistics(self) -> Statistics | None:
-        """The activation statistics, or None where the method needs none."""
+        """The moments of the activations, or None where the method needs none."""
         return self.calibration.statistics if "statistics" in self.method.needs else None
 
     def scores(self, persona: str) -> dict[str, jax.Array]:
-        """The scores behind a persona's masks, float32 [layer, in, out] by kernel path; computed anew on each call.
+        """Computes the scores behind a persona's masks, float32 [layer, in, out] by kernel path.
 
         Raises:
-          InputError: when the method is steering, which scores no weights, or the model was streamed.
+          InputError: when the method scores no weights (steering), or the model was streamed.
         """
-        index = list(self.masks).index(persona)
         if isinstance(self.model, StreamedModel):
             raise InputError("scores are as large as the model, and it was streamed; load it whole to get them")
-        if isinstance(self.method, Steering):
-            raise InputError("method steering has no scores: it adds a vector and removes no weight")
-        if isinstance(self.method, FirstOrder):
-            return taylor.scores(self.model.params, self.calibration.evidence, index)
-        if isinstance(self.method, SparseGPT):
-            return sparsegpt.score(self.model.params, self.method, self.calibration.hessians, index)
-        return rowwise.score(self.model.params, self.method, self.statistics, index, self.seed, self.calibration.protocol)
+        return self.method.scores(self.model, self.calibration, list(self.masks).index(persona), self.seed)
 
 
 def discover(
     model: Model,
     pairs: Iterable[Pair],
-    method: AnyMethod | None = None,
+    method: Method | None = None,
     *,
     personas: tuple[str, str] = ("seek", "reject"),
     num_samples: int = 128,
@@ -78,8 +73,9 @@ def discover(
     max_length: int = 512,
     seed: int = 42,
     protocol: str | Protocol = STRICT,
-    report: Report = silent,
-    checkpoints: Checkpoints = NOWHERE,
+    generated: TextAmount | None = None,
+    stage: Stage = QUIET,
+    on_found: OnFound | None = None,
 ) -> Run:
     """Finds the masks of the two personas of contrastive pairs: ``calibrate`` and ``find_masks`` in one.
 
@@ -88,12 +84,14 @@ def discover(
       pairs: from ``load_pairs``, or any pairs.
       method: default ``Wanda()``.
       personas: names of the persona of the matching answers and of its opposite.
-      num_samples: how many pairs to draw, with ``seed``; all if there are fewer, or if the protocol does not sample.
-      text: what the model reads (see ``data/text.py``); ``lines:`` data are read as they are.
+      num_samples: number of pairs to draw; all if there are fewer, or if the protocol does not sample.
+      text: what the model reads (``data/text.py``); ``lines:`` data are read as they are.
       max_length: texts are cut at this many tokens.
-      protocol: strict, paper or official (see ``protocol.py``).
-      report: called with (stage, steps done, steps in all).
-      checkpoints: keep what is done, so that a run that was killed goes on (``resume.CheckpointFolder``).
+      seed: of everything random.
+      protocol: strict, paper or official (``core/protocol.py``).
+      generated: how much text the model generates, for method ``taylor``; None is 48 texts of 128 tokens.
+      stage: progress, and checkpoints from which a killed run resumes.
+      on_found: called with each persona as soon as it is found.
 
     Raises:
       InputError: when no pair is usable, ``max_length`` exceeds the model's positions, a selector matches nothing, or a setting
@@ -101,74 +99,58 @@ def discover(
     """
     method, protocol, seconds = method or Wanda(), resolve(protocol), {}
     _check(personas, method, protocol)
-    drawing = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
+    options = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
-        calibration = calibrate(model, pairs, **drawing, report=report, checkpoints=checkpoints)
-    if method.needs and not isinstance(model, StreamedModel):  # which collects at each layer what its masks need
-        with timed(seconds, "calibrate"), meanwhile(functools.partial(_compile_ahead, model, method, seed, protocol)):
+        calibration = calibrate(model, pairs, **options, generated=generated, stage=stage)
+    if not isinstance(model, StreamedModel):  # a streamed model collects at each layer what its masks need
+        ahead = functools.partial(method.compile_ahead, model, seed, protocol)
+        with timed(seconds, "calibrate"), in_background(ahead):
             calibration.collect(method.needs)
     with timed(seconds, "mask"):
-        masks = find_masks(model, method, calibration, personas=personas, seed=seed, report=report, checkpoints=checkpoints)
+        masks = find_masks(model, method, calibration, personas=personas, seed=seed, stage=stage, on_found=on_found)
     return Run(model, method, masks, calibration, seed, seconds)
-
-
-def _compile_ahead(model: Model, method: AnyMethod, seed: int, protocol: Protocol) -> None:
-    """Compiles the programs of the stage after calibration, where it is known what they will read."""
-    if "statistics" in method.needs and model.mesh is None and protocol.statistics == "tokens":
-        assert isinstance(method, Method)
-        rowwise.compile_ahead(model.params, method, seed, protocol)
 
 
 def find_masks(
     model: Model,
-    method: AnyMethod,
+    method: Method,
     calibration: Calibration,
     *,
     personas: tuple[str, str] = ("seek", "reject"),
     seed: int = 42,
-    report: Report = silent,
-    checkpoints: Checkpoints = NOWHERE,
+    stage: Stage = QUIET,
+    on_found: OnFound | None = None,
 ) -> dict[str, Persona]:
-    """The masks, or steering vectors, of both personas by name, from calibration data that any number of methods may share.
+    """Finds the masks, or steering vectors, of both personas from calibration data that any number of methods may share.
 
     Args:
       calibration: from ``calibrate``, of the same model.
+      personas: names of the persona of the matching answers and of its opposite.
       seed: of methods that draw.
-      report: called with (stage, steps done, steps in all).
-      checkpoints: keep what is done of these masks.
+      stage: progress and checkpoints.
+      on_found: called with each persona as soon as it is found.
+
+    Returns:
+      Personas by name.
 
     Raises:
       InputError: when the personas have one name, a selector matches nothing, or a setting contradicts the protocol.
     """
-    protocol = calibration.protocol
-    _check(personas, method, protocol)
+    _check(personas, method, calibration.protocol)
+    search, masks = Search(personas, seed, stage), {}
     if isinstance(model, StreamedModel):
-        both = streaming.find_masks(model, method, calibration, seed, report, checkpoints)
-        return dict(zip(personas, both, strict=True))
-    calibration.collect(method.needs)
-    if isinstance(method, Method) and not isinstance(method, SparseGPT):
-        found = calibration.statistics if "statistics" in method.needs else None
-        progress = functools.partial(report, "mask")
-        both = rowwise.prune(model.params, method, found, seed, protocol, progress, checkpoints["mask"])
-        return dict(zip(personas, both, strict=True))
-    masks: dict[str, Persona] = {}
-    for index, persona in enumerate(personas):
-        if isinstance(method, FirstOrder):
-            progress = functools.partial(report, f"budget, {persona}")
-            mask = taylor.prune(model, method, calibration.evidence, index, progress, checkpoints[f"budget {persona}"])
-        elif isinstance(method, Steering):
-            mask = steering.steer(method, calibration.residuals, index)
-        else:
-            progress = functools.partial(report, f"mask, {persona}")
-            mask = sparsegpt.prune(
-                model.params, method, calibration.hessians, index, protocol, progress, checkpoints[f"mask {persona}"]
-            )
-        masks[persona] = jax.block_until_ready(mask)
+        found = method.find_streamed(model, calibration, search)
+    else:
+        calibration.collect(method.needs)
+        found = method.find(model, calibration, search)
+    for name, persona in zip(personas, found, strict=True):
+        masks[name] = jax.block_until_ready(persona)
+        if on_found is not None:
+            on_found(name, masks[name])
     return masks
 
 
-def _check(personas: tuple[str, str], method: AnyMethod, protocol: Protocol) -> None:
+def _check(personas: tuple[str, str], method: Method, protocol: Protocol) -> None:
     if personas[0] == personas[1]:
         raise InputError(f"both personas are called {personas[0]!r}; give two different names")
-    if isinstance(method, Method):
-        method.check(protocol)
+    method.check(protocol)

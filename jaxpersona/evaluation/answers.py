@@ -11,14 +11,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxpersona.core.mesh import add_over_rows, pin_moments, place_rows, row_multiple
-from jaxpersona.core.progress import Progress, silent
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, cheapest_row_length, common_opening, pack
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, choose_row_length, pack, shared_prefix_length
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.log_probs import most_marked, places_of, token_log_probs
 from jaxpersona.models.model import Model
-from jaxpersona.models.weights import Params
 
-_STEP = 32
 _BATCH_TOKENS = 2048  # a device
 
 
@@ -48,29 +48,29 @@ class AnswerScores:
 
 
 def score_answers(
-    model: Model, params: Params, pairs: Sequence[TokenizedPair], progress: Progress = silent, prompts: bool = False
+    model: Model, params: Params, pairs: Sequence[TokenizedPair], stage: Stage = QUIET, prompts: bool = False
 ) -> AnswerScores:
     """Scores both answers of every pair given its prompt.
 
     Args:
       params: the model's own or masked ones.
       pairs: from ``tokenize_pair``.
-      progress: called with (batches done, batches in all).
+      stage: progress counts batches.
       prompts: whether the prompts' log-probabilities are asked for as well; without, the head reads the answers alone.
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
     mesh, share, bos_id = model.mesh, row_multiple(model.mesh), model.tokenizer.bos_token_id
-    opening = 0 if prompts else common_opening(pairs)
-    length = cheapest_row_length(pairs, opening)
-    batches = pack(pairs, bos_id, length, _BATCH_TOKENS * share, row_multiple=share, opening=opening)
+    shared = 0 if prompts else shared_prefix_length(pairs)
+    length = choose_row_length(pairs, shared)
+    batches = pack(pairs, bos_id, length, _BATCH_TOKENS * share, row_multiple=share, shared_prefix=shared)
     most = None if prompts else most_marked([_answers(batch, starts) for batch in batches])
     params, decoder = model.with_head(params)
     for number, batch in enumerate(batches, start=1):
         new_sums, new_counts = answer_sums(params, place_rows(batch, mesh), starts, decoder, mesh, most)
         sums += np.asarray(new_sums)
         counts += np.asarray(new_counts)
-        progress(number, len(batches))
+        stage.progress(number, len(batches))
     return AnswerScores(sums[:2].T, counts[:2].T, sums[2], counts[2])
 
 
@@ -78,49 +78,6 @@ def _answers(batch: Batch, starts: Any) -> Any:
     """Which tokens are an answer's, bool [B, T]."""
     own = batch.pair >= 0
     return own & (batch.positions > 0) & (batch.positions >= starts[batch.pair * own])
-
-
-def most_marked(marks: Sequence[np.ndarray]) -> int:
-    """Tokens that bool [B, T] marks in the row that has most of them, rounded up so that few shapes compile."""
-    most = max(int(marked.sum(axis=1).max()) for marked in marks)
-    return min(marks[0].shape[1], -(-most // _STEP) * _STEP)
-
-
-def places_of(marked: jax.Array, most: int) -> jax.Array:
-    """Places int [B, most] of the tokens that bool [B, T] marks, at most so many a row; others fill a row up."""
-    return jnp.argsort(~marked, axis=1, stable=True)[:, :most]
-
-
-def token_log_probs(decoder: Decoder, params: Params, batch: Batch, places: jax.Array | None = None) -> jax.Array:
-    """Log-probability of each token given those before it in its text, float32 [B, T]; meaningless where a text starts.
-
-    Args:
-      places: int [B, N], of which tokens; by default of all.
-    """
-    inputs = {"positions": batch.positions, "visible": batch.visible()}
-    hidden = decoder.apply({"params": params}, batch.tokens, **inputs, method="hidden")
-    return next_log_probs(decoder, params, jnp.asarray(hidden), batch, places)
-
-
-def next_log_probs(
-    decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch, places: jax.Array | None = None
-) -> jax.Array:
-    """As ``token_log_probs``, from the batch's final hidden states [B, T, hidden]; of the ``places`` int [B, N] alone if given.
-
-    Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
-    """
-    previous, tokens = batch.previous(), batch.tokens
-    if places is not None:
-        previous, tokens = (jnp.take_along_axis(jnp.asarray(each), places, axis=1) for each in (previous, tokens))
-    before = jnp.take_along_axis(hidden, previous[..., None], axis=1)
-
-    @jax.checkpoint
-    def row(args: tuple[jax.Array, jax.Array]) -> jax.Array:
-        hidden, tokens = args
-        logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
-        return jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
-
-    return jax.lax.map(row, (before, tokens))
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "most"))

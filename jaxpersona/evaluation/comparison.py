@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Report, silent
 from jaxpersona.core.protocol import STRICT, Protocol
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.data.lines import Lines
+from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
 from jaxpersona.evaluation.baselines.registry import RAG, baseline_params, check_baselines
@@ -18,10 +20,10 @@ from jaxpersona.evaluation.evaluator import Ask, Evaluator, hold, with_system
 from jaxpersona.evaluation.judge import train_judge
 from jaxpersona.evaluation.open_ended import OpenEnded
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.masks.masks import Persona, apply_mask
+from jaxpersona.masks.masks import apply_mask
 from jaxpersona.models.model import Model
-from jaxpersona.models.perplexity import BUILTIN_TEXT, read_text, windows
-from jaxpersona.models.weights import Params
+from jaxpersona.models.perplexity import windows
+from jaxpersona.models.persona import Persona
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ def evaluate(
     neutral_tokens: int = 2048,
     protocol: Protocol = STRICT,
     seed: int = 42,
-    report: Report = silent,
+    stage: Stage = QUIET,
 ) -> Evaluation:
     """Evaluates personas' masks on held-out pairs.
 
@@ -88,7 +90,7 @@ def evaluate(
       neutral_tokens: how much of it is read; 0 skips perplexity.
       protocol: how choices are scored, and whether masks are also evaluated without a prompt.
       seed: of random controls, the bootstrap, baselines, and the draw of questions.
-      report: called with (stage, steps done, steps in all).
+      stage: progress.
 
     Raises:
       InputError: when a pair cannot be scored, texts do not fit the model, a baseline is unknown, or something needs a recipe
@@ -103,14 +105,14 @@ def evaluate(
     system = {name: with_system(prompt) for name, prompt in (prompts or {}).items()}
     retrieved = _retrievers(_needed(recipe, "baselines"), rag_k) if RAG in baselines else {}
     held = hold(model, pairs, {**system, **retrieved}, text, max_length, letters)
-    evaluator = Evaluator(model, held, (first, second), tokens, report, protocol)
+    evaluator = Evaluator(model, held, (first, second), tokens, stage, protocol)
     talk = None
     if open_ended:
         judge = train_judge(_needed(recipe, "open_ended").pairs, pairs)
-        talk = OpenEnded(model, pairs.sample(open_ended, seed), judge, (first, second), text, max_new_tokens, report)
+        talk = OpenEnded(model, pairs.sample(open_ended, seed), judge, (first, second), text, max_new_tokens, stage)
     alone = [] if protocol.persona_prompt_in_evaluation else ["none"]
     asked = {"none": None} | {persona: [*alone, *system] for persona in masks}
-    for name, params in _cases(model, masks, bare, baselines, recipe, seed, report):
+    for name, params in _cases(model, masks, bare, baselines, recipe, seed, stage):
         evaluator.add(name, params, asked.get(name, ["none"]))
         if talk is not None:
             talk.add(name, params)
@@ -140,7 +142,7 @@ def _cases(
     baselines: Sequence[str],
     recipe: Recipe | None,
     seed: int,
-    report: Report,
+    stage: Stage,
 ) -> Iterator[tuple[str, Params]]:
     """The model as it is, under each mask and under each baseline, one set of parameters at a time."""
     if bare:
@@ -148,12 +150,12 @@ def _cases(
     for persona, mask in masks.items():
         yield persona, apply_mask(model.params, mask)
     if baselines:
-        yield from baseline_params(model, baselines, _needed(recipe, "baselines"), seed, report)
+        yield from baseline_params(model, baselines, _needed(recipe, "baselines"), seed, stage)
 
 
 def _add_controls(evaluator: Evaluator, masks: Mapping[str, Persona], neutral: str, recipe: Recipe | None, seed: int) -> None:
     model, held = evaluator.model, evaluator.held
-    for name, mask in control_masks(model, masks, neutral, seed, recipe, evaluator.report):
+    for name, mask in control_masks(model, masks, neutral, seed, recipe, evaluator.stage):
         evaluator.add(name, apply_mask(model.params, mask), ["none"])
     for name, choices in length_choosers(held.lengths).items():
         evaluator.add_choices(name, choices)

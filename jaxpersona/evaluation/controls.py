@@ -8,24 +8,25 @@ import numpy as np
 
 from jaxpersona.calibration.moments import collect
 from jaxpersona.core.mesh import by_output, row_multiple
-from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.data.packing import whole_rows
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.discovery.pipeline import discover
 from jaxpersona.evaluation.choices import Choices
 from jaxpersona.evaluation.recipe import Recipe
-from jaxpersona.masks.masks import Masks, Persona
+from jaxpersona.masks.masks import Masks
+from jaxpersona.masks.steering_vectors import SteeringVectors
 from jaxpersona.masks.weight_update import masks_of
-from jaxpersona.methods.steering import SteeringVectors
 from jaxpersona.models.model import Model
 from jaxpersona.models.perplexity import windows
+from jaxpersona.models.persona import Persona
 from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
 from jaxpersona.ops import bitpack, topk
 from jaxpersona.scores import importance
 
 
 def control_masks(
-    model: Model, masks: Mapping[str, Persona], neutral: str, seed: int, recipe: Recipe | None = None, report: Report = silent
+    model: Model, masks: Mapping[str, Persona], neutral: str, seed: int, recipe: Recipe | None = None, stage: Stage = QUIET
 ) -> Iterator[tuple[str, Persona]]:
     """The controls of personas' masks by name, one at a time: ``random``, ``magnitude``, ``neutral`` and ``shuffled``.
 
@@ -47,7 +48,7 @@ def control_masks(
     if recipe is not None:
         blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
         options = {"num_samples": count, "text": recipe.text, "max_length": recipe.max_length, "personas": recipe.personas}
-        found = discover(model, blind, recipe.method, **options, seed=seed, protocol=recipe.protocol, report=report)
+        found = discover(model, blind, recipe.method, **options, seed=seed, protocol=recipe.protocol, stage=stage)
         yield from ((f"shuffled {persona}", found.masks[persona]) for persona in masks)
 
 

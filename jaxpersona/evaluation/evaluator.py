@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Report, silent
 from jaxpersona.core.protocol import STRICT, Protocol
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.evaluation.answers import AnswerScores, score_answers
@@ -17,7 +18,6 @@ from jaxpersona.evaluation.choices import Choices, Scoring, answer_bytes, choice
 from jaxpersona.evaluation.letters import choose_letters, letter_only, lettered
 from jaxpersona.models.model import Model
 from jaxpersona.models.perplexity import perplexity
-from jaxpersona.models.weights import Params
 
 Ask = Callable[[Pair], Pair]
 """A way to ask: the pair with something put before its question."""
@@ -96,11 +96,11 @@ class Evaluator:
         held: Held,
         personas: tuple[str, str],
         tokens: np.ndarray | None,
-        report: Report = silent,
+        stage: Stage = QUIET,
         protocol: Protocol = STRICT,
     ):
         """Evaluates ``model`` on ``held``; ``tokens`` (from ``windows``) measure perplexity, None skips it."""
-        self.model, self.held, self.personas, self.tokens, self.report = model, held, personas, tokens, report
+        self.model, self.held, self.personas, self.tokens, self.stage = model, held, personas, tokens, stage
         self.protocol = protocol
         self.rows: list[dict[str, Any]] = []
         self.choices: dict[tuple[str, str, Scoring], Choices] = {}
@@ -109,9 +109,9 @@ class Evaluator:
         """Adds the rows of the model with these parameters, under the named prompts, or all of them."""
         damage = None if self.tokens is None else perplexity(self.model, params, self.tokens)
         for prompt in self.held.tokenized if prompts is None else prompts:
-            progress = functools.partial(self.report, f"{name}, prompt {prompt}")
+            stage = self.stage.part(f"{name}, prompt {prompt}")
             with_prompts = "prompt_mean" in self.protocol.choice_scoring
-            scores = score_answers(self.model, params, self.held.tokenized[prompt], progress, with_prompts)
+            scores = score_answers(self.model, params, self.held.tokenized[prompt], stage, with_prompts)
             found: dict[Scoring, Choices] = {scoring: self._choose(scores, scoring) for scoring in self.protocol.choice_scoring}
             if prompt in self.held.letters:
                 found["letter"] = self._letters(name, params, prompt)
@@ -125,9 +125,9 @@ class Evaluator:
         return settle_ties(choices, self.held.pairs, "B" if scoring == "prompt_mean" else "A")
 
     def _letters(self, name: str, params: Params, prompt: str) -> Choices:
-        progress = functools.partial(self.report, f"{name}, prompt {prompt}, letters")
+        stage = self.stage.part(f"{name}, prompt {prompt}, letters")
         as_a, as_b = self.held.letters[prompt]
-        scores = score_answers(self.model, params, as_a + as_b, progress)
+        scores = score_answers(self.model, params, as_a + as_b, stage)
         return choose_letters((scores[: len(as_a)], scores[len(as_a) :]))
 
     def add_choices(self, name: str, choices: Choices, scoring: Scoring = "sum") -> None:

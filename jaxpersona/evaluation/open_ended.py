@@ -3,13 +3,13 @@
 A mask that wins multiple choice may still not talk that way, and one that talks that way may no longer talk sense.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, opening_ids
 from jaxpersona.evaluation.answers import score_answers
@@ -19,7 +19,6 @@ from jaxpersona.evaluation.judge import Judge
 from jaxpersona.models.decoding import generate_ids
 from jaxpersona.models.model import Model
 from jaxpersona.models.sampling import Sampling
-from jaxpersona.models.weights import Params
 
 _BATCH = 16
 
@@ -40,14 +39,14 @@ class OpenEnded:
         personas: tuple[str, str],
         text: TextMode = "chat",
         max_new_tokens: int = 64,
-        report: Report = silent,
+        stage: Stage = QUIET,
     ):
         """Asks the questions of ``pairs``, those that have one.
 
         Raises:
           InputError: when none has a question, or a question and its answer do not fit the model's positions.
         """
-        self.model, self.judge, self.personas, self.report = model, judge, personas, report
+        self.model, self.judge, self.personas, self.stage = model, judge, personas, stage
         self.max_new_tokens = max_new_tokens
         self.questions = [pair for pair in pairs if pair.prompt.strip()]
         mode = "prompt_response" if text == "response" else text
@@ -96,15 +95,15 @@ class OpenEnded:
             prompts = [self.prompts[i] for i in batch]
             filled = prompts + prompts[-1:] * (height - len(prompts))
             found |= zip(batch, generate_ids(self.model, params, filled, self.max_new_tokens, Sampling()), strict=False)
-            self.report(f"{name}, answers", number + 1, count)
+            self.stage.part(f"{name}, answers").progress(number + 1, count)
         return [found[i] for i in range(len(self.prompts))]
 
     def _fluency(self, ids: list[list[int]]) -> dict[str, float | None]:
         """Perplexity of all answers under the bare model, given the questions; mean share of repeated 3-grams; mean length."""
         said = [pair for pair in zip(self.prompts, ids, strict=True) if pair[1]]
         texts = [TokenizedPair(tuple(prompt), tuple(answer), (), len(prompt), truncated=False) for prompt, answer in said]
-        progress = functools.partial(self.report, "answers under the bare model")
-        nll = score_answers(self.model, self.model.params, texts, progress).nll() if texts else None
+        stage = self.stage.part("answers under the base model")
+        nll = score_answers(self.model, self.model.params, texts, stage).nll() if texts else None
         repeated = [_repeated_trigrams(answer) for answer in ids if len(answer) >= 3]
         return {
             "perplexity_under_base": None if nll is None else finite(float(np.exp(nll))),

@@ -5,7 +5,7 @@ import dataclasses
 from jaxpersona.core.protocol import STRICT, Protocol
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
-from jaxpersona.methods.methods import AnyMethod
+from jaxpersona.methods.method import Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recipe:
 
     pairs: Pairs
     personas: tuple[str, str]
-    method: AnyMethod
+    method: Method
     text: TextMode
     max_length: int
     protocol: Protocol = STRICT

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Progress, silent
+from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import flatten, unflatten
-from jaxpersona.masks.masks import Persona
-from jaxpersona.masks.persona_parts import of_kernel
+from jaxpersona.masks.masks import Masks
+from jaxpersona.masks.weight_update import WeightUpdate
 from jaxpersona.models.decoder import parameter_shapes
-from jaxpersona.models.model import Found
+from jaxpersona.models.model_files import ModelFiles
 from jaxpersona.models.safetensors import INDEX, SINGLE, SafetensorsSource
 from jaxpersona.models.weights import hf_name
 
@@ -52,34 +52,34 @@ class Entry:
 
 def write_folder(
     target: pathlib.Path,
-    found: Found,
-    persona: Persona | None = None,
+    files: ModelFiles,
+    persona: Masks | WeightUpdate | None = None,
     gamma: float = 0.0,
     shard_bytes: int = 5 * 10**9,
-    progress: Progress = silent,
+    stage: Stage = QUIET,
 ) -> None:
     """Writes weights in the dtype in which they are stored (a GGUF file's in float32), configuration and tokenizer.
 
     Args:
       target: appears whole or not at all; may exist as an empty folder.
-      found: the model's files, from ``models.model.find``.
+      files: the model's, from ``open_files``.
       persona: masks, alone or with updated weights; None writes the model as it is.
       gamma: share of its strength a removed weight keeps.
       shard_bytes: weights go into several files where there are more.
-      progress: called with (tensors done, tensors in all).
+      stage: progress counts tensors.
 
     Raises:
       InputError: when ``target`` holds files or cannot be written, or Transformers cannot be told what the model is.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"output_dir {target} exists and is not empty; choose another")
-    entries, done = _entries(found), 0
+    entries, done = _entries(files), 0
 
     def read(entry: Entry) -> np.ndarray:
         nonlocal done
         done += 1
-        progress(done, len(entries))
-        return _under(persona, entry, _read(found, entry), gamma)
+        stage.progress(done, len(entries))
+        return _under(persona, entry, _read(files, entry), gamma)
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +87,19 @@ def write_folder(
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as staging:
             folder = pathlib.Path(staging) / "model"
             folder.mkdir()
-            _write_description(folder, found)
+            _write_description(folder, files)
             _write_weights(folder, _cut_up(entries, shard_bytes), read)
             folder.rename(target)
     except OSError as error:
         raise InputError(f"output_dir {target} cannot be written ({error.strerror or error}); choose another") from None
 
 
-def _entries(found: Found) -> list[Entry]:
+def _entries(files: ModelFiles) -> list[Entry]:
     """The tensors the folder will have: those of a safetensors folder, known to the decoder or not; the parameters of a GGUF."""
     places = []
-    for path, leaf in flatten(parameter_shapes(found.config)).items():
+    for path, leaf in flatten(parameter_shapes(files.config)).items():
         places += [(path, layer) for layer in (range(leaf.shape[0]) if path.startswith("layers/") else [None])]
-    source = found.source
+    source = files.source
     if isinstance(source, SafetensorsSource):
         known = {source.full_name(hf_name(*place)): place for place in places}
         return [Entry(*tensor, *known.get(tensor[0], (None, None))) for tensor in source.tensors()]
@@ -109,16 +109,16 @@ def _entries(found: Found) -> list[Entry]:
     return [Entry(name, "F32", shape, *place) for name, shape, place in zip(full, shapes, places, strict=True)]
 
 
-def _read(found: Found, entry: Entry) -> np.ndarray:
-    if isinstance(found.source, SafetensorsSource):
-        return found.source.get(entry.name)
+def _read(files: ModelFiles, entry: Entry) -> np.ndarray:
+    if isinstance(files.source, SafetensorsSource):
+        return files.source.get(entry.name)
     assert entry.path is not None
-    return found.source.read(hf_name(entry.path, entry.layer))
+    return files.source.read(hf_name(entry.path, entry.layer))
 
 
-def _under(persona: Persona | None, entry: Entry, value: np.ndarray, gamma: float) -> np.ndarray:
+def _under(persona: Masks | WeightUpdate | None, entry: Entry, value: np.ndarray, gamma: float) -> np.ndarray:
     """The tensor under the persona, in its own dtype."""
-    part = None if persona is None or entry.path is None else of_kernel(persona, entry.path, entry.layer)
+    part = None if persona is None or entry.path is None else persona.at_kernel(entry.path, entry.layer)
     if part is None or entry.path is None:
         return value
     kernel = jnp.asarray(value.T if entry.layer is None else value.T[None])
@@ -148,8 +148,8 @@ def _write_weights(folder: pathlib.Path, shards: Sequence[Sequence[Entry]], read
         _write_shard(folder / name, entries, read)
     if len(shards) > 1:
         total = sum(entry.size for entries in shards for entry in entries)
-        files = {entry.name: name for name, entries in zip(names, shards, strict=True) for entry in entries}
-        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": files}, indent=1) + "\n")
+        places = {entry.name: name for name, entries in zip(names, shards, strict=True) for entry in entries}
+        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1) + "\n")
 
 
 def _write_shard(path: pathlib.Path, entries: Sequence[Entry], read: Callable[[Entry], np.ndarray]) -> None:
@@ -167,17 +167,17 @@ def _write_shard(path: pathlib.Path, entries: Sequence[Entry], read: Callable[[E
             file.write(np.ascontiguousarray(read(entry)).reshape(-1).view(np.uint8).data)
 
 
-def _write_description(folder: pathlib.Path, found: Found) -> None:
+def _write_description(folder: pathlib.Path, files: ModelFiles) -> None:
     """Configuration and tokenizer: a folder's own, or a GGUF file's as Transformers has them."""
-    if found.path.is_dir():
-        for file in {file for pattern in _BESIDE for file in found.path.glob(pattern) if file.is_file()}:
+    if files.path.is_dir():
+        for file in {file for pattern in _BESIDE for file in files.path.glob(pattern) if file.is_file()}:
             if file.name != INDEX:
                 shutil.copyfile(file, folder / file.name)
         return
-    if found.config.rope.kind == "frequency_factors":
-        raise InputError(f"{found.path}: Transformers cannot be told this file's rope; give a Hugging Face folder")
-    ids = {"bos_token_id": found.tokenizer.bos_token_id, "eos_token_id": list(found.eos_ids)}
-    config = {**found.hf, "model_type": _MODEL_TYPES[found.config.architecture], "dtype": "float32", **ids}
-    found.tokenizer.save_pretrained(folder)
+    if files.config.rope.kind == "frequency_factors":
+        raise InputError(f"{files.path}: Transformers cannot be told this file's rope; give a Hugging Face folder")
+    ids = {"bos_token_id": files.tokenizer.bos_token_id, "eos_token_id": list(files.eos_ids)}
+    config = {**files.hf, "model_type": _MODEL_TYPES[files.config.architecture], "dtype": "float32", **ids}
+    files.tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "generation_config.json").write_text(json.dumps(ids, indent=1) + "\n")

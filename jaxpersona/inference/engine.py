@@ -22,10 +22,11 @@ from jaxpersona.core.mesh import to_host
 from jaxpersona.inference.persona_weights import Folded, Packed, Seat, check_shares
 from jaxpersona.inference.requests import Generation, OnText, Request
 from jaxpersona.inference.steps import Rows, State, decode, empty_state, insert, prefill
-from jaxpersona.masks.masks import Masks, Persona
+from jaxpersona.masks.masks import Masks
 from jaxpersona.models.cached_forward import in_form, pick_form
 from jaxpersona.models.decoder import compute_dtype
 from jaxpersona.models.model import Model
+from jaxpersona.models.persona import Persona
 from jaxpersona.models.sampling import Sampling, settings_of
 
 _NARROWEST = 64

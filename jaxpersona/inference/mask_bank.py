@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.tree import flatten, unflatten
-from jaxpersona.masks.masks import Masks, Params
+from jaxpersona.core.tree import Params, flatten, unflatten
+from jaxpersona.masks.masks import Masks
 from jaxpersona.models.cpu.bfloat16_bits import is_compact
 from jaxpersona.models.sites import HEAD, kernels, kernels_and_head
 from jaxpersona.ops import bitpack

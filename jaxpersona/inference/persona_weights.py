@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.core.errors import InputError, nearest
+from jaxpersona.core.tree import Params
 from jaxpersona.inference.mask_bank import full_bank, put
 from jaxpersona.inference.slots import Places
-from jaxpersona.masks.masks import Masks, Params, Persona, apply_mask, mix
+from jaxpersona.masks.masks import Masks, apply_mask, mix
 from jaxpersona.models.decoder import Personas
+from jaxpersona.models.persona import Persona
 from jaxpersona.models.sites import HEAD
 
 Shares = tuple[tuple[str, float], ...]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxpersona.masks.masks import Params
+from jaxpersona.core.tree import Params
 from jaxpersona.models.cached_forward import Form, empty_cache_for, form_of, next_logits
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import Decoder, Personas, compute_dtype

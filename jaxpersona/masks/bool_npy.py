@@ -20,7 +20,7 @@ def write_bool_files(folder: pathlib.Path, masks: Masks) -> None:
     """
     if is_first():
         folder.mkdir(parents=True)
-    for path, rows in masks.rows:
+    for path, rows in masks.in_features:
         for layer, words in enumerate(masks.words[path]):
             name = hf_name(path) if path == HEAD else f"model.{hf_name(path, layer)}"
             mask = to_host(bitpack.unpack(words, rows)).T

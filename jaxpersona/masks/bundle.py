@@ -25,10 +25,11 @@ from jaxpersona.core import files
 from jaxpersona.core.errors import InputError, WriteError
 from jaxpersona.core.mesh import sharding_by_output
 from jaxpersona.core.processes import is_first, shared_folder
-from jaxpersona.masks.masks import Masks, Persona
-from jaxpersona.masks.weight_update import UpdatedWeights
-from jaxpersona.methods.steering import SteeringVectors
+from jaxpersona.masks.masks import Masks
+from jaxpersona.masks.steering_vectors import SteeringVectors
+from jaxpersona.masks.weight_update import WeightUpdate
 from jaxpersona.models.model import Model
+from jaxpersona.models.persona import Persona
 
 FORMAT_VERSION = 1
 _PACKAGES = ("jaxpersona", "jax", "flax", "orbax-checkpoint", "transformers")
@@ -39,7 +40,7 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
 
     Args:
       path: folder to create; must not exist, or be a bundle, which is replaced.
-      masks: a persona, ``Masks``, ``UpdatedWeights`` or ``SteeringVectors``.
+      masks: a persona, ``Masks``, ``WeightUpdate`` or ``SteeringVectors``.
       metadata: JSON values to keep beside the masks (``fingerprint`` lets ``load_masks`` refuse another model's).
 
     Raises:
@@ -68,13 +69,13 @@ def _contents(persona: Persona) -> tuple[dict[str, dict[str, jax.Array]], dict[s
     if isinstance(persona, SteeringVectors):
         described = {"kind": "steering", "shape": list(persona.vectors.shape), "norms": persona.norms().tolist()}
         return {"vectors": {"vectors": persona.vectors}}, described
-    if isinstance(persona, UpdatedWeights):
+    if isinstance(persona, WeightUpdate):
         checkpoints, described = _contents(persona.masks)
         shapes = {path: list(kernel.shape) for path, kernel in persona.kernels.items()}
         weights = {"dtype": str(next(iter(persona.kernels.values())).dtype), "shapes": shapes}
         return {**checkpoints, "kernels": persona.kernels}, {**described, "kind": "updated", "weights": weights}
     assert isinstance(persona, Masks)
-    shapes = {path: {"rows": rows, "words": list(persona.words[path].shape)} for path, rows in persona.rows}
+    shapes = {path: {"rows": rows, "words": list(persona.words[path].shape)} for path, rows in persona.in_features}
     return {"words": persona.words}, {"kept": persona.kept(), "kernels": shapes, "others": list(persona.others)}
 
 
@@ -96,7 +97,7 @@ def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.
         raise
 
 
-def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | UpdatedWeights | SteeringVectors:
+def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | WeightUpdate | SteeringVectors:
     """Reads a bundle: masks, masks with updated weights, or the vectors of method ``steering``.
 
     Args:
@@ -124,7 +125,7 @@ def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Mask
         return masks
     weights = metadata["weights"]
     shapes = {path: tuple(shape) for path, shape in weights["shapes"].items()}
-    return UpdatedWeights(masks, _read_arrays(folder / "kernels", shapes, jnp.dtype(weights["dtype"]), mesh))
+    return WeightUpdate(masks, _read_arrays(folder / "kernels", shapes, jnp.dtype(weights["dtype"]), mesh))
 
 
 def read_metadata(folder: pathlib.Path) -> dict[str, Any]:

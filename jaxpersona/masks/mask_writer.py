@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxpersona.masks.masks import Masks, Params
+from jaxpersona.core.tree import Params
+from jaxpersona.masks.masks import Masks
 from jaxpersona.models.sites import HEAD
 from jaxpersona.ops.bitpack import word_rows
 
 
-class Words:
+class MaskWriter:
     """Packed words of one persona or several, to be filled in: one bit a weight and persona.
 
     Args:

@@ -5,28 +5,20 @@ weight. Embeddings, norms and biases are never masked; the head, as a kernel of 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.mesh import aligned, like, to_host
-from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.core.mesh import by_output, like, mesh_of, to_host
+from jaxpersona.core.tree import Params, flatten, unflatten
+from jaxpersona.models.persona import Persona
 from jaxpersona.models.sites import HEAD, kernels, kernels_and_head, module_of
 from jaxpersona.ops import bitpack, topk
-
-Params = Mapping[str, Any]
-
-
-class Persona(Protocol):
-    """Whatever makes a persona's parameters out of a model's."""
-
-    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
-        """New parameters; at gamma 0 the persona in full, towards gamma 1 the model as it is."""
-        ...
 
 
 @jax.tree_util.register_dataclass
@@ -38,12 +30,12 @@ class Masks:
 
     Attributes:
       words: uint16 [layer, words, out] by kernel path (layout: ``bitpack.py``).
-      rows: number of inputs of each kernel, as (path, in) pairs.
+      in_features: number of inputs of each kernel, as (path, in) pairs.
       others: paths of the parameters that are not masked, so that ``to_bool`` has the parameters' own structure.
     """
 
     words: dict[str, jax.Array]
-    rows: tuple[tuple[str, int], ...] = dataclasses.field(metadata={"static": True})
+    in_features: tuple[tuple[str, int], ...] = dataclasses.field(metadata={"static": True})
     others: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
     @classmethod
@@ -67,7 +59,7 @@ class Masks:
 
         ``jax.tree.map(jnp.multiply, params, masks.to_bool())`` gives the masked parameters.
         """
-        unpacked = {path: bitpack.unpack(self.words[path], rows) for path, rows in self.rows}
+        unpacked = {path: bitpack.unpack(self.words[path], rows) for path, rows in self.in_features}
         if HEAD in unpacked:
             unpacked[HEAD] = unpacked[HEAD][0]
         return unflatten({**unpacked, **dict.fromkeys(self.others, True)})
@@ -82,7 +74,7 @@ class Masks:
         return _combine(jnp.bitwise_xor, self, other)
 
     def __invert__(self) -> "Masks":
-        full = {path: bitpack.pack(jnp.ones((rows, 1), bool)) for path, rows in self.rows}
+        full = {path: bitpack.pack(jnp.ones((rows, 1), bool)) for path, rows in self.in_features}
         return dataclasses.replace(self, words={path: words ^ full[path] for path, words in self.words.items()})
 
     def apply(self, params: Params, gamma: float = 0.0, previous: Params | None = None) -> dict[str, Any]:
@@ -94,18 +86,36 @@ class Masks:
         """
         flat = flatten(params)
         maskable, old = kernels_and_head(params), kernels_and_head(previous or {})
-        for path, rows in self.rows:
+        for path, rows in self.in_features:
             shape = self.words[path].shape
             if path not in maskable or maskable[path].shape != (shape[0], rows, shape[2]):
                 found = maskable[path].shape if path in maskable else "missing"
                 made_for = (shape[0], rows, shape[2])
                 raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
-            gate = (*aligned(maskable[path], self.words[path]), gamma)
+            gate = (*_aligned(maskable[path], self.words[path]), gamma)
             reuse = path in old and old[path] is not maskable[path]  # the base stays as it is, whatever comes as previous
             reuse = reuse and gate[0] is maskable[path]
             gated = _gate_into(old[path], *gate) if reuse else _gate(*gate)
             flat[path] = like(maskable[path], gated).reshape(flat[path].shape)
         return unflatten(flat)
+
+    def in_layer(self, number: int) -> "Masks":
+        """Returns the masks of layer ``number``, words [1, words, out], without the head's."""
+        return _of_layer(self._at([path for path in self.words if path != HEAD]), number)
+
+    def at_head(self) -> "Masks | None":
+        """Returns the head's mask alone; None where the head is unchanged."""
+        return self._at([HEAD]) if HEAD in self.words else None
+
+    def at_kernel(self, path: str, layer: int | None = None) -> "Masks | None":
+        """Returns the mask of one kernel, of one layer (None: of all); None where the kernel is unchanged."""
+        if path not in self.words:
+            return None
+        return self._at([path]) if layer is None else _of_layer(self._at([path]), layer)
+
+    def _at(self, paths: Sequence[str]) -> "Masks":
+        words = {path: self.words[path] for path in paths}
+        return dataclasses.replace(self, words=words, in_features=tuple(pair for pair in self.in_features if pair[0] in words))
 
     def counts(self) -> dict[str, np.ndarray]:
         """Number of kept weights by kernel path, int64 [layer]; the words of one kernel are on the device at a time."""
@@ -113,7 +123,10 @@ class Masks:
 
     def sizes(self) -> dict[str, np.ndarray]:
         """Number of weights by kernel path, int64 [layer]."""
-        return {path: np.full(self.words[path].shape[0], rows * self.words[path].shape[2], np.int64) for path, rows in self.rows}
+        return {
+            path: np.full(self.words[path].shape[0], rows * self.words[path].shape[2], np.int64)
+            for path, rows in self.in_features
+        }
 
     def kept(self) -> float:
         """Share of all maskable weights that is kept."""
@@ -125,6 +138,10 @@ class Masks:
         return {module_of(path): count / sizes[path] for path, count in self.counts().items()}
 
 
+def _of_layer(masks: Masks, layer: int) -> Masks:
+    return jax.tree.map(lambda words: words[layer : layer + 1], masks)
+
+
 @jax.jit
 def counted(words: jax.Array) -> jax.Array:
     """Number of bits set in packed words [layer, words, out], int32 [layer]."""
@@ -132,7 +149,11 @@ def counted(words: jax.Array) -> jax.Array:
 
 
 def _combine(operation: Callable[[jax.Array, jax.Array], jax.Array], a: Masks, b: Masks) -> Masks:
-    if a.rows != b.rows or a.others != b.others or jax.tree.map(jnp.shape, a.words) != jax.tree.map(jnp.shape, b.words):
+    if (
+        a.in_features != b.in_features
+        or a.others != b.others
+        or jax.tree.map(jnp.shape, a.words) != jax.tree.map(jnp.shape, b.words)
+    ):
         raise InputError("the two masks are of different models: their kernels differ in name or shape")
     return jax.tree.map(operation, a, b)
 
@@ -156,6 +177,20 @@ def apply_mask(params: Params, masks: "Persona | Mapping[str, Any]", gamma: floa
         raise InputError(f"gamma is {gamma}; it must lie in [0, 1)")
     persona = Masks.from_bool(masks) if isinstance(masks, Mapping) else masks
     return persona.apply(params, gamma)
+
+
+def _aligned(kernel: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns a kernel [layer, in, out] and its mask words [layer, words, out] sharded alike, so that neither is unpacked whole.
+
+    The kernel keeps its sharding unless it is sharded by inputs other than at the blocks of 256 that words are packed in.
+    """
+    mesh = mesh_of(kernel)
+    if mesh is None or not isinstance(kernel.sharding, NamedSharding):
+        return kernel, words
+    _, inputs, outputs = (*kernel.sharding.spec, None, None, None)[:3]
+    if inputs is not None and kernel.shape[1] % (mesh.shape["model"] * bitpack.BLOCK):
+        return by_output(kernel), by_output(jax.device_put(words, NamedSharding(mesh, PartitionSpec())))
+    return kernel, jax.device_put(words, NamedSharding(mesh, PartitionSpec(None, inputs, outputs)))
 
 
 @jax.jit(static_argnames="gamma")
@@ -197,7 +232,7 @@ def mix(shares: Mapping[Masks, float], strength: Mapping[Masks, Mapping[str, jax
 
 def _strongest(mask: Masks, share: float, strength: Mapping[str, jax.Array] | None, seed: int) -> Masks:
     words: dict[str, jax.Array] = {}
-    for number, (path, rows) in enumerate(mask.rows):
+    for number, (path, rows) in enumerate(mask.in_features):
         shape = (mask.words[path].shape[0], rows, mask.words[path].shape[2])
         key = jax.random.fold_in(jax.random.key(seed), number)
         rank = jax.random.uniform(key, shape) if strength is None else strength[path]

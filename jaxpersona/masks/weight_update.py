@@ -6,13 +6,14 @@ from typing import Any
 import jax
 
 from jaxpersona.core.mesh import like
-from jaxpersona.core.tree import flatten, unflatten
-from jaxpersona.masks.masks import Masks, Params, Persona
+from jaxpersona.core.tree import Params, flatten, unflatten
+from jaxpersona.masks.masks import Masks
+from jaxpersona.models.persona import Persona
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class UpdatedWeights:
+class WeightUpdate:
     """One persona's masks and weights; unlike masks alone, as large as the kernels themselves.
 
     Attributes:
@@ -35,9 +36,24 @@ class UpdatedWeights:
             flat[path] = like(base[path], mixed.astype(base[path].dtype))
         return unflatten(flat)
 
+    def in_layer(self, number: int) -> "WeightUpdate":
+        """Returns the part of layer ``number``, arrays [1, ...]."""
+        return jax.tree.map(lambda leaf: leaf[number : number + 1], self)
+
+    def at_head(self) -> None:
+        """Returns None: the head is unchanged."""
+
+    def at_kernel(self, path: str, layer: int | None = None) -> "WeightUpdate | None":
+        """Returns the part of one kernel, of one layer (None: of all); None where the kernel is unchanged."""
+        masks = self.masks.at_kernel(path)
+        if masks is None:
+            return None
+        part = WeightUpdate(masks, {path: self.kernels[path]})
+        return part if layer is None else part.in_layer(layer)
+
 
 def masks_of(persona: Persona) -> Masks | None:
     """The masks of a persona; None where nothing is removed (steering)."""
-    if isinstance(persona, UpdatedWeights):
+    if isinstance(persona, WeightUpdate):
         return persona.masks
     return persona if isinstance(persona, Masks) else None

@@ -1,150 +1,119 @@
-"""SparseGPT (Frantar and Alistarh, 2023): optimal-brain-surgeon pruning with the full Hessian, one block of inputs after another.
+"""SparseGPT as a method: masks of the base weights, or with ``update`` the changed weights as well."""
 
-For an output with weights w and H = E h h^T + lambda I, removing w_j costs w_j^2 / [H^-1]_jj, and is best made up for by a change
-of the weights that remain. Inputs are visited in order; with the upper Cholesky factor U of H^-1, U_jj^2 is [H^-1]_jj once all
-inputs before j are settled, and an input's error e_j = (w_j - kept w_j) / U_jj moves later weights by -e_j U_j. Within each block
-of 128 inputs the cheapest weights are removed at once. The block budgets of an output add up to exactly K.
-
-The personas' masks are masks of the base weights; with ``update`` a persona has the changed weights as well.
-"""
-
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.calibration.hessians import Hessians
-from jaxpersona.core.checkpoints import NOTHING, Checkpoint
+from jaxpersona.calibration.calibrate import Calibration
+from jaxpersona.calibration.hessians import Hessians, hessian_of
+from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import by_output, like
-from jaxpersona.core.progress import Progress, silent
 from jaxpersona.core.protocol import STRICT, Protocol
-from jaxpersona.masks.masks import Masks, Params
-from jaxpersona.masks.weight_update import UpdatedWeights
-from jaxpersona.methods.methods import SparseGPT
-from jaxpersona.methods.rowwise import kept_of
-from jaxpersona.models.sites import SITE_OF, kernels, module_of
-from jaxpersona.ops import bitpack, topk
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
+from jaxpersona.masks.masks import Masks
+from jaxpersona.masks.weight_update import WeightUpdate
+from jaxpersona.methods import sparsegpt_streamed
+from jaxpersona.methods.method import Need, Search
+from jaxpersona.methods.row_budget import RowBudget
+from jaxpersona.methods.sparsegpt_kernel import solve_kernel
+from jaxpersona.models import sizes
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.model import Model
+from jaxpersona.models.sites import kernels
+from jaxpersona.models.streamed_model import StreamedModel
+from jaxpersona.ops import bitpack
+from jaxpersona.scores.sparsegpt import saliency
 
-_BLOCK = 128
+
+@dataclasses.dataclass(frozen=True)
+class SparseGPT(RowBudget):
+    """Optimal-brain-surgeon pruning with the full Hessian, block by block (``scores/sparsegpt.py``).
+
+    Attributes:
+      damping: added to the diagonal of the Hessian, as a share of its mean.
+      update: whether the remaining weights change to make up for those removed; the persona is then more than a mask.
+    """
+
+    damping: float = 0.01
+    update: bool = False
+    name: ClassVar[str] = "sparsegpt"
+    needs: ClassVar[tuple[Need, ...]] = ("hessians",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.damping > 0:
+            raise InputError(f"damping is {self.damping}; it must be above 0, or the Hessian may have no inverse")
+
+    @property
+    def updates_weights(self) -> bool:
+        """Whether ``update`` is set."""
+        return self.update
+
+    def check(self, protocol: Protocol) -> None:
+        """Refuses the protocol of the authors' scripts, which have no full SparseGPT."""
+        if protocol.sparse_columns:
+            raise InputError(f"protocol {protocol.name} has no full SparseGPT; what its scripts call so is method sparse")
+
+    def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Masks | WeightUpdate]:
+        """Yields both personas from a model in memory."""
+        for index, persona in enumerate(search.personas):
+            stage = search.stage.part(f"mask, {persona}")
+            yield prune(model.params, self, calibration.hessians, index, calibration.protocol, stage)
+
+    def find_streamed(self, model: StreamedModel, calibration: Calibration, search: Search) -> Iterator[Masks]:
+        """Yields the masks of both personas, found layer by layer.
+
+        Raises:
+          InputError: when ``update`` is set, as the changed weights would have to fit into memory.
+        """
+        if self.update:
+            raise InputError(
+                "method.update keeps changed weights, as many as the model has, in memory; leave it out with stream_layers"
+            )
+        keep = self.kept(kernels(model.params), calibration.protocol)
+        yield from sparsegpt_streamed.prune(model, calibration, keep, self.damping, search.stage.part("mask"))
+
+    def scores(self, model: Model, calibration: Calibration, persona: int, seed: int) -> dict[str, jax.Array]:
+        """Returns each weight's saliency while no other is removed, float32 [layer, in, out] by kernel path."""
+        found = {}
+        for path, kernel in kernels(model.params).items():
+            operands = kernel, hessian_of(calibration.hessians, path, persona)
+            found[path] = jax.lax.map(lambda args: saliency(args[0], args[1], self.damping), operands)
+        return found
+
+    def statistics_bytes(self, config: ModelConfig, shards: float, in_place: bool) -> tuple[float, float]:
+        """Hessians of both personas; three copies while a batch is added."""
+        sums = sizes.outer_bytes(config) / shards
+        return 3 * sums, sums
 
 
 def prune(
-    params: Params,
-    method: SparseGPT,
-    hessians: Hessians,
-    persona: int,
-    protocol: Protocol = STRICT,
-    progress: Progress = silent,
-    checkpoint: Checkpoint = NOTHING,
-) -> Masks | UpdatedWeights:
-    """The masks of one persona, exactly K weights an output, and the changed weights if ``method`` says so.
+    params: Params, method: SparseGPT, hessians: Hessians, persona: int, protocol: Protocol = STRICT, stage: Stage = QUIET
+) -> Masks | WeightUpdate:
+    """Finds the masks of one persona, exactly K weights per output, and the changed weights if ``method.update`` is set.
 
     Args:
       persona: index into the persona axis of ``hessians``.
-      progress: called with (kernels done, kernels in all).
-      checkpoint: keeps the kernels done.
+      stage: progress counts kernels.
 
     Raises:
       InputError: when the method's selectors match nothing in this model.
     """
-    kept = checkpoint.load() or {}
-    words: dict[str, jax.Array] = kept.get("words", {})
-    changed: dict[str, jax.Array] = kept.get("changed", {})
-    keep = kept_of(kernels(params), method, protocol)
+    saved = stage.load() or {}
+    words: dict[str, jax.Array] = saved.get("words", {})
+    changed: dict[str, jax.Array] = saved.get("changed", {})
+    keep: dict[str, np.ndarray] = method.kept(kernels(params), protocol)
     for number, (path, kernel) in enumerate(kernels(params).items(), start=1):
         if path not in words:
             mask, weights = solve_kernel(by_output(kernel), hessian_of(hessians, path, persona), keep[path], method.damping)
             words[path] = jax.block_until_ready(by_output(bitpack.pack(mask)))
             if method.update:
                 changed[path] = like(kernel, weights.astype(kernel.dtype))
-            checkpoint.offer({"words": words, "changed": changed})
-        progress(number, len(keep))
+            stage.offer({"words": words, "changed": changed})
+        stage.progress(number, len(keep))
     masks = Masks.of(params, words)
-    return UpdatedWeights(masks, changed) if method.update else masks
-
-
-def score(params: Params, method: SparseGPT, hessians: Hessians, persona: int) -> dict[str, jax.Array]:
-    """Saliency w_j^2 / [H^-1]_jj while no other weight is removed, float32 [layer, in, out] by kernel path."""
-
-    def layer(args: tuple[jax.Array, jax.Array]) -> jax.Array:
-        kernel, hessian = args
-        factor = _upper_factor(hessian, method.damping)
-        return jnp.square(kernel.astype(jnp.float32)) / jnp.sum(jnp.square(factor), axis=0)[:, None]
-
-    flat: Mapping[str, jax.Array] = kernels(params)
-    return {path: jax.lax.map(layer, (kernel, hessian_of(hessians, path, persona))) for path, kernel in flat.items()}
-
-
-def hessian_of(hessians: Hessians, path: str, persona: int) -> jax.Array:
-    """E h h^T [layer, in, in] of the inputs of a kernel."""
-    return hessians[SITE_OF[module_of(path)]][:, persona]
-
-
-@jax.jit
-def solve_kernel(kernel: jax.Array, hessian: jax.Array, keep: np.ndarray, damping: float) -> tuple[jax.Array, jax.Array]:
-    """Mask and changed weights [layer, in, out] of a stacked kernel."""
-
-    def layer(args: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        kernel, hessian, keep = args
-        return solve(kernel, hessian, keep, damping)
-
-    return jax.lax.map(layer, (kernel, hessian, jnp.asarray(keep)))
-
-
-def solve(kernel: jax.Array, hessian: jax.Array, keep: jax.Array, damping: float = 0.01) -> tuple[jax.Array, jax.Array]:
-    """Prunes one kernel.
-
-    Args:
-      kernel: [in, out].
-      hessian: E h h^T of its inputs, [in, in].
-      keep: how many weights of every output are kept, a scalar; a block's share is the difference of floor(keep * i / in)
-        at its ends.
-      damping: lambda as a share of the mean of the Hessian's diagonal.
-
-    Returns:
-      The mask, bool [in, out], and the weights, float32 [in, out], 0 where they are removed.
-    """
-    rows = kernel.shape[0]
-    padding = -rows % _BLOCK
-    factor = jnp.pad(_upper_factor(hessian, damping), ((0, padding), (0, padding)))
-    factor = factor.at[jnp.arange(rows, rows + padding), jnp.arange(rows, rows + padding)].set(1)
-    weights = jnp.pad(kernel.astype(jnp.float32), ((0, padding), (0, 0)))
-
-    def block(state: tuple[jax.Array, jax.Array], start: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        weights, mask = state
-        ends = jnp.minimum(jnp.stack([start, start + _BLOCK]), rows)
-        share = keep * ends[1] // rows - keep * ends[0] // rows
-        square = jax.lax.dynamic_slice(factor, (start, start), (_BLOCK, _BLOCK))
-        chosen, settled, errors = _settle(jax.lax.dynamic_slice_in_dim(weights, start, _BLOCK), square, share)
-        wide = jax.lax.dynamic_slice_in_dim(factor, start, _BLOCK)
-        later = jnp.where(jnp.arange(rows + padding) >= start + _BLOCK, wide, 0)
-        weights = weights - jnp.matmul(later.T, errors, precision=jax.lax.Precision.HIGHEST)
-        weights = jax.lax.dynamic_update_slice_in_dim(weights, settled, start, 0)
-        return (weights, jax.lax.dynamic_update_slice_in_dim(mask, chosen, start, 0)), None
-
-    start = (weights, jnp.zeros(weights.shape, bool))
-    (weights, mask), _ = jax.lax.scan(block, start, jnp.arange(0, rows + padding, _BLOCK))
-    return mask[:rows], weights[:rows]
-
-
-def _settle(weights: jax.Array, factor: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One block [block, out]: what is kept, the settled weights, and the errors that move later blocks."""
-    diagonal = jnp.diagonal(factor)
-    mask = topk.top_k_mask(jnp.square(weights / diagonal[:, None]), keep)
-
-    def step(weights: jax.Array, j: jax.Array) -> tuple[jax.Array, jax.Array]:
-        error = jnp.where(mask[j], 0, weights[j]) / diagonal[j]
-        return weights - factor[j][:, None] * error, error  # row j is upper triangular: it moves j and what comes after
-
-    moved, errors = jax.lax.scan(step, weights, jnp.arange(weights.shape[0]))
-    return mask, jnp.where(mask, moved, 0), errors
-
-
-def _upper_factor(hessian: jax.Array, damping: float) -> jax.Array:
-    """The upper triangular U with U^T U = (H + lambda I)^-1."""
-    size = hessian.shape[0]
-    strength = jnp.maximum(jnp.mean(jnp.diagonal(hessian)), 1e-20)  # a site that is never active would have no inverse
-    damped = hessian + damping * strength * jnp.eye(size)
-    reversed_factor = jnp.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]  # upper R with R R^T = H
-    return jax.scipy.linalg.solve_triangular(reversed_factor, jnp.eye(size), lower=False)
+    return WeightUpdate(masks, changed) if method.update else masks

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxpersona.masks.masks import Params
+from jaxpersona.core.tree import Params
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.cpu import bfloat16_bits, unstacked
 from jaxpersona.models.decoder import Decoder, Personas, compute_dtype

@@ -3,10 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-import json
-import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +12,18 @@ import numpy as np
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
-from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import make_mesh, mesh_of, to_host
-from jaxpersona.core.progress import Progress, silent
-from jaxpersona.models import tokenizer as tokenizers
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.cpu import untied_head
 from jaxpersona.models.cpu.bfloat16_bits import compact
 from jaxpersona.models.cpu.unstacked import apart
 from jaxpersona.models.decoder import Collect, Decoder
-from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.model_files import ModelFiles, open_files
 from jaxpersona.models.precision import Dtype, pick_dtypes
-from jaxpersona.models.resolve import resolve
-from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.sites import kernels
-from jaxpersona.models.weights import Params, TensorSource, load_params
+from jaxpersona.models.weights import load_params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +75,11 @@ class Model:
         )
 
     @functools.cached_property
+    def base_perplexities(self) -> dict[str, float]:
+        """Perplexities of the base model that were measured so far, by digest of the tokens."""
+        return {}
+
+    @functools.cached_property
     def compact_params(self) -> Params:
         """The parameters, compact."""
         return compact(self.params)
@@ -120,67 +120,28 @@ def digest_of(shapes: Mapping[str, tuple[int, ...]], samples: Mapping[str, np.nd
 
 
 def load_model(
-    name: str, dtype: Dtype = "auto", progress: Progress = silent, mesh: Mesh | None = None, found: "Found | None" = None
+    name: str,
+    dtype: Dtype = "auto",
+    *,
+    mesh: Mesh | None = None,
+    files: ModelFiles | None = None,
+    stage: Stage = QUIET,
 ) -> Model:
     """Loads a model of the Llama family.
 
     Args:
       name: ``smollm2-135m-instruct``, a Hugging Face folder, a ``.gguf`` file, or a hub repository ``owner/name``.
       dtype: of the parameters and the computation; ``auto`` as in ``precision.pick_dtypes``.
-      progress: called with (parameter arrays loaded, arrays in all).
-      mesh: from ``distributed.make_mesh``; default one over all devices, each with the whole model. Every device is given its
-        shards of the parameters and nothing else.
-      found: what ``find`` said of ``name``, where it was asked before.
+      mesh: from ``make_mesh``; default one over all devices, each with the whole model. Every device is given its shards of the
+        parameters and nothing else.
+      files: from ``open_files(name)``, if they were opened before.
+      stage: progress counts parameter arrays.
 
     Raises:
       InputError: when the model cannot be found, is of another architecture, or its files are damaged.
     """
-    found = found or find(name)
+    files, mesh = files or open_files(name), mesh or make_mesh()
     number, batch_dtype = pick_dtypes(dtype)
-    mesh = mesh or make_mesh()
     quick_forms = dtype == "auto" and jax.default_backend() == "cpu" and mesh.size == 1
-    params = load_params(found.source, found.config, number, progress, mesh if mesh.size > 1 else None)
-    return Model(name, found.origin, found.config, params, found.tokenizer, found.eos_ids, batch_dtype, quick_forms)
-
-
-class Found(NamedTuple):
-    """What a model's files say before its weights are read."""
-
-    path: pathlib.Path
-    source: TensorSource
-    hf: dict[str, Any]
-    origin: str
-    config: ModelConfig
-    tokenizer: PreTrainedTokenizerBase
-    eos_ids: tuple[int, ...]
-
-
-def find(name: str) -> Found:
-    """Opens the files of model ``name``; raises as ``load_model``."""
-    resolved = resolve(name)
-    if resolved.path.suffix == ".gguf":
-        source = GGUFSource(resolved.path)
-        hf = source.hf_config()
-        config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_gguf(source)
-    else:
-        source = SafetensorsSource(resolved.path)
-        hf = _read_json(resolved.path / "config.json")
-        config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
-    eos_ids = _eos_ids(resolved.path, hf, tokenizer)
-    return Found(resolved.path, source, hf, resolved.origin, config, tokenizer, eos_ids)
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); download it again") from None
-
-
-def _eos_ids(path: pathlib.Path, hf: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """All ids that end a turn: chat models often list more in generation_config.json than the tokenizer names."""
-    listed = hf.get("eos_token_id")
-    if (path / "generation_config.json").is_file():
-        listed = _read_json(path / "generation_config.json").get("eos_token_id", listed)
-    listed = listed if isinstance(listed, list) else [listed]
-    return tuple(sorted({index for index in [*listed, tokenizer.eos_token_id] if index is not None}))
+    params = load_params(files.source, files.config, number, stage, mesh if mesh.size > 1 else None)
+    return Model(name, files.origin, files.config, params, files.tokenizer, files.eos_ids, batch_dtype, quick_forms)

@@ -1,9 +1,8 @@
-"""Perplexity on neutral text: the check that a model is loaded right, and the measure of what a mask damages."""
+"""Perplexity: the check that a model is loaded right, and the measure of the damage a mask does."""
 
 import functools
-import importlib.resources
+import hashlib
 import math
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -12,33 +11,14 @@ from jax.sharding import Mesh
 
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import add_over_rows, place_rows, row_multiple
-from jaxpersona.core.progress import Progress, silent
-from jaxpersona.masks.masks import Params
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 
-BUILTIN_TEXT = "builtin:neutral"
-
-
-def read_text(source: str) -> str:
-    """The text of ``builtin:neutral`` (encyclopaedic prose written for this project) or of a UTF-8 file.
-
-    Raises:
-      InputError: when there is no such file, or it is not text.
-    """
-    if source == BUILTIN_TEXT:
-        return (importlib.resources.files("jaxpersona.data") / "builtin" / "neutral.txt").read_text(encoding="utf-8")
-    path = pathlib.Path(source).expanduser()
-    if not path.is_file():
-        raise InputError(f"text file {source} does not exist; give a file or {BUILTIN_TEXT}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8 text (byte {error.start})") from None
-
 
 def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) -> np.ndarray:
-    """The text's first ``max_tokens`` tokens cut into windows, int32 [n, length]; a rest shorter than a window is left out.
+    """Cuts the text's first ``max_tokens`` tokens into windows, int32 [n, length]; drops a rest shorter than a window.
 
     A window starts with BOS where the model's tokenizer starts texts so.
 
@@ -60,14 +40,25 @@ def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) 
     return np.concatenate([np.full((count, len(start)), start, np.int32).reshape(count, len(start)), rows], axis=1)
 
 
-def perplexity(model: Model, params: Params, tokens: np.ndarray, progress: Progress = silent) -> float:
-    """exp of the mean negative log-likelihood per token, in nats, each token given those before it in its window.
+def perplexity(model: Model, params: Params, tokens: np.ndarray, stage: Stage = QUIET) -> float:
+    """Returns exp of the mean negative log-likelihood per token, each given those before it in its window.
+
+    The base model is measured once for the same tokens.
 
     Args:
       params: the model's own or masked ones.
       tokens: int32 [n, length] from ``windows``.
-      progress: called with (windows done, windows in all).
+      stage: progress counts windows.
     """
+    if params is not model.params:
+        return _measure(model, params, tokens, stage)
+    key = hashlib.sha256(tokens.tobytes()).hexdigest()
+    if key not in model.base_perplexities:
+        model.base_perplexities[key] = _measure(model, params, tokens, stage)
+    return model.base_perplexities[key]
+
+
+def _measure(model: Model, params: Params, tokens: np.ndarray, stage: Stage) -> float:
     mesh, total, (params, decoder) = model.mesh, 0.0, model.with_head(params)
     share = row_multiple(mesh)
     for start in range(0, len(tokens), share):
@@ -75,13 +66,13 @@ def perplexity(model: Model, params: Params, tokens: np.ndarray, progress: Progr
         rows = np.pad(part, ((0, share - len(part)), (0, 0)))
         counted = np.arange(share, dtype=np.float32)[:, None] < len(part)
         total += float(_window_nll(decoder, mesh, params, *place_rows((rows, counted), mesh)))
-        progress(start + len(part), len(tokens))
+        stage.progress(start + len(part), len(tokens))
     return math.exp(total / (tokens.shape[0] * (tokens.shape[1] - 1)))
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
 def _window_nll(decoder: Decoder, mesh: Mesh | None, params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
-    """Summed negative log-likelihood of the tokens after the first in windows [B, T] that are ``counted``, bool [B, 1]."""
+    """Sums the negative log-likelihood of the tokens after the first in windows [B, T] that are ``counted``, bool [B, 1]."""
 
     def local(params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
         logits = jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1]))
@@ -91,6 +82,6 @@ def _window_nll(decoder: Decoder, mesh: Mesh | None, params: Params, tokens: jax
 
 
 def next_nll(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Negative log-likelihood [B, T - 1] of the tokens [B, T] after the first, from the logits [B, T - 1, vocab] before each."""
+    """Returns the negative log-likelihood [B, T - 1] of tokens [B, T] after the first, from logits [B, T - 1, vocab]."""
     picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - picked

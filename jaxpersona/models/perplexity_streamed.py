@@ -1,4 +1,4 @@
-"""Perplexity of a model whose weights are read a layer at a time, under any number of personas in one pass."""
+"""Perplexity of a streamed model under any number of personas, in one pass over the weights."""
 
 import dataclasses
 import functools
@@ -10,17 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.core.checkpoints import NOTHING, Checkpoint
-from jaxpersona.core.progress import Progress, silent
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.data.packing import whole_rows
-from jaxpersona.masks.masks import Persona
-from jaxpersona.masks.persona_parts import at_head, in_layer
 from jaxpersona.models.decoder import Decoder
-from jaxpersona.models.layer_loop import State, walk
+from jaxpersona.models.layer_loop import State, run_layers
 from jaxpersona.models.perplexity import next_nll
+from jaxpersona.models.persona import Persona
 from jaxpersona.models.streamed_forward import States, embed, flag_of, layer_step, logits
 from jaxpersona.models.streamed_model import StreamedModel
-from jaxpersona.models.weights import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,42 +27,37 @@ class Windows:
 
     Attributes:
       decoder: the model's ``batch_decoder``.
-      tokens: int32 [n, length] from ``language_modelling.windows``.
+      tokens: int32 [n, length] from ``perplexity.windows``.
     """
 
     decoder: Decoder
     tokens: np.ndarray
 
     def start(self, model: StreamedModel) -> States:
-        """The windows before the first layer."""
+        """Embeds the windows."""
         return embed(model, self.decoder, (row[None, :-1] for row in self.tokens))
 
     def layer(self, number: int, params: Params, states: States, persona: Any = None) -> None:
-        """Reads on through layer ``number``, under the persona's part in it (``personas.in_layer``)."""
+        """Runs layer ``number`` and replaces ``states``, under the persona's part in it (``Persona.in_layer``)."""
         for place, batch in enumerate(whole_rows(self.tokens[:, :-1], None)):
             x, _ = layer_step(self.decoder, params, states[place], flag_of(self.decoder, number), batch, persona)
             states[place] = np.asarray(x)
 
     def perplexity(self, params: Params, states: States, persona: Any = None) -> float:
-        """exp of the mean negative log-likelihood a token, after the last layer; ``params`` are those of ``head``."""
+        """Returns exp of the mean negative log-likelihood per token; ``params`` from ``StreamedModel.head``."""
         rows = enumerate(self.tokens)
         total = sum(float(_nll(self.decoder, params, states[place], row[None], persona)) for place, row in rows)
         return math.exp(total / (self.tokens.shape[0] * (self.tokens.shape[1] - 1)))
 
 
 def perplexities(
-    model: StreamedModel,
-    personas: Mapping[str, Persona | None],
-    tokens: np.ndarray,
-    progress: Progress = silent,
-    checkpoint: Checkpoint = NOTHING,
+    model: StreamedModel, personas: Mapping[str, Persona | None], tokens: np.ndarray, stage: Stage = QUIET
 ) -> dict[str, float]:
-    """As ``language_modelling.perplexity``, under each persona (None: the model as it is), by name.
+    """Returns what ``perplexity`` would under each persona (None: the base model), by name, in one pass over the weights.
 
     Args:
-      tokens: int32 [n, length] from ``language_modelling.windows``.
-      progress: called with (layers done, layers in all).
-      checkpoint: keeps where the texts are.
+      tokens: int32 [n, length] from ``perplexity.windows``.
+      stage: progress counts layers.
     """
     text = Windows(model.batch_decoder(), tokens)
 
@@ -74,17 +67,14 @@ def perplexities(
 
     def step(number: int, params: Params, state: State) -> None:
         for name, persona in personas.items():
-            text.layer(number, params, state[name], None if persona is None else in_layer(persona, number))
+            text.layer(number, params, state[name], persona and persona.in_layer(number))
 
-    states, head = walk(model, start, step, {}, checkpoint, progress), model.head()
-    return {
-        name: text.perplexity(head, states[name], None if persona is None else at_head(persona))
-        for name, persona in personas.items()
-    }
+    states, head = run_layers(model, start, step, {}, stage), model.head()
+    return {name: text.perplexity(head, states[name], persona and persona.at_head()) for name, persona in personas.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _nll(decoder: Decoder, params: Params, x: Any, tokens: Any, persona: Any) -> jax.Array:
-    """Summed negative log-likelihood of a window [1, T] from the residual stream after the last layer [1, T - 1, hidden]."""
+    """Sums the negative log-likelihood of a window [1, T] from the residual stream after the last layer [1, T - 1, hidden]."""
     params = params if persona is None else persona.apply(params)
     return jnp.sum(next_nll(logits(decoder, params, x), tokens))

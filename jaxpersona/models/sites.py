@@ -1,11 +1,12 @@
 """Which linear layers can be masked, and at which of the four sites each reads its input."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
-from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.tree import Params, flatten, unflatten
 
 SITES = {
     "attn_in": ("q_proj", "k_proj", "v_proj"),
@@ -14,6 +15,9 @@ SITES = {
     "mlp_out_in": ("down_proj",),
 }
 """Modules that share an input are recorded once: four statistics per layer serve seven kernels."""
+
+SiteSums = Callable[[int, Any], dict[str, Any]]
+"""Returns the sums of a batch over its tokens, given its number and itself: [layer, persona, ...] by site."""
 
 HEAD = "lm_head/kernel"
 """Path of the head's kernel [in, out], where it has weights of its own; masked only if a protocol asks for it."""
@@ -48,3 +52,13 @@ def kernels_and_head(params: Mapping[str, Any]) -> dict[str, jax.Array]:
     """The maskable kernels, and the head as one more of a single layer [1, in, out] where it has weights of its own."""
     leaves = flatten(params)
     return kernels(params) | ({HEAD: leaves[HEAD][None]} if HEAD in leaves else {})
+
+
+def check_steerable(params: Params) -> None:
+    """Refuses models with a norm between MLP and residual stream, where a steering vector is no bias.
+
+    Raises:
+      InputError: for such a model (Gemma).
+    """
+    if "post_feedforward_layernorm" in params["layers"]:
+        raise InputError("steering is not possible in Gemma models here: a norm stands between their MLP and the residual stream")

@@ -1,7 +1,4 @@
-"""One layer for all batches, then the next: the residual stream of every batch stays on the host between layers.
-
-The decoder's own layer computes; here is only who holds what, and when.
-"""
+"""Forward passes of a streamed model: one layer for all batches, then the next; residual streams stay on the host in between."""
 
 import functools
 from collections.abc import Iterable
@@ -11,25 +8,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.calibration.moments import SiteSums
+from jaxpersona.core.tree import Params
 from jaxpersona.data.packing import Batch
 from jaxpersona.models.decoder import Decoder, by_site
-from jaxpersona.models.sites import HEAD_SITE
+from jaxpersona.models.sites import HEAD_SITE, SiteSums
 from jaxpersona.models.streamed_model import StreamedModel
-from jaxpersona.models.weights import Params
 
 States = dict[int, np.ndarray]
 """The residual stream [B, T, hidden] of each batch, by its number."""
 
 
 def embed(model: StreamedModel, decoder: Decoder, tokens: Iterable[Any]) -> States:
-    """What the first layer reads, of each of several int [B, T]."""
+    """Embeds each of several int [B, T]."""
     params = model.part("embed_tokens")
     return {number: np.asarray(_embed(decoder, params, rows)) for number, rows in enumerate(tokens)}
 
 
 def sums_of_layer(decoder: Decoder, params: Params, number: int, states: States) -> SiteSums:
-    """What ``decoder`` collects of the batches at the sites of layer ``number``; ``states`` become what comes out of it.
+    """Returns what runs a batch through layer ``number``, replaces its state, and returns the sums that ``decoder`` collects.
 
     Args:
       params: the layer's own, kernels [1, in, out].
@@ -44,12 +40,12 @@ def sums_of_layer(decoder: Decoder, params: Params, number: int, states: States)
 
 
 def flag_of(decoder: Decoder, number: int) -> np.ndarray:
-    """Whether layer ``number`` attends within a window, bool [1]."""
+    """Returns whether layer ``number`` attends within a window, bool [1]."""
     return np.array(decoder.config.is_sliding[number : number + 1])
 
 
 def sums_at_head(decoder: Decoder, params: Params, states: States) -> SiteSums:
-    """What ``decoder`` collects of the batches where the head reads; ``params`` are the final norm's."""
+    """Returns what collects a batch's sums at the head's input; ``params`` are the final norm's."""
 
     def sums_of(place: int, batch: Batch) -> dict[str, Any]:
         return {HEAD_SITE: _collect_at_head(decoder, params, states[place], batch.weights)}
@@ -66,12 +62,12 @@ def _embed(decoder: Decoder, params: Params, tokens: Any) -> jax.Array:
 def layer_step(
     decoder: Decoder, params: Params, x: Any, is_sliding: Any, batch: Batch, persona: Any = None
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """The residual stream [B, T, hidden] after a layer, and by site what ``decoder`` collects there, [1, persona, ...].
+    """Returns the residual stream [B, T, hidden] after a layer, and the sums that ``decoder`` collects there by site.
 
     Args:
       params: the layer's, kernels [1, in, out].
       is_sliding: bool [1].
-      persona: the part in this layer of the persona that is applied (``personas.in_layer``); None for the model as it is.
+      persona: the part of a persona in this layer (``Persona.in_layer``); None for the base model.
     """
     variables = {"params": params if persona is None else persona.apply(params)}
     inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}
@@ -81,7 +77,7 @@ def layer_step(
 
 @functools.partial(jax.jit, static_argnums=0)
 def logits(decoder: Decoder, params: Params, x: Any) -> jax.Array:
-    """Next-token logits [..., vocab] from the residual stream after the last layer [..., hidden]; ``params`` as of ``head``."""
+    """Returns logits [..., vocab] from the last residual stream [..., hidden]; ``params`` from ``StreamedModel.head``."""
     hidden = decoder.apply({"params": params}, x, method="normed")
     return jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
 

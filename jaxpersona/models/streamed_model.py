@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.core.tree import Params, flatten, unflatten
 from jaxpersona.models.decoder import parameter_shapes
-from jaxpersona.models.model import Found, Model, digest_of, find, sample
+from jaxpersona.models.model import Model, digest_of, sample
+from jaxpersona.models.model_files import ModelFiles, open_files
 from jaxpersona.models.precision import Dtype, pick_dtypes
 from jaxpersona.models.sites import kernels
-from jaxpersona.models.weights import Params, TensorSource, read_part
+from jaxpersona.models.weights import TensorSource, read_part
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 
@@ -103,7 +104,7 @@ class StreamedModel(Model):
 
 
 def load_streamed(
-    name: str, dtype: Dtype = "auto", scratch: pathlib.Path | None = None, found: Found | None = None
+    name: str, dtype: Dtype = "auto", scratch: pathlib.Path | None = None, files: ModelFiles | None = None
 ) -> StreamedModel:
     """Opens a model of the Llama family whose weights are to be read a layer at a time.
 
@@ -111,17 +112,17 @@ def load_streamed(
       name: as for ``load_model``.
       dtype: likewise.
       scratch: folder for temporary files.
-      found: what ``find`` said of ``name``, where it was asked before.
+      files: from ``open_files(name)``, if they were opened before.
 
     Raises:
       InputError: when the model cannot be found, is of another architecture, or its files are damaged.
     """
     _give_memory_back()
-    found = found or find(name)
+    files = files or open_files(name)
     number, batch_dtype = pick_dtypes(dtype)
-    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, number) for path, leaf in flatten(parameter_shapes(found.config)).items()}
-    outside = found.origin, found.config, unflatten(shapes), found.tokenizer, found.eos_ids, batch_dtype
-    return StreamedModel(name, *outside, source=found.source, scratch=scratch)
+    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, number) for path, leaf in flatten(parameter_shapes(files.config)).items()}
+    outside = files.origin, files.config, unflatten(shapes), files.tokenizer, files.eos_ids, batch_dtype
+    return StreamedModel(name, *outside, source=files.source, scratch=scratch)
 
 
 def _give_memory_back() -> None:

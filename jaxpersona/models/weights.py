@@ -12,12 +12,11 @@ from jax.sharding import Mesh, NamedSharding
 
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import sharding_of
-from jaxpersona.core.progress import Progress, silent
-from jaxpersona.core.tree import flatten, unflatten
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params, flatten, unflatten
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
 
-Params = dict[str, Any]
 Part = tuple[slice, ...]
 """An index of an array, a slice for each dimension; empty for the whole."""
 See = Callable[[str, np.ndarray], None]
@@ -37,16 +36,14 @@ class TensorSource(Protocol):
         ...
 
 
-def load_params(
-    source: TensorSource, config: ModelConfig, dtype: Any, progress: Progress = silent, mesh: Mesh | None = None
-) -> Params:
+def load_params(source: TensorSource, config: ModelConfig, dtype: Any, stage: Stage = QUIET, mesh: Mesh | None = None) -> Params:
     """The decoder's parameters in ``dtype``.
 
     Each leaf is filled layer by layer and moved to its devices before the next is read, so host memory holds one leaf at a time;
     on a mesh, of this leaf what the devices of this process need.
 
     Args:
-      progress: called with (leaves done, leaves in all).
+      stage: progress counts leaves.
       mesh: whose devices each get their shards (``distributed.RULES``); None is the one device there is.
 
     Raises:
@@ -57,13 +54,13 @@ def load_params(
     for path, leaf in shapes.items():
         read = functools.partial(_read_leaf, source, path, leaf.shape, dtype)
         params[path] = jnp.asarray(read()) if mesh is None else _in_shards(read, sharding_of(path, leaf.shape, mesh), leaf.shape)
-        progress(len(params), len(shapes))
+        stage.progress(len(params), len(shapes))
     _check_finite(params)
     return unflatten(params)
 
 
 def read_part(
-    source: TensorSource, shapes: Mapping[str, tuple[int, ...]], dtype: Any, layer: int | None = None, see: See = silent
+    source: TensorSource, shapes: Mapping[str, tuple[int, ...]], dtype: Any, layer: int | None = None, see: See | None = None
 ) -> Params:
     """Some of the parameters in ``dtype``, on the default device.
 
@@ -79,7 +76,8 @@ def read_part(
     for path, shape in shapes.items():
         part = () if layer is None else (slice(layer, layer + 1), *[slice(None)] * (len(shape) - 1))
         leaf = _read_leaf(source, path, shape, dtype, part)
-        see(path, leaf)
+        if see is not None:
+            see(path, leaf)
         params[path] = jax.block_until_ready(jnp.asarray(leaf))
     _check_finite(params)
     return unflatten(params)

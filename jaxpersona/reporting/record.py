@@ -1,37 +1,39 @@
 """The record of a run, as ``run.json`` holds it: plain values, keys that say units."""
 
 import dataclasses
-import pathlib
 import platform
-import resource
-import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxpersona.commands.discover_config import DiscoverConfig
-from jaxpersona.commands.run_folder import SCHEMA_VERSION
+from jaxpersona.core.memory import peak_memory_bytes
 from jaxpersona.discovery.pipeline import Run
 from jaxpersona.masks.bundle import package_versions
-from jaxpersona.masks.masks import Persona
 from jaxpersona.masks.overlap import overlaps
+from jaxpersona.masks.steering_vectors import SteeringVectors
 from jaxpersona.masks.weight_update import masks_of
-from jaxpersona.methods.methods import Steering
-from jaxpersona.methods.steering import SteeringVectors, cosine, layer_of
+from jaxpersona.models.persona import Persona
+
+SCHEMA_VERSION = 1
+"""Of ``run.json``."""
 
 
-def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], seconds: dict[str, float]) -> dict[str, Any]:
+def make_record(
+    run: Run, config: Mapping[str, Any], perplexity: Mapping[str, float], seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """Everything a reader needs to know about a run, JSON-ready.
 
     Args:
+      config: of the run, as nested values.
       perplexity: by mask name and ``none``; empty if not measured.
       seconds: wall time by stage.
     """
     cut = [mask for persona in run.masks.values() if (mask := masks_of(persona)) is not None]
     record = {
         "schema_version": SCHEMA_VERSION,
-        "config": dataclasses.asdict(config),
+        "config": dict(config),
         "model": {
             "name": run.model.name,
             "origin": run.model.origin,
@@ -52,13 +54,14 @@ def make_record(run: Run, config: DiscoverConfig, perplexity: dict[str, float], 
         "protocol": dataclasses.asdict(run.calibration.protocol),
         "masks": {persona: {"path": f"masks/{persona}", **_size(mask)} for persona, mask in run.masks.items()},
         "overlap": [dataclasses.asdict(row) for row in overlaps(*cut)] if cut else [],
-        "perplexity": perplexity,
-        "seconds": seconds,
+        "perplexity": dict(perplexity),
+        "seconds": dict(seconds),
         "peak_memory_bytes": peak_memory_bytes(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": {"python": platform.python_version(), **package_versions()},
     }
-    return record if cut else record | {"steering": _steering_record(run)}
+    first, second = run.masks.values()
+    return record | run.method.record(run.calibration, (first, second))
 
 
 def _size(persona: Persona) -> dict[str, float]:
@@ -67,15 +70,6 @@ def _size(persona: Persona) -> dict[str, float]:
     mask = masks_of(persona)
     assert mask is not None
     return {"kept": mask.kept()}
-
-
-def _steering_record(run: Run) -> dict[str, Any]:
-    """After which layer vectors are added, the typical length of the residual stream there, and the cosine of the two vectors."""
-    assert isinstance(run.method, Steering)
-    residuals = run.calibration.residuals
-    layer = layer_of(run.method, len(residuals.length))
-    first, second = (vectors for vectors in run.masks.values() if isinstance(vectors, SteeringVectors))
-    return {"layer": layer, "residual_length": float(residuals.length[layer]), "cosine": cosine(first, second)}
 
 
 def method_record(run: Run) -> dict[str, Any]:
@@ -102,15 +96,3 @@ def bundle_metadata(run: Run, persona: str) -> dict[str, Any]:
         "pair_digests": [pair.digest for pair in run.calibration.pairs],
         "seed": run.seed,
     }
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far.
-
-    Linux keeps it by itself in ``VmHWM``; what ``getrusage`` says there includes the process that started this one.
-    """
-    status = pathlib.Path("/proc/self/status")
-    if status.is_file():
-        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -62,11 +62,6 @@ def _perplexity_table(record: dict[str, Any]) -> Table:
     return table
 
 
-def print_answers(question: str, answers: dict[str, str]) -> None:
-    """Prints a question and its answers by mask."""
-    table = Table(title=question, show_lines=True)
-    table.add_column("mask")
-    table.add_column("answer, greedy")
-    for name, answer in answers.items():
-        table.add_row(name, answer)
-    Console(markup=False, emoji=False).print(table)
+def print_answer(question: str, name: str, answer: str) -> None:
+    """Prints the answer to a question under one mask."""
+    Console(markup=False, emoji=False).print(f"\n{question}\n  under mask {name}: {answer.strip()}", soft_wrap=True)

@@ -14,7 +14,7 @@ from conftest import write_model
 
 import jaxpersona as jp
 from jaxpersona.calibration.moments import Statistics, collect, weighted_sums
-from jaxpersona.data.packing import common_opening, pack
+from jaxpersona.data.packing import shared_prefix_length, pack
 from jaxpersona.data.text import TokenizedPair, tokenize_pair
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.sites import SITES
@@ -119,7 +119,7 @@ def test_moments_do_not_depend_on_sharing_the_prompt(tiny_model, tokenized, expe
 
 @pytest.mark.parametrize("row_length", [128, 256])
 def test_moments_do_not_depend_on_sharing_the_opening(tiny_model, tokenized, expected, found, row_length):
-    opening = common_opening(tokenized)
+    opening = shared_prefix_length(tokenized)
     assert opening > 1
     batches = pack(tokenized, BOS, row_length, 256, opening=opening)
     assert sum((batch.pair >= 0).sum() for batch in batches) == sum(len(pair) - opening for pair in tokenized)

@@ -23,7 +23,8 @@ MEASURE = """
 import json
 
 from jaxpersona.data.text import tokenize_pair
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.evaluation.answers import score_answers
 
 questions = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs("builtin:wealth", "test")[:16]]

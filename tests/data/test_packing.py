@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from jaxpersona.data.packing import (
     MATCHING,
     NOT_MATCHING,
-    OPENING,
+    SHARED,
     PREFIX,
     Batch,
-    cheapest_row_length,
-    common_opening,
+    choose_row_length,
+    shared_prefix_length,
     pack,
 )
 from jaxpersona.data.text import TokenizedPair
@@ -83,9 +83,9 @@ def test_an_opening_appears_once_a_row_and_counts_for_every_pair_in_it(pairs, be
     for pair in pairs:
         prefix = begin + pair.prefix
         whole.append(TokenizedPair(prefix, (*pair.matching, 6), pair.not_matching, len(prefix), truncated=False))
-    opening = common_opening(whole)
+    opening = shared_prefix_length(whole)
     assert opening >= len(begin)
-    batches, expected = pack(whole, BOS, opening=opening, **options), expected_cells(whole, BOS)
+    batches, expected = pack(whole, BOS, shared_prefix=opening, **options), expected_cells(whole, BOS)
     first = expected.get((0, PREFIX), [])[:opening]
     for index in range(len(whole)):
         cells = expected.pop((index, PREFIX), [])
@@ -95,7 +95,7 @@ def test_an_opening_appears_once_a_row_and_counts_for_every_pair_in_it(pairs, be
     for batch in batches:
         for row, pair in enumerate(batch.pair):
             sharing = len(set(pair[pair >= 0]))
-            found = np.stack([batch.tokens[row], batch.positions[row], *batch.weights[:, row]])[:, pair == OPENING]
+            found = np.stack([batch.tokens[row], batch.positions[row], *batch.weights[:, row]])[:, pair == SHARED]
             assert found.T.tolist() == [[token, at, sharing * own, sharing * other] for token, at, own, other in first if sharing]
 
 
@@ -234,7 +234,7 @@ def test_rows_stay_long_where_they_may_not_shrink():
 
 
 def test_the_cheapest_row_is_filled_well_and_no_longer_than_it_must_be():
-    assert cheapest_row_length(simple(*[60] * 40)) == 128  # two in each, and the shortest row
-    assert cheapest_row_length(simple(*[100] * 40)) == 320  # three of them fill 94 %, two 78 % of 256
-    assert cheapest_row_length(simple(*[190] * 40)) == 192
-    assert cheapest_row_length(simple(400, 20, 20)) == 400
+    assert choose_row_length(simple(*[60] * 40)) == 128  # two in each, and the shortest row
+    assert choose_row_length(simple(*[100] * 40)) == 320  # three of them fill 94 %, two 78 % of 256
+    assert choose_row_length(simple(*[190] * 40)) == 192
+    assert choose_row_length(simple(400, 20, 20)) == 400

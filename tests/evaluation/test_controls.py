@@ -21,7 +21,8 @@ from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.masks.masks import Masks
 from jaxpersona.methods.steering import cosine
 from jaxpersona.models.decoder import Decoder
-from jaxpersona.models.perplexity import BUILTIN_TEXT, read_text, windows
+from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
+from jaxpersona.models.perplexity import windows
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
 
 TEXT = read_text(BUILTIN_TEXT)

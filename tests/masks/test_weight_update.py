@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
-from jaxpersona.masks.weight_update import UpdatedWeights, masks_of
+from jaxpersona.masks.weight_update import WeightUpdate, masks_of
 from jaxpersona.methods.steering import SteeringVectors
 from jaxpersona.models.sites import kernels
 
@@ -16,7 +16,7 @@ def updated(tiny_model):
     rng = np.random.default_rng(0)
     masks = jp.Masks.from_bool(jax.tree.map(lambda leaf: rng.random(leaf.shape) < 0.7, tiny_model.params))
     kept = kernels(masks.to_bool())
-    return UpdatedWeights(masks, {path: jnp.where(kept[path], 2 * leaf, 0) for path, leaf in kernels(tiny_model.params).items()})
+    return WeightUpdate(masks, {path: jnp.where(kept[path], 2 * leaf, 0) for path, leaf in kernels(tiny_model.params).items()})
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.25])

@@ -14,7 +14,8 @@ from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.masks import coordinate_ascent
 from jaxpersona.methods import taylor
 from jaxpersona.methods.methods import FirstOrder
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 
 

@@ -11,7 +11,8 @@ from jaxpersona.core.memmap import Scratch
 from jaxpersona.core.progress import silent
 from jaxpersona.methods.methods import FirstOrder
 from jaxpersona.methods.taylor import collect_evidence
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.models.perplexity import perplexity, windows
 
 
 @pytest.fixture(scope="module")

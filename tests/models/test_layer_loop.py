@@ -12,7 +12,8 @@ from jaxpersona.core import files
 from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.methods import taylor
 from jaxpersona.methods.methods import FirstOrder, SparseGPT, Steering, Wanda
-from jaxpersona.models.perplexity import read_text, windows
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.models.perplexity import windows
 from jaxpersona.models.perplexity_streamed import perplexities
 
 METHODS = {"wanda": Wanda(), "first_order": FirstOrder(max_perplexity_increase=0.03)}

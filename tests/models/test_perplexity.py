@@ -9,7 +9,8 @@ from conftest import byte_tokenizer, write_model
 
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
-from jaxpersona.models.perplexity import BUILTIN_TEXT, perplexity, read_text, windows
+from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
+from jaxpersona.models.perplexity import perplexity, windows
 
 BOS = 0
 TEXT = "The river froze early that year, and the mill stood still. " * 8

@@ -5,7 +5,8 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.methods.methods import Steering, Wanda
-from jaxpersona.models.perplexity import perplexity, read_text, windows
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.models.perplexity_streamed import perplexities
 
 

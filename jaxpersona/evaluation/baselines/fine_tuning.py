@@ -20,14 +20,14 @@ import numpy as np
 import optax
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.data.packing import Batch, pack
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.evaluation.answers import answer_sums, score_answers
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import kernels, with_kernels
-from jaxpersona.models.weights import Params
 
 _VALIDATION_SHARE = 0.2
 _ROW = 256  # tokens a backward pass: activations of all layers are kept for it
@@ -96,7 +96,7 @@ def fine_tune(
     options: FineTuning | None = None,
     persona: int = 0,
     validation: Sequence[TokenizedPair] | None = None,
-    report: Report = silent,
+    stage: Stage = QUIET,
 ) -> FineTuned:
     """Trains the model towards one persona, until the validation loss gets no better.
 
@@ -105,7 +105,7 @@ def fine_tune(
       options: default SFT of whole kernels.
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       validation: pairs that stop training; default a fifth of ``pairs``, drawn with the seed and then not trained on.
-      report: called with (stage, steps done, steps in all).
+      stage: progress.
 
     Raises:
       InputError: when there are fewer than two pairs to split, or none to train or to validate on.
@@ -127,7 +127,7 @@ def fine_tune(
             loss, gradient = _gradient(model, weights, train.take(chosen), options)
             weights, state = _update(weights, state, gradient, optimizer)
             totals.append(float(loss) * len(chosen) / len(training))
-            report(f"{options.objective}, epoch {epoch}", number, len(steps))
+            stage.part(f"{options.objective}, epoch {epoch}").progress(number, len(steps))
         losses.append(sum(totals))
         validations.append(mean_loss(weights))
         if validations[-1] < validations[best_epoch]:

@@ -9,33 +9,33 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from jaxpersona.calibration.calibrate import calibrate
+from jaxpersona.calibration.residuals import collect
 from jaxpersona.core.errors import InputError, nearest
-from jaxpersona.core.progress import Report, silent
+from jaxpersona.core.stage import QUIET, Stage
+from jaxpersona.core.tree import Params
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.evaluation.baselines.fine_tuning import FineTuning, fine_tune
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.masks.masks import apply_mask
-from jaxpersona.methods.methods import Steering
-from jaxpersona.methods.steering import collect_residuals, steer
+from jaxpersona.methods.steering import Steering
 from jaxpersona.models.model import Model
-from jaxpersona.models.weights import Params
 
-Baseline = Callable[[Model, Recipe, int, int, Report], Params]
-"""Called with (model, recipe, index of the persona in ``recipe.personas``, seed, report); gives the parameters under the persona.
+Baseline = Callable[[Model, Recipe, int, int, Stage], Params]
+"""Called with (model, recipe, index of the persona in ``recipe.personas``, seed, stage); gives the parameters under the persona.
 
 Only ``pairs``, ``text`` and ``max_length`` of the recipe concern it: the calibration pairs, and how the model reads them.
 """
 
 
-def _fine_tuned(options: FineTuning, model: Model, recipe: Recipe, persona: int, seed: int, report: Report) -> Params:
+def _fine_tuned(options: FineTuning, model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage) -> Params:
     """Fine-tuned on four fifths of the calibration pairs; the rest says when to stop."""
     pairs = _tokenized(model, recipe)
-    return fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, report=report).params
+    return fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, stage=stage).params
 
 
-def _steered(model: Model, recipe: Recipe, persona: int, seed: int, report: Report) -> Params:
-    residuals = collect_residuals(model, _tokenized(model, recipe), functools.partial(report, "steering"))
-    return apply_mask(model.params, steer(Steering(), residuals, persona))
+def _steered(model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage) -> Params:
+    residuals = collect(model, _tokenized(model, recipe), stage.part("steering"))
+    return apply_mask(model.params, Steering().vectors(residuals, persona))
 
 
 def _tokenized(model: Model, recipe: Recipe) -> tuple[TokenizedPair, ...]:
@@ -65,10 +65,10 @@ def check_baselines(names: Sequence[str]) -> None:
 
 
 def baseline_params(
-    model: Model, names: Sequence[str], recipe: Recipe, seed: int = 42, report: Report = silent
+    model: Model, names: Sequence[str], recipe: Recipe, seed: int = 42, stage: Stage = QUIET
 ) -> Iterator[tuple[str, Params]]:
     """Parameters of each of the baselines ``names`` for either persona, called "NAME PERSONA", one set at a time."""
     for name in names:
         if name != RAG:
             for index, persona in enumerate(recipe.personas):
-                yield f"{name} {persona}", BASELINES[name](model, recipe, index, seed, report)
+                yield f"{name} {persona}", BASELINES[name](model, recipe, index, seed, stage)

@@ -9,6 +9,7 @@ from jaxpersona import methods
 from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.core.protocol import STRICT, Protocol
 from jaxpersona.evaluation.baselines.registry import check_baselines
+from jaxpersona.methods.method import Method
 
 BUDGETS = ("sparsity", "max_perplexity_increase", "strength")
 """Settings that say how much a method may do; the others make it another method."""
@@ -38,7 +39,7 @@ class Cell:
     controls: bool = False
 
     @property
-    def method(self) -> methods.AnyMethod:
+    def method(self) -> Method:
         """The method with its settings."""
         return methods.by_name(self.name, **dict(self.settings))
 
@@ -115,23 +116,20 @@ def _variants(entry: Mapping[str, Any] | str) -> Iterator[tuple[str, tuple[tuple
 
 
 def _mark_controls(cells: Sequence[Cell], names: Collection[str], protocol: Protocol) -> list[Cell]:
-    """Marks the first cell of every budget: row-wise methods of one sparsity share their controls."""
+    """Marks the first cell of every budget: methods of one budget share their controls."""
     seen, marked = set(), []
     for cell in cells:
         method = cell.method
-        row_wise = isinstance(method, methods.Method)
-        budget = (method.sparsity, method.select, method.overrides) if row_wise else method
-        first = cell.name in names and budget not in seen and not _refuses(method, protocol)
+        first = cell.name in names and method.budget not in seen and not _refuses(method, protocol)
         if first:
-            seen.add(budget)
+            seen.add(method.budget)
         marked.append(dataclasses.replace(cell, controls=first))
     return marked
 
 
-def _refuses(method: methods.AnyMethod, protocol: Protocol) -> bool:
+def _refuses(method: Method, protocol: Protocol) -> bool:
     try:
-        if isinstance(method, methods.Method):
-            method.check(protocol)
+        method.check(protocol)
     except InputError:
         return True
     return False

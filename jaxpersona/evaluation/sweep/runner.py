@@ -7,8 +7,8 @@ from typing import Any
 
 from jaxpersona.calibration.calibrate import Calibration, calibrate
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.progress import Report, silent
 from jaxpersona.core.protocol import Protocol
+from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.timing import timed
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import TextMode
@@ -21,7 +21,7 @@ from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.evaluation.sweep.grid import Cell
 from jaxpersona.evaluation.sweep.rows import chooser_row, rows_of
 from jaxpersona.masks.weight_update import masks_of
-from jaxpersona.methods.methods import Wanda
+from jaxpersona.methods.wanda import Wanda
 from jaxpersona.models.model import Model
 
 
@@ -40,7 +40,7 @@ class Bench:
       protocol: the experimental choices, of calibration and of evaluation.
       prompts: system texts by persona; empty if there are none.
       prompted_masks: whether masks are evaluated behind them as well.
-      report: called with (stage, steps done, steps in all).
+      stage: progress.
     """
 
     model: Model
@@ -54,7 +54,7 @@ class Bench:
     protocol: Protocol
     prompts: Mapping[str, str]
     prompted_masks: bool = False
-    report: Report = silent
+    stage: Stage = QUIET
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """The cell's rows (``rows.py``), the seconds its stages took, and why it was skipped, if it was.
@@ -89,7 +89,7 @@ class Bench:
     def _method(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
         blind = cell.kind == "shuffled"
         calibration = self.calibration(cell.num_samples, cell.seed, blind)
-        options = {"personas": self.personas, "seed": cell.seed, "report": self.report}
+        options = {"personas": self.personas, "seed": cell.seed, "stage": self.stage}
         with timed(seconds, "calibrate"):
             calibration.collect(cell.method.needs)
         with timed(seconds, "mask"):
@@ -124,7 +124,7 @@ class Bench:
         return [row for row in rows_of(found, self.personas, place, {}, {}) if row["method"] == cell.name]
 
     def _evaluate(self, masks: Mapping[str, Any], cell: Cell, **options: Any) -> Evaluation:
-        common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "report": self.report}
+        common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "stage": self.stage}
         return evaluate(self.model, masks, self.held_out, protocol=self.protocol, **common, **self.evaluation, **options)
 
     @functools.lru_cache(maxsize=1)  # noqa: B019, one bench lives as long as its sweep; gradients of a model are large
@@ -133,4 +133,4 @@ class Bench:
         pairs = self.pairs.sample(num_samples, seed)
         drawn = shuffled(pairs, seed) if blind else pairs
         options = {"num_samples": num_samples, "text": self.text, "max_length": self.max_length, "seed": seed}
-        return calibrate(self.model, drawn, **options, protocol=self.protocol, report=self.report)
+        return calibrate(self.model, drawn, **options, protocol=self.protocol, stage=self.stage)

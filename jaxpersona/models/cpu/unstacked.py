@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpersona.masks.masks import Params
+from jaxpersona.core.tree import Params
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.cpu.untied_head import head_kernel, untied
 from jaxpersona.models.decoder import Decoder

@@ -1,11 +1,10 @@
-"""What is evaluated: the masks of a run, or bundles by themselves, and what is known of how they were found."""
+"""Masks on disk that are to be evaluated, and what is known of how they were found."""
 
 import dataclasses
 import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from jaxpersona import methods
 from jaxpersona.commands.run_folder import persona_bundle, read_run
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.protocol import resolve
@@ -13,10 +12,11 @@ from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import load_pairs
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.masks.bundle import read_metadata
+from jaxpersona.methods.registry import by_name
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class MasksOnDisk:
     """Masks on disk.
 
     Attributes:
@@ -72,11 +72,11 @@ class Subject:
         pairs = pairs.sample(data["num_samples"], self.run["config"]["seed"]) if protocol.sample else pairs
         if pairs.digest != self.run["data"]["sha256"]:
             raise InputError(f"{data['source']} has changed since the masks were found on it; run discover again")
-        method = methods.by_name(settings.pop("name"), **settings)
+        method = by_name(settings.pop("name"), **settings)
         return Recipe(pairs, self.personas, method, data["text"], data["max_length"], protocol)
 
 
-def of_run(path: str) -> Subject:
+def of_run(path: str) -> MasksOnDisk:
     """Both masks of a run.
 
     Raises:
@@ -86,10 +86,10 @@ def of_run(path: str) -> Subject:
     first, second = run["masks"]
     bundles = {persona: persona_bundle(path, persona) for persona in (first, second)}
     data = run["data"]
-    return Subject(run["model"]["name"], (first, second), bundles, data["source"], data.get("pair_digests"), run)
+    return MasksOnDisk(run["model"]["name"], (first, second), bundles, data["source"], data.get("pair_digests"), run)
 
 
-def of_bundles(paths: Sequence[str], model: str | None = None) -> Subject:
+def of_bundles(paths: Sequence[str], model: str | None = None) -> MasksOnDisk:
     """One or two mask bundles.
 
     Args:
@@ -110,4 +110,4 @@ def of_bundles(paths: Sequence[str], model: str | None = None) -> Subject:
     if name is None:
         raise InputError(f"{folders[0]} does not say which model it is for; give --model")
     bundles = dict(zip(names, folders, strict=True))
-    return Subject(name, (personas[0], personas[1]), bundles, found[0].get("data"), known or None)
+    return MasksOnDisk(name, (personas[0], personas[1]), bundles, found[0].get("data"), known or None)

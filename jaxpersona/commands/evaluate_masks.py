@@ -1,0 +1,109 @@
+"""The evaluation of masks on disk: what ``evaluate`` does, and ``discover`` after it has found masks."""
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxpersona.commands.evaluate_config import EvaluateConfig
+from jaxpersona.commands.masks_on_disk import MasksOnDisk
+from jaxpersona.commands.progress_bars import progress_bars
+from jaxpersona.core.files import write_atomically
+from jaxpersona.core.mesh import make_mesh
+from jaxpersona.core.processes import is_first
+from jaxpersona.core.protocol import PROTOCOLS
+from jaxpersona.core.stage import Stage
+from jaxpersona.data.neutral_text import read_text
+from jaxpersona.data.pairs import Pairs
+from jaxpersona.data.readers import builtin_prompts
+from jaxpersona.evaluation.baselines.registry import check_baselines
+from jaxpersona.evaluation.comparison import Evaluation, evaluate
+from jaxpersona.masks.bundle import load_masks, package_versions
+from jaxpersona.models.model import Model, load_model
+from jaxpersona.models.persona import Persona
+from jaxpersona.reporting.evaluation_tables import print_evaluation
+
+SCHEMA_VERSION = 1
+"""Of ``evaluation.json``."""
+
+
+def evaluate_masks(
+    config: EvaluateConfig, found: MasksOnDisk, model: Model | None = None, masks: Mapping[str, Persona] | None = None
+) -> None:
+    """Evaluates masks, writes the results into the run's folder or ``config.output_dir``, and prints tables.
+
+    Args:
+      found: the masks, and what is known of them.
+      model: if it is loaded already.
+      masks: by persona, if they are loaded already.
+
+    Raises:
+      InputError: when held-out pairs are missing or were calibrated on, or as ``evaluate``.
+    """
+    baselines = [config.baselines] if isinstance(config.baselines, str) else config.baselines
+    check_baselines(baselines)
+    pairs, calibrated_on = found.held_out(config.data.source, config.data.split, config.data.num_samples, config.seed)
+    prompts = (config.prompts or builtin_prompts(pairs.source)) if config.prompted else None
+    asked = dict(zip(found.personas, prompts, strict=True)) if prompts else {}
+    options = _options(config, found)
+    folder = pathlib.Path(config.output_dir or config.run or "").expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with progress_bars() as report:
+        if model is None:
+            mesh = make_mesh(config.mesh.data, config.mesh.model)
+            model = load_model(found.model, config.dtype, mesh=mesh)
+        masks = masks or {persona: load_masks(bundle, model) for persona, bundle in found.bundles.items()}
+        evaluation = evaluate(model, masks, pairs, prompts=asked, baselines=baselines, **options, stage=Stage(report))
+    record = _record(config, evaluation, pairs, calibrated_on, asked)
+    if is_first():
+        _save(folder, record, evaluation.answers)
+    print_evaluation(record, found.personas, str(folder))
+
+
+def _options(config: EvaluateConfig, found: MasksOnDisk) -> dict[str, Any]:
+    neutral = read_text(config.perplexity.text)
+    needs_recipe = config.controls is True or config.baselines or config.open_ended
+    same = {name: getattr(config, name) for name in ("rag_k", "letters", "open_ended", "max_new_tokens", "seed")}
+    return same | {
+        "controls": bool(config.controls),
+        "personas": found.personas,
+        "recipe": found.recipe() if needs_recipe else None,
+        "text": config.data.text,
+        "max_length": config.data.max_length,
+        "neutral": neutral,
+        "neutral_tokens": config.perplexity.max_tokens,
+        "protocol": PROTOCOLS[config.protocol],
+    }
+
+
+def _record(
+    config: EvaluateConfig, evaluation: Evaluation, pairs: Pairs, calibrated_on: int | None, prompts: dict[str, str]
+) -> dict[str, Any]:
+    """The contents of ``evaluation.json``."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "data": {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs), "calibration_pairs": calibrated_on},
+        "prompts": prompts,
+        "perplexity_text": config.perplexity.text,
+        "protocol": config.protocol,
+        "results": evaluation.rows,
+        "separation": evaluation.separation,
+    }
+    if evaluation.open_ended is not None:
+        record["open_ended"] = evaluation.open_ended
+    return record | {"versions": package_versions()}
+
+
+def _save(folder: pathlib.Path, record: dict[str, Any], answers: list[dict[str, Any]]) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(record["results"][0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(record["results"])
+    write_atomically(folder / "evaluation.csv", table.getvalue())
+    if answers:
+        write_atomically(folder / "answers.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in answers))
+    else:
+        (folder / "answers.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
+    write_atomically(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,25 @@
+"""Model and personas of a run on disk."""
+
+from collections.abc import Iterable
+
+from jax.sharding import Mesh
+
+from jaxpersona.commands.run_folder import persona_bundle, read_run
+from jaxpersona.masks.bundle import load_masks
+from jaxpersona.models.model import Model, load_model
+from jaxpersona.models.persona import Persona
+from jaxpersona.models.precision import Dtype
+
+
+def load_personas(run: str, wanted: Iterable[str], dtype: Dtype, mesh: Mesh | None = None) -> tuple[Model, dict[str, Persona]]:
+    """Loads the model of a run, and its personas of the given names.
+
+    Args:
+      mesh: as for ``load_model``.
+
+    Raises:
+      InputError: when there is no such run or persona, or it was made for other weights.
+    """
+    bundles = {name: persona_bundle(run, name) for name in dict.fromkeys(wanted)}
+    model = load_model(read_run(run)["model"]["name"], dtype, mesh=mesh)
+    return model, {name: load_masks(bundle, model) for name, bundle in bundles.items()}

@@ -1,0 +1,38 @@
+"""Memory: what a device and this machine have, and what this process has used."""
+
+import os
+import pathlib
+import resource
+import sys
+
+import jax
+
+
+def device_memory_bytes() -> int | None:
+    """Returns the memory that JAX may use on a device, on a CPU this machine's; None where it is unknown."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return host_memory_bytes()
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def host_memory_bytes(limit: pathlib.Path = pathlib.Path("/sys/fs/cgroup/memory.max")) -> int | None:
+    """Returns the machine's memory, or what its container may use; None where neither is known."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return min(found, int(text)) if text.isdigit() else found
+
+
+def peak_memory_bytes() -> int:
+    """Returns the largest resident memory of this process so far.
+
+    On Linux from ``VmHWM``: ``getrusage`` there includes the process that started this one.
+    """
+    status = pathlib.Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,63 @@
+"""Generation under one persona, without an engine."""
+
+from collections.abc import Sequence
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.data.text import chat_ids
+from jaxpersona.masks.masks import apply_mask
+from jaxpersona.models.decoding import generate_ids
+from jaxpersona.models.model import Model
+from jaxpersona.models.persona import Persona
+from jaxpersona.models.sampling import Sampling
+
+
+def generate(
+    model: Model,
+    prompts: Sequence[str],
+    persona: Persona | None = None,
+    *,
+    gamma: float = 0.0,
+    max_new_tokens: int = 64,
+    sampling: Sampling | None = None,
+    chat: bool = True,
+    system: str = "",
+    seed: int = 42,
+) -> list[str]:
+    """Continues prompts under one persona.
+
+    Args:
+      persona: masks or steering vectors to apply, or None for the model as it is.
+      gamma: share of its strength a removed weight keeps (Eq. 7), or a steering vector loses.
+      max_new_tokens: at most this many tokens a prompt; a row ends earlier at an end-of-turn token.
+      sampling: greedy by default.
+      chat: put prompts (and ``system``) into the model's chat template; False continues the bare text.
+      seed: of sampling; row i draws from its own stream, whatever the other prompts are.
+
+    Returns:
+      The new text of each prompt, without special tokens.
+
+    Raises:
+      InputError: for an empty prompt, a prompt that leaves no room within the model's positions, a gamma
+        outside [0, 1) or without a persona, or masks that do not fit.
+    """
+    rows = [_prompt_ids(model, prompt, chat, system) for prompt in prompts]
+    if not rows:
+        return []
+    room = model.config.max_positions - max(map(len, rows))
+    if max_new_tokens < 1 or room < max_new_tokens:
+        longest = max(map(len, rows))
+        raise InputError(
+            f"max_new_tokens is {max_new_tokens}, but the longest prompt has {longest} tokens and the model "
+            f"{model.config.max_positions} positions; between 1 and {max(room, 0)} new tokens are possible"
+        )
+    if persona is None and gamma:
+        raise InputError(f"gamma is {gamma}, but no persona is given for it to soften")
+    params = model.params if persona is None else apply_mask(model.params, persona, gamma)
+    new = generate_ids(model, params, rows, max_new_tokens, sampling or Sampling(), seed)
+    return model.tokenizer.batch_decode(new, skip_special_tokens=True)
+
+
+def _prompt_ids(model: Model, prompt: str, chat: bool, system: str) -> list[int]:
+    if not prompt.strip():
+        raise InputError("a prompt is empty; give some text")
+    return chat_ids(model.tokenizer, prompt, system) if chat else model.tokenizer.encode(prompt)

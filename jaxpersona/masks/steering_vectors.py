@@ -1,0 +1,74 @@
+"""Steering vectors: a persona as vectors added to the residual stream instead of a mask.
+
+Added after a layer, a vector is exactly a bias of the layer's ``down_proj``: a steered model is the same decoder with other
+parameters.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.tree import Params, flatten, unflatten
+from jaxpersona.models.sites import check_steerable
+
+_BIAS, _KERNEL = "layers/mlp/down_proj/bias", "layers/mlp/down_proj/kernel"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class SteeringVectors:
+    """One persona as vectors added to the residual stream; a pytree, with sums and multiples.
+
+    Attributes:
+      vectors: float32 [layer, hidden], added after each layer; zero where nothing is.
+    """
+
+    vectors: jax.Array
+
+    def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
+        """New parameters whose ``down_proj`` biases hold the vectors, at 1 - gamma of their strength.
+
+        Raises:
+          InputError: for a model of another shape, or one with a norm between MLP and residual stream (Gemma).
+        """
+        flat = flatten(params)
+        check_steerable(params)
+        layers, _, hidden = flat[_KERNEL].shape
+        if self.vectors.shape != (layers, hidden):
+            raise InputError(f"steering vectors do not fit the model: they are {self.vectors.shape}, it is {(layers, hidden)}")
+        added = (1 - gamma) * self.vectors
+        flat[_BIAS] = (flat.get(_BIAS, 0) + added).astype(flat[_KERNEL].dtype)
+        return unflatten(flat)
+
+    def in_layer(self, number: int) -> "SteeringVectors":
+        """Returns the vector of one layer, [1, hidden]."""
+        return SteeringVectors(self.vectors[number : number + 1])
+
+    def at_head(self) -> None:
+        """Returns None: the head is unchanged."""
+
+    def __add__(self, other: "SteeringVectors") -> "SteeringVectors":
+        return jax.tree.map(jnp.add, self, other)
+
+    def __mul__(self, factor: float) -> "SteeringVectors":
+        return jax.tree.map(lambda vectors: factor * vectors, self)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "SteeringVectors":
+        return -1.0 * self
+
+    def norms(self) -> np.ndarray:
+        """Euclidean length of each layer's vector, float64 [layer]."""
+        return np.linalg.norm(np.asarray(self.vectors, np.float64), axis=1)
+
+
+def cosine(a: SteeringVectors, b: SteeringVectors) -> float:
+    """Cosine of the angle between two steerings, over all layers together; 0 where one is zero."""
+    first, second = (np.asarray(part.vectors, np.float64).ravel() for part in (a, b))
+    length = np.linalg.norm(first) * np.linalg.norm(second)
+    return float(first @ second / length) if length else 0.0

@@ -1,0 +1,48 @@
+"""Contrastive Wanda (Eq. 8)."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+import jax
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.core.protocol import Protocol
+from jaxpersona.methods.method import Need, check_one_of
+from jaxpersona.methods.row_scores import Moments, strength, variance
+from jaxpersona.methods.rowwise_method import RowwiseMethod
+from jaxpersona.scores import importance
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveWanda(RowwiseMethod):
+    """Absolute weight times the standardised difference of its input's activation between the personas (Eq. 8).
+
+    Attributes:
+      activation: phi of Eq. 8, ``relu`` or ``softplus``. ReLU scores all weights of inputs that the opposite persona
+        activates more as 0; ties decide which of them are kept (``Protocol.wanda_breaks_ties``).
+      temperature: of softplus; None is the protocol's.
+      eps: keeps inputs without variance finite.
+    """
+
+    activation: Literal["relu", "softplus"] = "relu"
+    temperature: float | None = None
+    eps: float = 1e-6
+    name: ClassVar[str] = "contrastive_wanda"
+    needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_one_of(("relu", "softplus"), self.activation, "activation", self.name)
+        if self.temperature is not None and self.activation != "softplus":
+            raise InputError("temperature is a setting of activation softplus; leave it out with relu")
+        for value, what in ((self.temperature, "temperature"), (self.eps, "eps")):
+            if value is not None and not value > 0:
+                raise InputError(f"{what} is {value}; it must be above 0")
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
+        """Computes Eq. 8."""
+        assert moments is not None
+        mean, spread = strength(moments, protocol), variance(moments, protocol)
+        difference = importance.standardized_difference(mean, spread, self.eps, protocol.eps_inside_root)
+        temperature = self.temperature or protocol.softplus_temperature
+        return importance.contrastive_wanda(kernel, difference, temperature if self.activation == "softplus" else None)

@@ -1,0 +1,45 @@
+"""Sparse (Eq. 5): optimal brain surgeon with a diagonal Hessian."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+
+from jaxpersona.core.protocol import Protocol
+from jaxpersona.methods.method import Need, check_not_negative
+from jaxpersona.methods.row_scores import Moments
+from jaxpersona.methods.rowwise_method import RowwiseMethod
+from jaxpersona.scores import importance
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparse(RowwiseMethod):
+    """Optimal-brain-surgeon saliency with a diagonal Hessian (Eq. 5); no weight is updated.
+
+    Attributes:
+      damping: lambda of Eq. 5, as a share of the mean of the diagonal.
+    """
+
+    damping: float = 0.01
+    name: ClassVar[str] = "sparse"
+    needs: ClassVar[tuple[Need, ...]] = ("statistics",)
+    prunes_head: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self.damping, "damping")
+
+    def block(self, protocol: Protocol) -> int | None:
+        """Returns 128 where the protocol ranks columns, in blocks."""
+        return 128 if protocol.sparse_columns else None
+
+    def by_output(self, protocol: Protocol) -> bool:
+        """Returns False where the protocol ranks columns: their norm runs over all outputs."""
+        return not protocol.sparse_columns
+
+    def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
+        """Computes Eq. 5, or the norm of each column where the protocol ranks columns."""
+        assert moments is not None
+        if protocol.sparse_columns:
+            return importance.column_norm(kernel)
+        return importance.sparse(kernel, moments["mean_square"][0], self.damping)

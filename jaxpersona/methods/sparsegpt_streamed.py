@@ -1,0 +1,48 @@
+"""SparseGPT on a streamed model: the Hessians of one layer are in memory at a time."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxpersona.calibration.calibrate import Calibration
+from jaxpersona.calibration.hessians import hessian_of
+from jaxpersona.calibration.hessians_streamed import collector
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import Stage
+from jaxpersona.core.tree import Params
+from jaxpersona.masks.mask_writer import MaskWriter
+from jaxpersona.masks.masks import Masks
+from jaxpersona.methods.sparsegpt_kernel import solve_kernel
+from jaxpersona.models.layer_loop import State, run_layers
+from jaxpersona.models.sites import kernels
+from jaxpersona.models.streamed_model import StreamedModel
+from jaxpersona.ops import bitpack
+
+
+def prune(
+    model: StreamedModel, calibration: Calibration, keep: Mapping[str, np.ndarray], damping: float, stage: Stage
+) -> tuple[Masks, Masks]:
+    """Finds the masks of both personas, as ``sparsegpt.prune`` does.
+
+    Args:
+      keep: number of weights every output keeps, int [layer] by kernel path.
+      damping: added to the diagonal of the Hessian, as a share of its mean.
+      stage: progress counts layers.
+
+    Raises:
+      WriteError: when there is no room for the masks.
+    """
+    texts = collector(model, calibration)
+    writer = MaskWriter(kernels(model.params), MappedArrays(stage, model.scratch).array)
+
+    def step(number: int, params: Params, state: State) -> None:
+        hessians = texts.layer(number, params, state["states"])
+        for path, kernel in kernels(params).items():
+            for persona in (0, 1):
+                of_inputs = hessian_of(hessians, path, persona)
+                mask, _ = solve_kernel(kernel, of_inputs, keep[path][number : number + 1], damping)
+                writer.put(path, number, bitpack.pack(mask), persona)
+
+    run_layers(model, lambda: {"states": texts.start(model)}, step, writer.parts, stage)
+    first, second = writer.masks(model.params)
+    return first, second

@@ -1,0 +1,72 @@
+"""Masks of contrastive Taylor pruning at a given price of damage, for all layers or some."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpersona.calibration.taylor_statistics import TaylorStatistics
+from jaxpersona.core.mesh import by_output
+from jaxpersona.core.tree import Params
+from jaxpersona.masks import coordinate_ascent
+from jaxpersona.masks.masks import Masks
+from jaxpersona.models.selector import Selector
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
+from jaxpersona.ops import bitpack
+
+_SHRINKAGE = 0.1  # of the inputs' second moments towards their diagonal, as they come from few tokens
+
+
+def masks_at(params: Params, statistics: TaylorStatistics, persona: int, select: str, price: float) -> Masks:
+    """Returns masks without the weights whose removal gains more than its damage costs.
+
+    Args:
+      persona: 0 for the persona of the matching answers, 1 for its opposite.
+      select: selector of the modules and layers that may be masked.
+      price: of damage, in margin per nat of loss.
+    """
+    return Masks.of(params, words_at(params, statistics, eligible_layers(params, select), persona, price))
+
+
+def eligible_layers(params: Params, select: str) -> dict[str, np.ndarray]:
+    """Returns which layers of each kernel may be masked, bool [layer] by path."""
+    return {path: Selector(select).matches(module_of(path), kernel.shape[0]) for path, kernel in kernels(params).items()}
+
+
+def words_at(
+    params: Params, statistics: TaylorStatistics, eligible: Mapping[str, np.ndarray], persona: int, price: float
+) -> dict[str, jax.Array]:
+    """Returns the packed words of ``masks_at`` by kernel path."""
+    sign, words = 1.0 - 2 * persona, {}
+    for path, kernel in kernels(params).items():
+        inputs, outputs = statistics.factors.inputs[SITE_OF[module_of(path)]], statistics.factors.outputs[path]
+        kernel, margin = by_output(kernel), by_output(statistics.margin[path])
+        words[path] = by_output(_kept(kernel, margin, inputs, outputs, eligible[path], sign, min(price, 1e30)))
+    return words
+
+
+@jax.jit
+def _kept(kernel: Any, margin: Any, inputs: Any, outputs: Any, eligible: Any, sign: Any, price: Any) -> jax.Array:
+    """Packed words of what one stacked kernel keeps."""
+
+    def layer(args: tuple[Any, ...]) -> jax.Array:
+        kernel, margin, inputs, outputs, eligible = args
+        weight = kernel.astype(jnp.float32)
+        gain = jnp.where(eligible & (weight != 0), -sign * weight * margin, -jnp.inf)
+        shrunk = (1 - _SHRINKAGE) * inputs + _SHRINKAGE * jnp.diag(jnp.diag(inputs))
+        return bitpack.pack(~coordinate_ascent.choose(weight, gain, shrunk, outputs, price))
+
+    return jax.lax.map(layer, (kernel, margin, inputs, outputs, eligible))
+
+
+def scores(params: Params, statistics: TaylorStatistics, persona: int) -> dict[str, jax.Array]:
+    """Returns how much each weight is worth keeping, float32 [layer, in, out] by path: minus gain over damage of its removal."""
+    found, sign = {}, 1.0 - 2 * persona
+    for path, kernel in kernels(params).items():
+        inputs = jnp.diagonal(statistics.factors.inputs[SITE_OF[module_of(path)]], axis1=-2, axis2=-1)
+        weight = kernel.astype(jnp.float32)
+        damage = 0.5 * jnp.square(weight) * inputs[..., None] * statistics.factors.outputs[path][:, None, :]
+        found[path] = sign * weight * statistics.margin[path] / jnp.maximum(damage, jnp.finfo(jnp.float32).tiny)
+    return found
