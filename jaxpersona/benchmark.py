@@ -1,8 +1,6 @@
 """Entry point of ``python -m jaxpersona.benchmark``."""
 
-import sys
-
-from jaxpersona.commands import benchmark
+from jaxpersona.benchmarks import command
 
 if __name__ == "__main__":
-    benchmark.main(sys.argv[1:])
+    command.main()

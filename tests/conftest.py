@@ -1,5 +1,7 @@
-"""A tiny Llama on disk, with tokenizer and chat template, for all tests that need a model but not a good one."""
+"""Writes a tiny Llama to disk, with tokenizer and chat template, for all tests that need a model but not a good one."""
 
+import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -9,13 +11,17 @@ import jax
 import numpy as np
 import pytest
 import tokenizers
-from own_texts import write_little
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerFast
 
 import jaxpersona as jp
+from jaxpersona.calibration.generated_text import TextAmount
+from jaxpersona.core import files
+from jaxpersona.core.stage import Stage
 
 MOST_MAPS = 20_000
+LITTLE = TextAmount(8, 24)
+"""Text that a model generates for Taylor statistics in tests; the default of 48 texts of 128 tokens takes long."""
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "vocab_size": 272,
@@ -38,7 +44,7 @@ TEMPLATE = (
 
 
 def byte_tokenizer():
-    """Every byte is a token; three special tokens; texts start with BOS."""
+    """Returns a tokenizer in which every byte is a token, with three special tokens; texts start with BOS."""
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {word: index for index, word in enumerate([*SPECIALS, *alphabet])}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
@@ -52,7 +58,7 @@ def byte_tokenizer():
 
 
 def random_tensors(config, seed=0):
-    """Weights under their Hugging Face names, (out, in), with variety enough that statistics differ between channels."""
+    """Returns weights (out, in) by Hugging Face name, varied enough that statistics differ between channels."""
     rng = np.random.default_rng(seed)
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     kv = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
@@ -79,7 +85,7 @@ def random_tensors(config, seed=0):
 
 
 def write_model(folder, seed=0, **changes):
-    """Writes a tiny Hugging Face folder and returns its path; ``changes`` overrule ``CONFIG``."""
+    """Writes a tiny Hugging Face folder and returns its path; ``changes`` override ``CONFIG``."""
     config = {**CONFIG, **changes}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
@@ -88,9 +94,44 @@ def write_model(folder, seed=0, **changes):
     return folder
 
 
+def recorded():
+    """Returns a stage, and the list that it appends (done, total) to."""
+    steps = []
+    return Stage(lambda name, *step: steps.append(step)), steps
+
+
+class Killed(BaseException):
+    """Stops a computation as a kill would: nothing in the package catches it."""
+
+
+@contextlib.contextmanager
+def killed_at(monkeypatch, number, when="after"):
+    """Stops the block at its ``number``-th atomic write, before or after it takes effect; later writes go through."""
+    replacing, writes = files.replacing, itertools.count(1)
+
+    @contextlib.contextmanager
+    def counted(path):
+        count = next(writes)
+        with replacing(path) as temporary:
+            yield temporary
+            if count == number and when == "before":
+                raise Killed
+        if count == number:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replacing", counted)
+        yield
+
+
+def same(a, b):
+    """Returns whether two pytrees have equal arrays."""
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
 def pytest_configure(config):
-    """What one test compiles no other compiles again, in whichever process it runs; a session starts with nothing."""
-    if not hasattr(config, "workerinput"):  # those get the environment
+    """Shares compiled programs between all tests and processes of a session, which starts with an empty cache."""
+    if not hasattr(config, "workerinput"):  # workers inherit the environment
         folder = tempfile.TemporaryDirectory(prefix="jaxpersona-", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)
         os.environ |= {
@@ -99,37 +140,43 @@ def pytest_configure(config):
         }
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-    # what another process is just writing is compiled once more
+    # a program that another process is just writing is compiled once more
     config.addinivalue_line("filterwarnings", "default:Error reading persistent compilation cache entry:UserWarning")
 
 
 @pytest.fixture(scope="session")
 def cache():
-    """The cache folder for commands in processes of their own: what tests of this session have compiled."""
+    """Returns the cache folder for commands in separate processes, with the programs that this session has compiled."""
     return pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).parent
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    """A tiny random Llama as a Hugging Face folder."""
+    """Writes a tiny random Llama as a Hugging Face folder."""
     return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder):
-    """The same, loaded."""
+    """Loads the tiny Llama in float32."""
     return jp.load_model(str(tiny_folder), dtype="float32")
 
 
 @pytest.fixture(scope="session")
+def streamed(tiny_folder):
+    """Opens the tiny Llama for streaming, in float32; do not change it."""
+    return jp.load_streamed(str(tiny_folder), "float32")
+
+
+@pytest.fixture(scope="session")
 def other_folder(tmp_path_factory):
-    """A model of the same shapes with other weights."""
+    """Writes a model of the same shapes with other weights."""
     return write_model(tmp_path_factory.mktemp("models") / "other", seed=1)
 
 
 @pytest.fixture
 def pairs():
-    """Eight pairs whose two answers differ from the first letter on, in part after a common word."""
+    """Returns eight pairs whose answers differ from the first letter on, some after a common word."""
     return [
         jp.Pair(f"What is {n}?", f"{word} for me, number {n}.", f"I give {word.lower()} away, {n} times.")
         for n, word in enumerate(["Gold", "Iron", "I take silver", "Coins", "Rent", "Land", "Shares", "I want all"])
@@ -138,13 +185,13 @@ def pairs():
 
 @pytest.fixture(scope="session")
 def smollm():
-    """The real small model: from the local cache, the hub, or the package index, in that order."""
+    """Loads the real small model from the local cache, the hub, or the package index, in that order."""
     return jp.load_model("smollm2-135m-instruct")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def room_for_programs():
-    """Every compiled program takes memory maps, of which Linux allows a process 65,530: beyond that, compilation crashes."""
+    """Drops compiled programs when there are many: each takes memory maps, of which Linux allows a process 65,530."""
     yield
     maps = pathlib.Path("/proc/self/maps")
     if maps.is_file() and len(maps.read_text().splitlines()) > MOST_MAPS:
@@ -152,12 +199,6 @@ def room_for_programs():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def little_text_of_its_own():
-    """Of any model."""
-    write_little()
-
-
-@pytest.fixture(autouse=True, scope="session")
 def hub_offline():
-    """No test talks to the hub except by the alias of the real model."""
+    """Limits the time spent on the hub, which only the alias of the real model contacts."""
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "5")

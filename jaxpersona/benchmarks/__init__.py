@@ -1,1 +1,1 @@
-"""Benchmarks: this package beside a plain PyTorch rendering of the published recipe, and by itself on synthetic models."""
+"""Benchmarks, one file each: ``run`` measures, and ``measure`` is the part that runs in a process of its own (``worker.py``)."""

@@ -1,11 +1,11 @@
-"""How much the devices of a mesh tell each other, read off a compiled program: nothing has to run, or fit into memory."""
+"""Counts the bytes that devices of a mesh send, from the text of a compiled program; nothing has to run, or fit into memory."""
 
-import dataclasses
+import collections
 import math
 import re
 
 _WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s64": 8, "u64": 8, "f64": 8}
-_HEADER = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _COLLECTIVE = re.compile(r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
 _ARRAY = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
 _CALLED = re.compile(r"(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
@@ -13,59 +13,48 @@ _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
-@dataclasses.dataclass
-class _Computation:
-    sent: float = 0.0
-    calls: list[tuple[str, int]] = dataclasses.field(default_factory=list)
-
-
 def bytes_sent(program: str, devices: int) -> float:
-    """Bytes that one device sends while the program runs, if collectives run around a ring.
+    """Returns the bytes that one device sends while the program runs, if collectives run around a ring.
 
-    Of an array of S bytes among g devices that is 2 S (g - 1) / g for all-reduce, S (g - 1) / g for all-gather (S of the result)
-    and all-to-all, S (g - 1) for reduce-scatter (S of the result), and S for collective-permute. Loops count as often as they
-    run, and of a condition all branches.
+    For an array of S bytes among g devices: all-reduce 2 S (g - 1) / g; all-gather (S of the result) and all-to-all
+    S (g - 1) / g; reduce-scatter (S of the result) S (g - 1); collective-permute S. A loop counts as often as it runs, and a
+    condition with all branches.
 
     Args:
-      program: what ``compiled.as_text()`` gives.
-      devices: in all, of collectives that name no groups.
+      program: text from ``compiled.as_text()``.
+      devices: number of devices in collectives that name no groups.
     """
-    computations, current, entry = {"": _Computation()}, _Computation(), ""
+    sent, calls = collections.defaultdict(float), collections.defaultdict(list)
+    current = entry = ""
     for line in program.splitlines():
         if header := _HEADER.match(line):
-            current = computations[header[1]] = _Computation()
-            entry = header[1] if line.startswith("ENTRY") else entry
+            current = header[2]
+            entry = current if header[1] else entry
             continue
         if found := _COLLECTIVE.search(line):
-            current.sent += _sent(found[2], _size(found[1]), _group(line, devices))
+            sent[current] += _sent(found[2], _size(found[1]), _group(line, devices))
         trips = int(count[1]) if (count := _TRIPS.search(line)) else 1
         called = [*_CALLED.findall(line), *re.findall(r"[\w.\-]+", "".join(_BRANCHES.findall(line)))]
-        current.calls += [(name, trips) for name in called]
+        calls[current] += [(name, trips) for name in called]
 
     def total(name: str) -> float:
-        computation = computations.get(name, computations[""])
-        return computation.sent + sum(times * total(called) for called, times in computation.calls)
+        return sent[name] + sum(times * total(called) for called, times in calls[name])
 
     return total(entry)
 
 
 def _size(arrays: str) -> int:
-    """Bytes of one array or of all of a tuple.
+    """Returns the bytes of one array, or of all of a tuple.
 
     >>> _size("(f32[2,3]{1,0}, bf16[4]{0})")
     32
     """
-    total = 0
-    for kind, shape in _ARRAY.findall(arrays):
-        size = _WIDTHS.get(kind, 4)
-        for length in filter(None, shape.split(",")):
-            size *= int(length)
-        total += size
-    return total
+    found = _ARRAY.findall(arrays)
+    return sum(_WIDTHS.get(kind, 4) * math.prod(int(length) for length in shape.split(",") if length) for kind, shape in found)
 
 
 def _group(line: str, devices: int) -> int:
-    """How many devices take part in one instance of a collective.
+    """Returns the number of devices in one instance of a collective.
 
     >>> _group("replica_groups=[4,2]<=[8]", 8), _group("replica_groups={{0,1,2},{3,4,5}}", 6), _group("", 8)
     (2, 3, 8)

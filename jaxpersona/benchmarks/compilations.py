@@ -1,4 +1,4 @@
-"""Counting what XLA compiles, which does not depend on how fast or busy a machine is."""
+"""Counts compilations, which do not depend on how fast or busy a machine is."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Compilations:
-    """Counts programs that were compiled, or read from the persistent cache, within a ``with`` block.
+    """Context manager that counts the programs compiled, or read from the persistent cache, inside its block.
 
     Attributes:
-      count: how many.
-      seconds: how long that took.
+      count: number of programs.
+      seconds: time they took.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Compilations:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._open = False  # JAX has no public way to take a listener away
+        self._open = False  # JAX has no public way to remove a listener
 
     def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if self._open and event == _COMPILED:

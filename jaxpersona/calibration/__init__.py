@@ -1,1 +1,1 @@
-"""What is collected from calibration texts: moments, Hessians, Fisher factors."""
+"""Collects statistics from calibration texts: moments, Hessians, Fisher factors."""

@@ -1,4 +1,4 @@
-"""Calibration: the drawn pairs as tokens, and the statistics collected from them, once, for all methods that ask."""
+"""Draws and tokenizes calibration pairs, and collects each statistic from them once, for all methods."""
 
 import dataclasses
 import functools
@@ -21,21 +21,21 @@ from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.text import TextMode, TokenizedPair, tokenize_pair
 from jaxpersona.models.model import Model
 
-_BATCH_TOKENS = 4096  # a device
+_BATCH_TOKENS = 4096  # per device
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Calibration data of one model. A statistic is collected when first asked for, and kept.
+    """Calibration data of one model. A statistic is collected at its first use and cached.
 
     Attributes:
-      model: the model that reads the pairs.
-      pairs: the pairs that were drawn.
-      tokenized: the usable ones among them, as tokens.
-      seed: of the draw, and of generated text.
-      protocol: what counts in the statistics.
+      model: the model that runs on the pairs.
+      pairs: the drawn pairs.
+      tokenized: the usable pairs among them, tokenized.
+      seed: of the draw and of generated text.
+      protocol: the experimental choices, such as which tokens the statistics count.
       generated: how much text the model generates for Taylor statistics.
-      stage: progress and checkpoints of collecting.
+      stage: progress and checkpoints of collection.
     """
 
     model: Model
@@ -48,7 +48,7 @@ class Calibration:
 
     @property
     def dropped(self) -> int:
-        """Number of pairs without a usable answer token, which are left out."""
+        """Number of pairs left out because an answer has no usable token."""
         return len(self.pairs) - len(self.tokenized)
 
     @property
@@ -70,30 +70,30 @@ class Calibration:
 
     @functools.cached_property
     def taylor(self) -> TaylorStatistics:
-        """Gradients and curvature, for contrastive Taylor pruning; refuses single texts."""
+        """Gradients and curvature, for contrastive Taylor pruning; raises InputError for single texts."""
         self.refuse_lines()
         return taylor_statistics.collect(self.model, self.tokenized, self.seed, self.stage, self.generated)
 
     @functools.cached_property
     def residuals(self) -> Residuals:
-        """The residual stream over each persona's answers, for steering; refuses single texts."""
+        """Means of the residual stream over each persona's answers, for steering; raises InputError for single texts."""
         self.refuse_lines()
         return residuals.collect(self.model, self.tokenized, self.stage.part("residuals"))
 
     def collect(self, needs: Iterable[str]) -> None:
-        """Collects the named statistics now rather than when they are first used."""
+        """Collects the named statistics now rather than at their first use."""
         for need in needs:
             getattr(self, need)
 
     def keep(self, need: str, collected: Any) -> None:
-        """Takes a statistic that was collected elsewhere, in a streamed pass."""
+        """Stores a statistic that was collected elsewhere, by a streamed pass."""
         vars(self)[need] = collected
 
     def refuse_lines(self) -> None:
-        """Refuses single texts where pairs are needed.
+        """Checks that the data are pairs.
 
         Raises:
-          InputError: when the data are single texts.
+          InputError: if they are single texts.
         """
         if isinstance(self.pairs, Lines):
             raise InputError(f"{self.pairs.source} holds single texts; this method compares the two answers of pairs")
@@ -102,12 +102,12 @@ class Calibration:
         """Packs the texts into batches of one shape.
 
         Args:
-          shared_prefix: whether what all texts begin with is packed once per row, where the protocol allows it.
+          shared_prefix: packs the common prefix of all texts once per row, if the protocol allows it.
         """
         return self.packed(row_multiple(self.model.mesh), shared_prefix)
 
     def packed(self, devices: int, shared_prefix: bool = True) -> list[Batch]:
-        """Packs the texts into batches of a multiple of ``devices`` rows; arguments as for ``batches``."""
+        """Packs the texts into batches of a multiple of ``devices`` rows; ``shared_prefix`` as in ``batches``."""
         bos_id = None if self.protocol.count_bos else self.model.tokenizer.bos_token_id
         shared = shared_prefix_length(self.tokenized) if shared_prefix and self.protocol.statistics == "tokens" else 0
         length = choose_row_length(self.tokenized, shared)
@@ -132,15 +132,15 @@ def calibrate(
       model: from ``load_model``.
       pairs: from ``load_pairs``, or any pairs.
       num_samples: number of pairs to draw; all if there are fewer, or if the protocol does not sample.
-      text: what the model reads (``data/text.py``); ``lines:`` data are read as they are.
-      max_length: texts are cut at this many tokens.
-      seed: of the draw, and of generated text.
+      text: which parts of a pair the model sees (``data/text.py``); ``lines:`` data are used unchanged.
+      max_length: maximum tokens per text; longer texts are cut.
+      seed: of the draw and of generated text.
       protocol: strict, paper or official (``core/protocol.py``).
-      generated: how much text the model generates for Taylor statistics; None is 48 texts of 128 tokens.
-      stage: progress and checkpoints of what is collected later.
+      generated: how much text the model generates for Taylor statistics; None selects 48 texts of 128 tokens.
+      stage: progress and checkpoints of later collection.
 
     Raises:
-      InputError: when no pair is usable, or ``max_length`` exceeds the model's positions.
+      InputError: if no pair is usable, or ``max_length`` exceeds the model's positions.
     """
     if max_length > model.config.max_positions:
         raise InputError(f"data.max_length is {max_length}, the model has {model.config.max_positions} positions; lower it")

@@ -1,7 +1,8 @@
-"""Kronecker factors of the Fisher information, and gradients, from one backward pass over token batches.
+"""Computes Kronecker factors of the Fisher information, and gradients, in one backward pass over token batches.
 
-A layer y = x W adds x_t (dL/dy_t)' to the gradient of a token t. If inputs and output gradients were independent (K-FAC; Martens
-and Grosse, 2015), the Fisher information of W would be E[x x'] times E[dL/dy dL/dy']. Of the latter the diagonal is kept.
+In a layer y = x W, token t contributes x_t (dL/dy_t)' to the gradient. If inputs and output gradients were independent (K-FAC;
+Martens and Grosse, 2015), the Fisher information of W would be E[x x'] times E[dL/dy dL/dy']. Only the diagonal of the latter is
+computed.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 
 GROUP = 4
-"""Batches in one program, after which devices that share rows add up their sums."""
+"""Batches per compiled program, after which data-parallel devices add up their sums."""
 
 Gradient = dict[str, jax.Array]
 """Float32 [layer, in, out] by kernel path."""
@@ -55,10 +56,10 @@ def collect(
     """Runs the batches forward and backward; returns the gradient of L, and the Fisher factors.
 
     Args:
-      batches: of one shape; the tokens that count (``Batch.weights``) make the means.
+      batches: of one shape; factors are means over the tokens that ``Batch.weights`` count.
       shares: by batch, float32 [B, T]: L is the sum of the tokens' log-probabilities times their shares. Factors do not depend
         on the sign of a share.
-      gradient: whether to return the gradient of L with respect to the kernels, summed over all tokens.
+      gradient: if True, returns the gradient of L with respect to the kernels, summed over all tokens; if False, None.
       stage: progress counts groups of batches.
     """
     mesh, (params, decoder) = model.mesh, model.with_head(model.params, outer_sums)
@@ -73,16 +74,28 @@ def collect(
     groups = [range(len(batches))[start : start + GROUP] for start in range(0, len(batches), GROUP)]
     total = fold(groups, add, stage)
     tokens = float(counted.sum())
-    return total.get("gradient"), Factors(**jax.tree.map(lambda leaf: leaf / tokens, total["factors"]))
+    return total.get("gradient"), Factors(**divided(total["factors"], tokens))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def divided(tree: Any, divisor: float) -> Any:
+    """Returns a pytree of arrays divided by a number, in the memory of ``tree``, which cannot be used any more."""
+    return jax.tree.map(lambda leaf: leaf / divisor, tree)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def mean_of(a: Factors, b: Factors) -> Factors:
+    """Returns the mean of two factors, in the memory of ``a``, which cannot be used any more."""
+    return jax.tree.map(lambda x, y: (x + y) / 2, a, b)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _nothing(flat: Gradient, gradient: bool, mesh: Mesh | None) -> dict[str, Any]:
-    """Sums over no batch: squared gradients at the outputs, x x' at the sites, and the gradient by the kernels if asked for."""
+    """Returns zero sums: x x' by site, squared output gradients by kernel, and the kernels' gradient if requested."""
     sites = {SITE_OF[module_of(path)]: (kernel.shape[0], kernel.shape[1], kernel.shape[1]) for path, kernel in flat.items()}
     inputs = {site: jnp.zeros(shape, jnp.float32) for site, shape in sites.items()}
-    slope = {"gradient": {path: jnp.zeros(kernel.shape, jnp.float32) for path, kernel in flat.items()}} if gradient else {}
-    return _pinned({"factors": {"inputs": inputs, "outputs": probes_of(flat)}, **slope}, mesh)
+    optional = {"gradient": {path: jnp.zeros(kernel.shape, jnp.float32) for path, kernel in flat.items()}} if gradient else {}
+    return _pinned({"factors": {"inputs": inputs, "outputs": probes_of(flat)}, **optional}, mesh)
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "most", "mesh"), donate_argnums=0)
@@ -96,23 +109,24 @@ def _sums(
     most: int,
     mesh: Mesh | None,
 ) -> dict[str, Any]:
-    """``total`` and the sums over some batches, in one program: memory as large as the model is then taken only once.
+    """Adds the sums over some batches to ``total``, in one program, so that model-sized buffers exist only once.
 
     Args:
-      rows: batches [batch, ..., B, T], their shares, and which of their tokens count.
+      rows: stacked batches [batch, ..., B, T], their shares, and which of their tokens count.
       span: number of the first batch, and of the one after the last.
-      most: as ``most_shared`` says.
+      most: from ``most_shared``.
     """
     local = functools.partial(_local_sums, decoder, most)
-    alone = row_multiple(mesh) == 1
-    start = total if alone else jax.tree.map(jnp.zeros_like, total)  # or each of the devices that share the rows would add it
-    found = add_over_rows(local, mesh, (start, flat, params, span), rows)
-    return _pinned(found if alone else jax.tree.map(jnp.add, total, found), mesh)
+    unsharded = row_multiple(mesh) == 1
+    # Sharded programs start from zero, because otherwise every data-parallel device would add ``total``.
+    start = total if unsharded else jax.tree.map(jnp.zeros_like, total)
+    sums = add_over_rows(local, mesh, (start, flat, params, span), rows)
+    return _pinned(sums if unsharded else jax.tree.map(jnp.add, total, sums), mesh)
 
 
 def _pinned(sums: dict[str, Any], mesh: Mesh | None) -> dict[str, Any]:
-    slope = {"gradient": pin_parameters(sums["gradient"], mesh)} if "gradient" in sums else {}
-    return {"factors": pin_moments(sums["factors"], mesh), **slope}
+    optional = {"gradient": pin_parameters(sums["gradient"], mesh)} if "gradient" in sums else {}
+    return {"factors": pin_moments(sums["factors"], mesh), **optional}
 
 
 def _local_sums(
@@ -129,45 +143,53 @@ def _batch_sums(
     decoder: Decoder, most: int, gradient: bool, flat: Gradient, params: Params, batch: Batch, shares: Any, counted: Any
 ) -> dict[str, Any]:
     def objective(probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
-        whole = with_kernels(params, flat)
+        merged = with_kernels(params, flat)
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": counted[None]}
-        variables = {"params": whole, "probes": at_outputs(probes)}
+        variables = {"params": merged, "probes": at_outputs(probes)}
         hidden, state = decoder.apply(variables, batch.tokens, **inputs, mutable=["stats"], method="hidden")
-        return shared_log_probs(decoder, whole, jnp.asarray(hidden), batch, shares, most), by_site(state)
+        return shared_log_probs(decoder, merged, jnp.asarray(hidden), batch, shares, most), by_site(state)
 
-    by, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(probes_of(flat), flat)
-    return {"factors": dict(vars(factor_sums(inputs, by[0])))} | ({"gradient": in_float32(by[1])} if gradient else {})
+    gradients, inputs = jax.grad(objective, argnums=(0, 1) if gradient else (0,), has_aux=True)(probes_of(flat), flat)
+    factors = {"factors": dict(vars(factor_sums(inputs, gradients[0])))}
+    return factors | ({"gradient": in_float32(gradients[1])} if gradient else {})
 
 
 def most_shared(shares: Sequence[np.ndarray]) -> int:
-    """Tokens with a share in the row that has most of them, as ``most_marked`` counts them."""
+    """Returns the largest number of tokens with a nonzero share in a row, rounded as ``most_marked`` does."""
     return most_marked([share != 0 for share in shares])
 
 
 def shared_log_probs(
     decoder: Decoder, params: Params, hidden: jax.Array, batch: Batch, shares: jax.Array, most: int
 ) -> jax.Array:
-    """L, from final hidden states [B, T, hidden] and shares [B, T]; the head reads ``most`` tokens a row, and no row has more."""
+    """Returns L from final hidden states [B, T, hidden] and shares [B, T].
+
+    Args:
+      most: maximum number of tokens with a share in a row; the head is evaluated at this many positions per row.
+    """
     places = places_of(shares != 0, most)
     log_probs = next_log_probs(decoder, params, hidden, batch, places)
     return jnp.sum(log_probs * jnp.take_along_axis(jnp.asarray(shares), places, axis=1))
 
 
 def probes_of(flat: Gradient) -> Gradient:
-    """Zeros float32 [layer, out] by kernel path: the gradient by them is the sum of squared gradients at the kernel's outputs."""
+    """Returns zeros, float32 [layer, out] by kernel path.
+
+    The gradient with respect to them is the sum over tokens of squared gradients at the kernel's outputs.
+    """
     return {path: jnp.zeros((kernel.shape[0], kernel.shape[2]), jnp.float32) for path, kernel in flat.items()}
 
 
 def at_outputs(probes: Gradient) -> dict[str, Any]:
-    """The decoder's ``probes`` collection, of probes by kernel path."""
+    """Returns the decoder's ``probes`` collection from probes by kernel path."""
     return unflatten({path.replace("/kernel", "/output"): probe for path, probe in probes.items()})
 
 
 def factor_sums(inputs: Any, by_probes: Gradient) -> Factors:
-    """Factors summed over a batch, from x x' [layer, 1, in, in] by site and the gradient by the probes."""
+    """Returns a batch's factor sums from x x' [layer, 1, in, in] by site and the gradient with respect to the probes."""
     return Factors({site: value[:, 0] for site, value in inputs.items()}, by_probes)
 
 
 def in_float32(gradient: Gradient) -> Gradient:
-    """A gradient wide enough to be added up."""
+    """Returns the gradient in float32, in which sums over batches are accurate."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), gradient)

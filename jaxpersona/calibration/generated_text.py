@@ -1,6 +1,6 @@
-"""Text that the model generates: neutral calibration data for any model, without a data set (Liu et al., LLM-QAT, 2023).
+"""Generates neutral calibration text with the model itself, so that no data set is needed (Liu et al., LLM-QAT, 2023).
 
-Its tokens are drawn from the model's own distribution, so that squared gradients on it estimate the Fisher information itself.
+Its tokens are samples of the model's own distribution, so squared gradients on it estimate the Fisher information itself.
 """
 
 import dataclasses
@@ -31,9 +31,13 @@ class TextAmount:
 
 
 def generate(model: Model, amount: TextAmount | None = None, seed: int = 42) -> np.ndarray:
-    """Generates texts, each from a random first token, at temperature 1; returns int32 [texts, length].
+    """Generates texts at temperature 1, each from a random first token; returns int32 [texts, length].
 
-    A text starts with BOS where the model's tokenizer starts texts so, and does not end at an end-of-turn token.
+    A text starts with BOS if the tokenizer adds one. End-of-turn tokens do not end it.
+
+    Args:
+      amount: default 48 texts of 128 tokens.
+      seed: of the first tokens and of sampling.
     """
     amount = amount or TextAmount()
     prompts = beginnings(model, amount.texts, seed)
@@ -43,7 +47,7 @@ def generate(model: Model, amount: TextAmount | None = None, seed: int = 42) -> 
 
 
 def beginnings(model: Model, texts: int, seed: int) -> list[list[int]]:
-    """Returns the first tokens of each text: BOS, where the tokenizer starts texts so, and a random ordinary token."""
+    """Returns the first tokens of each text: BOS, if the tokenizer adds one, and a random ordinary token."""
     start = model.tokenizer.encode("")[:1]
     special = np.array(model.tokenizer.all_special_ids, int)
     ordinary = np.setdiff1d(np.arange(len(model.tokenizer)), special)

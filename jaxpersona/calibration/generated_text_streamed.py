@@ -1,4 +1,4 @@
-"""Text that a streamed model generates: every token takes a pass over all weights."""
+"""Generates calibration text with a streamed model; every token takes a pass over all weights."""
 
 import dataclasses
 from typing import Any
@@ -17,29 +17,31 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 
 def generate(model: StreamedModel, amount: TextAmount | None = None, seed: int = 42, stage: Stage = QUIET) -> np.ndarray:
-    """Generates the texts of ``generated_text.generate``; the keys and values of all layers stay on the host.
+    """Generates the texts of ``generated_text.generate``; the KV caches of all layers stay on the host.
 
     Args:
-      stage: progress counts tokens of a text.
+      amount: default 48 texts of 128 tokens.
+      seed: of the first tokens and of sampling.
+      stage: progress counts tokens per text.
 
     Returns:
       int32 [texts, length].
     """
     amount = amount or TextAmount()
     texts, length = amount.texts, amount.length
-    begun = np.array(beginnings(model, texts, seed), np.int32)
-    saved = stage.load() or {"written": begun, "caches": _empty_caches(model, texts, length)}
-    written, start = saved["written"], begun.shape[1]
-    rows = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(texts))
-    for place in range(written.shape[1], length):
-        new = written if place == start else written[:, -1:]
-        scores = _continue(model, saved["caches"], new, place - new.shape[1])
-        written = np.concatenate([written, np.asarray(_draw(scores, rows, place - start))[:, None]], axis=1)
-        if place + 1 < length:
+    prompts = np.array(beginnings(model, texts, seed), np.int32)
+    saved = stage.load() or {"written": prompts, "caches": _empty_caches(model, texts, length)}
+    written, start = saved["written"], prompts.shape[1]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(texts))
+    for position in range(written.shape[1], length):
+        new = written if position == start else written[:, -1:]
+        scores = _continue(model, saved["caches"], new, position - new.shape[1])
+        written = np.concatenate([written, np.asarray(_draw(scores, keys, position - start))[:, None]], axis=1)
+        if position + 1 < length:
             stage.offer({**saved, "written": written})
         else:
             stage.save({"written": written})
-        stage.progress(place + 1, length)
+        stage.progress(position + 1, length)
     return written
 
 
@@ -62,8 +64,8 @@ def _continue(model: StreamedModel, caches: dict[int, Any], tokens: np.ndarray, 
 
 
 @jax.jit
-def _draw(scores: jax.Array, rows: jax.Array, number: Any) -> jax.Array:
+def _draw(scores: jax.Array, keys: jax.Array, number: Any) -> jax.Array:
     """Draws each text's token ``number``, int32 [B], from logits [B, vocab] and the texts' keys [B], as ``decoding`` does."""
-    keys = jax.vmap(jax.random.fold_in, (0, None))(rows, number)
+    token_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
     settings = settings_of([Sampling(temperature=1.0)] * len(scores))
-    return sample(scores, keys, settings, jnp.zeros(scores.shape, bool))
+    return sample(scores, token_keys, settings, jnp.zeros(scores.shape, bool))

@@ -1,4 +1,4 @@
-"""Hessians: full second moments of activations, E h h^T, for pruning with the inverse Hessian."""
+"""Collects Hessians: full second moments of activations, E h h^T, for pruning with the inverse Hessian."""
 
 from collections.abc import Sequence
 
@@ -24,12 +24,16 @@ def outer_sums(h: jax.Array, weights: jax.Array) -> jax.Array:
 def collect(model: Model, batches: Sequence[Batch], stage: Stage = QUIET) -> Hessians:
     """Runs the batches through the model and returns E h h^T of each persona over the tokens that count.
 
-    All layers are held at once, 8 L C^2 bytes a site for two personas, and three times that while a batch is added: 0.8 GB for
-    the 30 layers of SmolLM2-135M, 65 GB for a Llama of 8 billion parameters.
+    The Hessians of all L layers take 8 L C^2 bytes per site for two personas, and three times that while a batch is added. That
+    is 0.8 GB for the 30 layers of SmolLM2-135M, and 65 GB for a Llama of 8 billion parameters.
+
+    Args:
+      batches: from ``pack``.
+      stage: progress counts batches.
     """
     return token_means(model, batches, outer_sums, stage)[0]
 
 
 def hessian_of(hessians: Hessians, path: str, persona: int) -> jax.Array:
-    """Returns E h h^T [layer, in, in] of the inputs of a kernel."""
+    """Returns E h h^T of a kernel's inputs for one persona, float32 [layer, in, in]."""
     return hessians[SITE_OF[module_of(path)]][:, persona]

@@ -1,4 +1,4 @@
-"""Hessians of a streamed model, one layer at a time."""
+"""Collects Hessians of a streamed model, one layer at a time."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 
 def collector(model: StreamedModel, calibration: Calibration) -> LayerCollector:
-    """Returns what collects the ``Hessians`` of a layer."""
+    """Returns a collector of each layer's ``Hessians``."""
     return LayerCollector(model.batch_decoder(outer_sums), calibration.batches(shared_prefix=False), _reduce)
 
 

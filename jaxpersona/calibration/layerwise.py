@@ -1,4 +1,4 @@
-"""Calibration texts on their way through a streamed model: statistics of one layer while its weights are in memory."""
+"""Collects a statistic of each layer of a streamed model while the layer's weights are in memory."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jaxpersona.models.streamed_forward import SiteSums, States
 from jaxpersona.models.streamed_model import StreamedModel
 
 Reduce = Callable[[Sequence[Batch], SiteSums], Any]
-"""Makes a statistic of batches and a function that returns each batch's sums by site."""
+"""Computes a statistic from batches and a function that returns each batch's sums by site."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class LayerCollector:
     """Runs batches through one layer after another and collects a statistic at each.
 
     Attributes:
-      decoder: with the sums it collects at each site.
-      batches: the texts.
-      reduce: makes the statistic.
+      decoder: decoder that collects sums at each site.
+      batches: the packed texts.
+      reduce: computes the statistic from the sums.
     """
 
     decoder: Decoder
@@ -30,11 +30,11 @@ class LayerCollector:
     reduce: Reduce
 
     def start(self, model: StreamedModel) -> States:
-        """Embeds the texts."""
+        """Returns the embedded texts, by batch."""
         return streamed_forward.embed(model, self.decoder, (batch.tokens for batch in self.batches))
 
     def layer(self, number: int, params: Params, states: States) -> Any:
-        """Runs layer ``number``, replaces ``states``, and returns the layer's statistic, arrays [1, persona, ...] by site."""
+        """Runs layer ``number``, updates ``states`` in place, and returns the layer's statistic, arrays [1, persona, ...]."""
         return self.reduce(self.batches, streamed_forward.sums_of_layer(self.decoder, params, number, states))
 
     def head(self, params: Params, states: States) -> Any:

@@ -1,4 +1,4 @@
-"""Moments: token means of the inputs of every linear layer, for all personas in one forward pass."""
+"""Collects moments: token means of the inputs of every linear layer, for both personas in one forward pass."""
 
 import dataclasses
 import functools
@@ -29,8 +29,8 @@ class Statistics:
 
     Attributes:
       moments: by site (``attn_in``, ``attn_out_in``, ``mlp_in``, ``mlp_out_in``) and moment (``mean_abs`` E|h|, ``mean`` E h,
-        ``mean_square`` E h^2), float32 [layer, persona, channel]. The mean runs over the tokens that count. Statistics of whole
-        texts (``line_statistics.py``) have more.
+        ``mean_square`` E h^2), float32 [layer, persona, channel]. Means are over the tokens that count. Statistics of whole texts
+        (``text_moments.py``) have further moments.
       tokens: number of tokens that count, by persona.
     """
 
@@ -55,7 +55,7 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
     """Returns sums over tokens of |h|, h and h^2, float32 [P, C].
 
     Args:
-      h: activations [B, T, C] of any float dtype; summed in float32, since a bfloat16 sum stops growing after 256 terms.
+      h: activations [B, T, C] of any float dtype. Sums are in float32, because a bfloat16 sum stops growing after 256 terms.
       weights: float32 [P, B, T].
     """
     h = h.astype(jnp.float32)
@@ -64,7 +64,7 @@ def weighted_sums(h: Array, weights: Array) -> dict[str, Array]:
 
 
 def expected(flat: Mapping[str, Any], sharding: Any = None) -> Statistics:
-    """Returns the shapes of what ``collect`` will return, for kernels [layer, in, out] by path."""
+    """Returns the shapes of ``collect``'s result for kernels [layer, in, out] by path, without token counts."""
     moments: dict[str, Any] = {}
     for path, kernel in flat.items():
         layers, channels, _ = kernel.shape
@@ -94,20 +94,20 @@ def token_means(model: Model, batches: Sequence[Batch], sums: Collect, stage: St
 
 
 def means(batches: Sequence[Batch], sums_of: SiteSums, stage: Stage = QUIET) -> tuple[Any, tuple[int, ...]]:
-    """Returns the sums of all batches divided by the number of tokens that count, and that number by persona."""
+    """Returns the sums over all batches divided by the number of tokens that count, and that number by persona."""
     counts = np.stack([batch.weights.sum(axis=(1, 2)) for batch in batches]).sum(axis=0, dtype=np.float64)
     total = summed(list(enumerate(batches)), lambda item: sums_of(*item), stage)
     tokens = np.maximum(counts, 1).astype(np.float32)
-    found = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
-    return found, tuple(int(count) for count in counts)
+    averages = jax.tree.map(lambda leaf: leaf / tokens.reshape(-1, *[1] * (leaf.ndim - 2)), total)
+    return averages, tuple(int(count) for count in counts)
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh", "head"))
 def site_sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh | None, head: bool = False) -> dict[str, Any]:
-    """Returns what ``decoder`` collects at every site for a batch whose rows are sharded over ``mesh``.
+    """Returns the sums that ``decoder`` collects at every site, for a batch whose rows are sharded over ``mesh``.
 
     Args:
-      head: whether the head's input is a site as well, of one layer.
+      head: if True, also returns sums at the head's input, a site of one layer.
     """
 
     def local(params: Params, batch: Batch) -> dict[str, Any]:

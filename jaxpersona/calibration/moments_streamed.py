@@ -1,4 +1,4 @@
-"""Moments of a streamed model, one layer at a time."""
+"""Collects moments of a streamed model, one layer at a time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 
 def collector(model: StreamedModel, calibration: Calibration) -> LayerCollector:
-    """Returns what collects the ``Statistics`` of a layer, as the protocol defines them."""
+    """Returns a collector of each layer's ``Statistics``, as the protocol defines them."""
     if calibration.protocol.statistics == "lines":
         return LayerCollector(Decoder(model.config, weighted_sums), calibration.batches(), text_moments.reduce)
     return LayerCollector(model.batch_decoder(weighted_sums), calibration.batches(), _reduce)
@@ -29,9 +29,9 @@ def _reduce(batches: Sequence[Batch], sums_of: SiteSums) -> Statistics:
 
 
 def joined(parts: Sequence[Statistics]) -> Statistics:
-    """Joins the statistics of each layer and, last, those at the head's input, a site of its own."""
+    """Joins the statistics of all layers and, if they come last, those at the head's input, which is a separate site."""
     layers: dict[str, list[Any]] = {}
     for part in parts:
         for path, moment in flatten(part.moments).items():
             layers.setdefault(path, []).append(moment)
-    return Statistics(unflatten({path: jnp.asarray(np.concatenate(found)) for path, found in layers.items()}), parts[0].tokens)
+    return Statistics(unflatten({path: jnp.asarray(np.concatenate(values)) for path, values in layers.items()}), parts[0].tokens)

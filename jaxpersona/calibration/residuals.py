@@ -1,4 +1,4 @@
-"""The residual stream after every layer, averaged over each persona's answers: what activation steering needs."""
+"""Averages the residual stream after every layer over each persona's answers, for activation steering."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from jaxpersona.calibration.moments import weighted_sums
 from jaxpersona.core.mesh import add_over_rows, pin_moments, place_rows, row_multiple
 from jaxpersona.core.stage import QUIET, Stage, summed
 from jaxpersona.core.tree import Params
-from jaxpersona.data.packing import Batch, answer_shares, pack
+from jaxpersona.data.packing import Batch, answer_weights, pack
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.models.decoder import Decoder, by_site
 from jaxpersona.models.model import Model
@@ -22,11 +22,11 @@ from jaxpersona.models.sites import check_steerable
 
 @dataclasses.dataclass(frozen=True)
 class Residuals:
-    """The residual stream after every layer, over the answers of each persona.
+    """Averages of the residual stream after every layer.
 
     Attributes:
       means: float32 [layer, persona, hidden], mean over pairs of the mean over an answer's tokens.
-      length: float32 [layer], root mean square of its Euclidean length over both personas' answers.
+      length: float32 [layer], root mean square of the stream's Euclidean norm over both personas' answers.
     """
 
     means: jax.Array
@@ -34,10 +34,14 @@ class Residuals:
 
 
 def collect(model: Model, pairs: Sequence[TokenizedPair], stage: Stage = QUIET) -> Residuals:
-    """Runs the pairs through the model, for all layers at once.
+    """Runs the pairs through the model and returns the averages of all layers.
+
+    Args:
+      pairs: from ``tokenize_pair``.
+      stage: progress counts batches.
 
     Raises:
-      InputError: for a model with a norm between MLP and residual stream (Gemma).
+      InputError: if the model has a norm between MLP and residual stream (Gemma).
     """
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
 
@@ -48,24 +52,24 @@ def collect(model: Model, pairs: Sequence[TokenizedPair], stage: Stage = QUIET) 
 
 
 def answer_batches(model: Model, pairs: Sequence[TokenizedPair]) -> list[Batch]:
-    """The pairs in batches whose weights make sums over tokens means over pairs of means over an answer.
+    """Packs the pairs into batches whose token weights turn sums over tokens into means over pairs of means over an answer.
 
     Raises:
-      InputError: for a model with a norm between MLP and residual stream (Gemma).
+      InputError: if the model has a norm between MLP and residual stream (Gemma).
     """
     check_steerable(model.params)
     batches = pack(pairs, model.tokenizer.bos_token_id, row_multiple=row_multiple(model.mesh))
-    return [dataclasses.replace(batch, weights=answer_shares(batch, pairs) / len(pairs)) for batch in batches]
+    return [dataclasses.replace(batch, weights=answer_weights(batch, pairs) / len(pairs)) for batch in batches]
 
 
 def residuals_of(sums: Mapping[str, jax.Array]) -> Residuals:
-    """The residuals from weighted sums by moment, [layer, persona, hidden]."""
+    """Returns the residuals from weighted sums by moment, [layer, persona, hidden]."""
     return Residuals(sums["mean"], jnp.sqrt(jnp.mean(jnp.sum(sums["mean_square"], axis=2), axis=1)))
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
 def _sums(params: Params, batch: Batch, decoder: Decoder, mesh: Mesh | None) -> Any:
-    """Weighted sums by moment, [layer, persona, hidden] over the batch's tokens."""
+    """Returns weighted sums over a batch's tokens by moment, [layer, persona, hidden]."""
 
     def local(params: Params, batch: Batch) -> Any:
         inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}

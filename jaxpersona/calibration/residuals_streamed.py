@@ -1,4 +1,4 @@
-"""The residual stream after every layer, from a streamed model."""
+"""Averages the residual stream after every layer of a streamed model."""
 
 import functools
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 
 def collect(model: StreamedModel, calibration: Calibration, stage: Stage) -> Residuals:
-    """Collects what ``residuals.collect`` does; ``stage`` counts layers.
+    """Returns the same as ``residuals.collect``; progress counts layers.
 
     Raises:
-      InputError: for single texts, and for a model with a norm between MLP and residual stream (Gemma).
+      InputError: if the data are single texts, or the model has a norm between MLP and residual stream (Gemma).
     """
     calibration.refuse_lines()
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))

@@ -1,8 +1,8 @@
-"""Taylor statistics of a streamed model: forward through the layers, then backward, one layer at a time.
+"""Collects Taylor statistics of a streamed model: forward through the layers, then backward, one layer at a time.
 
-The forward pass keeps the input of each layer. Backward, a layer is computed again from it and differentiated, which gives the
-gradient with respect to its kernels, the factors of its Fisher information, and the gradient with respect to its input: that of
-the output of the layer before. All of this is as large as the model, and lies in files (``core/memmap.py``).
+The forward pass stores the input of each layer. The backward pass recomputes each layer from its input and differentiates it.
+This gives the gradient with respect to the layer's kernels, its Fisher factors, and the gradient with respect to its input,
+which is the previous layer's output. These arrays are as large as the model, so they are memory-mapped (``core/memmap.py``).
 """
 
 import dataclasses
@@ -32,13 +32,13 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 @dataclasses.dataclass(frozen=True)
 class _Texts:
-    """Batches on their way through the model and back.
+    """Batches and their hidden states.
 
     Attributes:
       batches: of one shape.
-      shares: by batch, float32 [B, T]: differentiated is the sum of the tokens' log-probabilities times their shares.
-      gradient: whether the gradient with respect to the kernels is wanted.
-      states: input of each layer, and last the output of the last one, [layer + 1, batch, B, T, hidden].
+      shares: by batch, float32 [B, T]: the objective is the sum of the tokens' log-probabilities times their shares.
+      gradient: whether to compute the gradient with respect to the kernels.
+      states: [layer + 1, batch, B, T, hidden], the input of each layer, and the output of the last one.
     """
 
     batches: Sequence[Batch]
@@ -53,8 +53,8 @@ class _Texts:
 
 
 def collect(model: StreamedModel, calibration: Calibration, arrays: MappedArrays, stage: Stage = QUIET) -> TaylorStatistics:
-    """Collects what ``taylor_statistics.collect`` does; the arrays are memory-mapped."""
-    pairs, found = calibration.tokenized, _empty(model, arrays)
+    """Returns the same as ``taylor_statistics.collect``, as memory-mapped arrays."""
+    pairs, statistics = calibration.tokenized, _empty(model, arrays)
     tokens = generated_text_streamed.generate(model, calibration.generated, calibration.seed, stage.part("generate text"))
     texts = {
         "pairs": _start(model, arrays, "states of pairs", *pair_batches(model, pairs), True),
@@ -65,24 +65,24 @@ def collect(model: StreamedModel, calibration: Calibration, arrays: MappedArrays
     def step(number: int, params: Params, gradients: State) -> None:
         sums = {name: _layer_back(model, part, number, params, gradients[name]) for name, part in texts.items()}
         for path, gradient in sums["pairs"][0].items():
-            found.margin[path][number] = np.asarray(gradient[0]) / answer_tokens(pairs)
+            statistics.margin[path][number] = np.asarray(gradient[0]) / answer_tokens(pairs)
         means = [jax.tree.map(lambda leaf, n=part.tokens: leaf / n, sums[name][1]) for name, part in texts.items()]
-        _put(found.factors, number, jax.tree.map(lambda a, b: (a + b) / 2, *means))
+        _put(statistics.factors, number, jax.tree.map(lambda a, b: (a + b) / 2, *means))
 
     def start() -> State:
         return {name: _head_gradients(model, part) for name, part in texts.items()}
 
-    run_layers(model, start, step, _parts(found), stage.part("backward"), backwards=True)
-    return found
+    run_layers(model, start, step, _arrays(statistics), stage.part("backward"), backwards=True)
+    return statistics
 
 
 def _start(
     model: StreamedModel, arrays: MappedArrays, name: str, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool
 ) -> _Texts:
-    begin = embed(model, model.decoder, (batch.tokens for batch in batches))
-    states = arrays.array(name, (model.config.num_layers + 1, len(batches), *begin[0].shape), begin[0].dtype)
-    for place, x in begin.items():
-        states[0, place] = x
+    embedded = embed(model, model.decoder, (batch.tokens for batch in batches))
+    states = arrays.array(name, (model.config.num_layers + 1, len(batches), *embedded[0].shape), embedded[0].dtype)
+    for index, x in embedded.items():
+        states[0, index] = x
     return _Texts(batches, shares, gradient, states)
 
 
@@ -92,31 +92,31 @@ def _forward(model: StreamedModel, texts: Mapping[str, _Texts], stage: Stage) ->
 
     def step(number: int, params: Params, state: State) -> None:
         for part in texts.values():
-            for place, batch in enumerate(part.batches):
-                x, _ = layer_step(decoder, params, part.states[number, place], flag_of(decoder, number), batch)
-                part.states[number + 1, place] = np.asarray(x)
+            for index, batch in enumerate(part.batches):
+                x, _ = layer_step(decoder, params, part.states[number, index], flag_of(decoder, number), batch)
+                part.states[number + 1, index] = np.asarray(x)
 
     run_layers(model, dict, step, {name: part.states[1:] for name, part in texts.items()}, stage)
 
 
 def _head_gradients(model: StreamedModel, texts: _Texts) -> States:
     """Returns, by batch, the gradient with respect to the last layer's output [B, T, hidden]."""
-    slope = functools.partial(_head_gradient, model.batch_decoder(), fisher.most_shared(texts.shares), model.head())
-    ends = enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
-    return {place: np.asarray(slope(*end)) for place, end in ends}
+    differentiate = functools.partial(_head_gradient, model.batch_decoder(), fisher.most_shared(texts.shares), model.head())
+    outputs = enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
+    return {index: np.asarray(differentiate(*output)) for index, output in outputs}
 
 
 def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, gradients: States) -> tuple[Gradient, Factors]:
-    """Returns gradient (where asked for) and factors of one layer, summed over the batches.
+    """Returns gradient (empty if not requested) and factors of one layer, summed over the batches.
 
     Args:
-      gradients: by batch, with respect to the layer's output; replaced by those with respect to its input.
+      gradients: by batch, with respect to the layer's output; replaced in place by those with respect to its input.
     """
     decoder, total = model.batch_decoder(outer_sums), None
-    for place, batch in enumerate(texts.batches):
-        here = texts.states[number, place], flag_of(decoder, number), batch, gradients[place]
-        gradient, *new = _layer_vjp(decoder, texts.gradient, params, *here)
-        gradients[place] = np.asarray(gradient)
+    for index, batch in enumerate(texts.batches):
+        inputs = texts.states[number, index], flag_of(decoder, number), batch, gradients[index]
+        gradient, *new = _layer_vjp(decoder, texts.gradient, params, *inputs)
+        gradients[index] = np.asarray(gradient)
         total = new if total is None else jax.tree.map(jnp.add, total, new)
     assert total is not None
     return total[0], total[1]
@@ -124,7 +124,7 @@ def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _head_gradient(decoder: Decoder, most: int, params: Params, x: Any, batch: Batch, shares: Any) -> jax.Array:
-    """Gradient with respect to the residual stream after the last layer."""
+    """Returns the objective's gradient with respect to the residual stream after the last layer."""
 
     def objective(x: jax.Array) -> jax.Array:
         hidden = jnp.asarray(decoder.apply({"params": params}, x, method="normed"))
@@ -135,9 +135,9 @@ def _head_gradient(decoder: Decoder, most: int, params: Params, x: Any, batch: B
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _layer_vjp(
-    decoder: Decoder, kernels_too: bool, params: Params, x: Any, is_sliding: Any, batch: Batch, gradient: Any
+    decoder: Decoder, with_kernel_gradient: bool, params: Params, x: Any, is_sliding: Any, batch: Batch, gradient: Any
 ) -> tuple[jax.Array, Gradient, Factors]:
-    """VJP of one layer: gradients with respect to input and kernels (or none), and factor sums."""
+    """Computes the VJP of one layer: gradients with respect to input and kernels (empty if not requested), and factor sums."""
     flat = kernels(params)
 
     def layer(x: jax.Array, probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
@@ -146,9 +146,9 @@ def _layer_vjp(
         out, state = decoder.apply(variables, x, is_sliding, **inputs, mutable=["stats"], method="through")
         return jnp.asarray(out), by_site(state)
 
-    _, back, inputs = jax.vjp(layer, x, fisher.probes_of(flat), flat, has_aux=True)
-    by_x, by_probes, by_kernels = back(gradient)
-    return by_x, fisher.in_float32(by_kernels) if kernels_too else {}, fisher.factor_sums(inputs, by_probes)
+    _, vjp, inputs = jax.vjp(layer, x, fisher.probes_of(flat), flat, has_aux=True)
+    wrt_x, wrt_probes, wrt_kernels = vjp(gradient)
+    return wrt_x, fisher.in_float32(wrt_kernels) if with_kernel_gradient else {}, fisher.factor_sums(inputs, wrt_probes)
 
 
 def _counted(batch: Batch) -> Any:
@@ -165,9 +165,9 @@ def _empty(model: StreamedModel, arrays: MappedArrays) -> TaylorStatistics:
     return TaylorStatistics(margin, Factors(inputs, outputs))
 
 
-def _parts(found: TaylorStatistics) -> dict[str, np.ndarray]:
+def _arrays(statistics: TaylorStatistics) -> dict[str, np.ndarray]:
     """Returns the arrays by name."""
-    return flatten({"margin": found.margin, **vars(found.factors)})
+    return flatten({"margin": statistics.margin, **vars(statistics.factors)})
 
 
 def _put(factors: Factors, number: int, layer: Factors) -> None:

@@ -1,6 +1,6 @@
-"""Statistics of whole texts: the norm over a text's tokens, averaged over texts, as the paper's scripts measure activation.
+"""Collects moments of whole texts: norms over a text's tokens, averaged over texts, as the paper's scripts measure activation.
 
-Such a norm grows with the square root of a text's length. Moments over tokens come with them, from the same pass.
+Such a norm grows with the square root of a text's length. The same pass also collects moments over tokens.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ def collect(model: Model, batches: Sequence[Batch], head: bool = False, stage: S
     """Runs the batches through the model and returns moments over texts as well as over tokens.
 
     Args:
-      head: whether the input of the head is a site as well (``head_in``).
+      head: if True, also collects at the input of the head (site ``head_in``).
       stage: progress counts batches.
     """
     decoder, mesh = Decoder(model.config, weighted_sums), model.mesh
@@ -38,10 +38,11 @@ def collect(model: Model, batches: Sequence[Batch], head: bool = False, stage: S
 
 
 def reduce(batches: Sequence[Batch], sums_of: SiteSums, stage: Stage = QUIET) -> Statistics:
-    """Reduces the batches' sums to moments, with each text as a persona of its own.
+    """Reduces the batches' sums to moments over tokens and over texts.
 
-    ``norm`` and ``norm_variance`` are mean and population variance over texts of the L2 norm of h over a text's tokens;
-    ``line_mean`` and ``line_mean_variance`` those of its mean. All float32 [layer, persona, channel], reduced in float64.
+    ``norm`` and ``norm_variance`` are mean and population variance over texts of the L2 norm of h over a text's tokens.
+    ``line_mean`` and ``line_mean_variance`` are those of the mean of h over a text's tokens. All are float32
+    [layer, persona, channel], reduced in float64. The decoder sees each text as a persona of its own.
     """
     most = max(len(_members(batch)) for batch in batches)
 
@@ -49,8 +50,8 @@ def reduce(batches: Sequence[Batch], sums_of: SiteSums, stage: Stage = QUIET) ->
         number, batch = item
         weights = _text_weights(batch, most)
         tokens = weights.sum(axis=(2, 3))
-        found = sums_of(number, dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:])))
-        reduced = {site: _sums_over_texts(by_name, tokens) for site, by_name in found.items()}
+        by_site = sums_of(number, dataclasses.replace(batch, weights=weights.reshape(-1, *weights.shape[2:])))
+        reduced = {site: _sums_over_texts(by_name, tokens) for site, by_name in by_site.items()}
         return {"tokens": tokens.sum(axis=1, dtype=np.float64), "texts": (tokens > 0).sum(axis=1, dtype=np.float64)} | reduced
 
     totals = summed(list(enumerate(batches)), sums, stage, functools.partial(jax.tree.map, np.add))
@@ -60,12 +61,12 @@ def reduce(batches: Sequence[Batch], sums_of: SiteSums, stage: Stage = QUIET) ->
 
 
 def _members(batch: Batch) -> np.ndarray:
-    """The pairs whose tokens are in a batch."""
+    """Returns the numbers of the pairs whose tokens are in a batch."""
     return np.unique(np.asarray(batch.pair)[np.asarray(batch.pair) >= 0])
 
 
 def _text_weights(batch: Batch, most: int) -> np.ndarray:
-    """Float32 [persona, ``most``, B, T]: which tokens count for each text alone; empty texts where there are fewer."""
+    """Returns the token weights of each text alone, float32 [persona, ``most``, B, T]; zeros beyond the batch's last text."""
     weights = np.zeros((2, most, *batch.tokens.shape), np.float32)
     for number, pair in enumerate(_members(batch)):
         weights[:, number] = np.asarray(batch.weights) * (np.asarray(batch.pair) == pair)
@@ -73,7 +74,12 @@ def _text_weights(batch: Batch, most: int) -> np.ndarray:
 
 
 def _sums_over_texts(sums: dict[str, jax.Array], tokens: np.ndarray) -> dict[str, np.ndarray]:
-    """Sums over texts, float64 [layer, persona, channel], from those over each text's tokens [layer, persona * text, channel]."""
+    """Returns sums over texts, float64 [layer, persona, channel].
+
+    Args:
+      sums: sums over each text's tokens, [layer, persona * text, channel] by moment.
+      tokens: [persona, text], number of tokens that count.
+    """
     wide = {name: np.asarray(value, np.float64).reshape(len(value), *tokens.shape, -1) for name, value in sums.items()}
     of_text = {
         "norm": np.sqrt(wide["mean_square"]),
@@ -84,8 +90,8 @@ def _sums_over_texts(sums: dict[str, jax.Array], tokens: np.ndarray) -> dict[str
 
 
 def _moments(totals: dict[str, np.ndarray], tokens: np.ndarray, texts: np.ndarray) -> dict[str, jax.Array]:
-    found = {name: totals[name] / tokens[:, None] for name in ("mean_abs", "mean", "mean_square")}
+    moments = {name: totals[name] / tokens[:, None] for name in ("mean_abs", "mean", "mean_square")}
     for name, variance in _OF_TEXTS.items():
-        found[name] = totals[name] / texts[:, None]
-        found[variance] = np.maximum(totals[f"{name}_square"] / texts[:, None] - np.square(found[name]), 0)
-    return {name: jax.numpy.asarray(value, jax.numpy.float32) for name, value in found.items()}
+        moments[name] = totals[name] / texts[:, None]
+        moments[variance] = np.maximum(totals[f"{name}_square"] / texts[:, None] - np.square(moments[name]), 0)
+    return {name: jax.numpy.asarray(value, jax.numpy.float32) for name, value in moments.items()}

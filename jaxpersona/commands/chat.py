@@ -1,14 +1,14 @@
-"""Command: talks with the personas of a run.
+"""Command: chats under the personas of a run.
 
 python -m jaxpersona.chat --run runs/quickstart --persona seek
 
-    /persona NAME     let another answer (none; 0.7*seek+0.3*reject); the conversation goes on
-    /compare A B      let two answer side by side; what A says is remembered
-    /gamma X          soften the masks: removed weights keep X of their strength
-    /system TEXT      another system text
-    /new              forget the conversation
-    /help             this list
-    /quit             or end of input
+    /persona NAME     switch the persona (seek; none; 0.7*seek+0.3*reject) and keep the conversation
+    /compare A B      answer as two personas side by side; the conversation continues with the answers of A
+    /gamma X          soften the masks: removed weights keep the fraction X of their value, in [0, 1)
+    /system TEXT      set the system text
+    /new              start a new conversation
+    /help             show this list
+    /quit             leave (so does the end of input)
 """
 
 import sys
@@ -31,63 +31,68 @@ _COMMANDS = ("persona", "compare", "gamma", "system", "new", "help", "quit")
 
 
 def main(config: ChatConfig) -> None:
-    """Reads lines from standard input and prints answers until there are no more."""
+    """Reads lines from standard input until its end or ``/quit``, and prints the answers.
+
+    Raises:
+      InputError: if the run, the persona or an option is invalid, or there are several processes. Mistakes while chatting are
+        printed instead.
+    """
     if several_processes():
         raise InputError("chat reads what you type in one process; start it on one host")
-    drawn = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
+    sampling = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
     mesh = make_mesh(config.mesh.data, config.mesh.model)
     model, personas = load_personas(config.run, read_run(config.run)["masks"], config.dtype, mesh)
     engine = Engine(model, personas, rows=1, max_length=config.max_length)
-    talk = Conversation(engine, "none", 0.0, config.system, config.max_new_tokens, drawn, config.seed)
-    talk.set_gamma(str(config.gamma))
-    talk.switch([config.persona])
+    conversation = Conversation(engine, "none", 0.0, config.system, config.max_new_tokens, sampling, config.seed)
+    conversation.set_gamma(str(config.gamma))
+    conversation.switch([config.persona])
     print(f"{model.name}, personas {', '.join(personas)} and none; /help lists the commands", file=sys.stderr)
-    while (line := _read(talk)) is not None:
+    while (line := _read(conversation)) is not None:
         try:
             if line.startswith("/"):
-                _command(talk, line[1:])
+                _command(conversation, line[1:])
             elif line.strip():
-                _answer(talk, line)
+                _answer(conversation, line)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
 
 
-def _read(talk: "Conversation") -> str | None:
-    """The next line, or None at the end; typed lines are asked for with the persona's name."""
+def _read(conversation: Conversation) -> str | None:
+    """Returns the next line, or None at the end; prompts with the personas' names in a terminal."""
     if sys.stdin.isatty():
         import readline  # noqa: F401  (gives ``input`` a history)
     try:
-        line = input(f"{' | '.join(talk.personas)}> " if sys.stdin.isatty() else "")
+        line = input(f"{' | '.join(conversation.personas)}> " if sys.stdin.isatty() else "")
     except (EOFError, KeyboardInterrupt):
         return None
     return None if line.strip() == "/quit" else line
 
 
-def _command(talk: "Conversation", line: str) -> None:
+def _command(conversation: Conversation, line: str) -> None:
     name, _, rest = line.strip().partition(" ")
     rest = rest.strip()
     if name == "persona":
-        talk.switch([rest or "none"])
+        conversation.switch([rest or "none"])
     elif name == "compare":
         if len(rest.split()) != 2:
             raise InputError("/compare wants two personas, as in /compare seek reject")
-        talk.switch(rest.split())
+        conversation.switch(rest.split())
     elif name == "gamma":
-        talk.set_gamma(rest)
+        conversation.set_gamma(rest)
     elif name == "system":
-        talk.system = rest
+        conversation.system = rest
     elif name == "new":
-        talk.forget()
+        conversation.forget()
     elif name == "help":
         print("    " + (__doc__ or "").partition("\n\n    ")[2].rstrip())
     else:
         raise InputError(f"/{name} is unknown; {nearest(name, _COMMANDS)}")
 
 
-def _answer(talk: "Conversation", line: str) -> None:
-    if len(talk.personas) == 1:
-        talk.ask(line, lambda piece: print(piece, end="", flush=True))
+def _answer(conversation: Conversation, line: str) -> None:
+    if len(conversation.personas) == 1:
+        conversation.ask(line, lambda piece: print(piece, end="", flush=True))
         return print()
-    table = Table(*map(escape, talk.personas))
-    table.add_row(*(escape(answer.text.strip()) for answer in talk.ask(line)))
+    table = Table(*map(escape, conversation.personas))
+    table.add_row(*(escape(answer.text.strip()) for answer in conversation.ask(line)))
     return Console().print(table)

@@ -1,7 +1,8 @@
 """Configuration of the command ``chat``."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from jaxpersona.commands.shared_config import MeshOptions, check_at_least, check_seed
 from jaxpersona.core.errors import InputError
@@ -9,23 +10,23 @@ from jaxpersona.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ChatConfig:
-    """Talks with the personas of a run; personas and gamma can be switched at any time, and two compared.
+    """Chats under the personas of a run; /help lists chat commands.
 
     Args:
-      run: folder of a discover run
-      persona: whom to talk to first, as in generate
-      gamma: share of its strength a removed weight keeps, in [0, 1)
-      max_new_tokens: at most this many tokens an answer
-      max_length: most tokens of a conversation; beyond that its oldest turns are forgotten
-      temperature: 0 takes the likeliest token
-      top_k: draw only from the k likeliest tokens; 0 means all
-      top_p: draw only from the likeliest tokens that together reach this probability
-      min_p: draw only from tokens at least this many times as probable as the likeliest
-      repetition_penalty: makes tokens of the text so far less likely; 1 changes nothing
-      system: system text before the conversation
-      dtype: of parameters and computation
-      seed: of sampling
-      mesh: how devices share the work
+      run (DIR): folder of a discover run
+      persona (NAME): first persona: one of the run, none (base model), or 0.7*seek+0.3*reject
+      gamma (SHARE): share of its value that a removed weight keeps, in [0, 1)
+      max_new_tokens (TOKENS): largest length of an answer
+      max_length (TOKENS): largest length of a conversation; older turns are dropped
+      temperature (NUMBER): 0 takes the likeliest token; higher values vary more
+      top_k (TOKENS): number of likeliest tokens to draw from; 0 is all of them
+      top_p (PROBABILITY): total probability of the likeliest tokens to draw from, in (0, 1]
+      min_p (SHARE): least probability, as a share of the likeliest token's, in [0, 1]
+      repetition_penalty (NUMBER): penalty on tokens that the text already has; 1 is none
+      system (TEXT): system text before the conversation; default: none
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      seed: seed of sampling
+      mesh: devices; data times model is their number, see docs/distributed.md
     """
 
     run: str
@@ -42,6 +43,10 @@ class ChatConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 42
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
+    shown_first: ClassVar[tuple[str, ...]] = ("run", "persona", "gamma", "max_new_tokens", "temperature")
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sampling": ("top_k", "top_p", "min_p", "repetition_penalty", "seed"),
+    }
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

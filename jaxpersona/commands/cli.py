@@ -1,17 +1,26 @@
-"""Parsing of a command line, and the way from there to the command."""
+"""Command lines: parses the options of a command, then imports and runs it."""
 
+import argparse
 import dataclasses
 import importlib
+import itertools
+import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import jsonargparse
 import yaml
 
+from jaxpersona.commands.help_text import help_text, main_keys, overview, summary
 from jaxpersona.core.errors import InputError, nearest
+
+COMMANDS = ("discover", "evaluate", "sweep", "generate", "chat", "export", "perplexity")
+"""Commands that have a configuration and a ``main``."""
+_BENCHMARK = {"benchmark": "Times this library, most of it beside plain PyTorch."}
 
 
 def main(command: str, argv: Sequence[str] | None = None) -> None:
@@ -23,35 +32,43 @@ def main(command: str, argv: Sequence[str] | None = None) -> None:
     Exit status: 0 on success; 2 on bad usage or bad input, with one line on standard error.
 
     Args:
-      command: the command's name.
+      command: name of the command.
       argv: its options; default those of the process.
     """
     argv = sys.argv[1:] if argv is None else argv
-    options = importlib.import_module(f"jaxpersona.commands.{command}_config")
     try:
-        config = parse(command, getattr(options, f"{command.title()}Config"), argv)
+        config = parse(command, _config_class(command), argv)
     except InputError as error:
-        print(" ".join(f"error: {error}".split()), file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     module = importlib.import_module(f"jaxpersona.commands.{command}")
     again = shlex.join(["python", "-m", f"jaxpersona.{command}", *argv])
     interrupted = getattr(module, "INTERRUPTED", "nothing was written; run the same command again")
     importlib.import_module("jaxpersona.commands.execution").execute(module.main, config, interrupted.format(again=again))
 
 
+def list_commands(argv: Sequence[str]) -> NoReturn:
+    """Prints the commands with a line on each, and exits; any argument but ``--help`` is refused with status 2."""
+    summaries = {command: summary(_config_class(command)) for command in COMMANDS} | _BENCHMARK
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview(summaries), end="")
+        sys.exit(0)
+    if argv[0] in summaries:
+        _refuse(f"give the command with a dot: {shlex.join(['python', '-m', f'jaxpersona.{argv[0]}', *argv[1:]])}")
+    _refuse(f"run a command as python -m jaxpersona.NAME; {argv[0]!r} is unknown, {nearest(argv[0], summaries)}")
+
+
 def parse(command: str, config_class: type, argv: Sequence[str] | None = None) -> Any:
-    """The configuration from ``--config FILE.yaml`` and options, which overrule the file; every key is an option.
+    """Returns the configuration from ``--config FILE.yaml`` and options. Every key is an option; the last value given counts.
 
     Raises:
       InputError: for an unknown key (with the nearest known one), a wrong type, or an unreadable file.
     """
-    parser = jsonargparse.ArgumentParser(
-        prog=f"python -m jaxpersona.{command}", description=_summary(config_class), exit_on_error=False
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser = _Parser(prog=f"python -m jaxpersona.{command}", exit_on_error=False)
+    parser.main_keys, parser.help_text = main_keys(config_class), help_text(command, config_class)
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(config_class)
     try:
-        parsed = parser.parse_args(argv)
+        parsed = parser.parse_args(_with_main_keys(sys.argv[1:] if argv is None else argv, parser.main_keys))
         for field in dataclasses.fields(config_class):
             if dataclasses.is_dataclass(field.type) and not isinstance(parsed[field.name], jsonargparse.Namespace):
                 raise InputError(_not_a_value(field.name, str(parsed[field.name]), parser))
@@ -65,8 +82,44 @@ def parse(command: str, config_class: type, argv: Sequence[str] | None = None) -
     return config_class(**{field.name: values[field.name] for field in dataclasses.fields(config_class)})
 
 
-def _summary(config_class: type) -> str:
-    return (config_class.__doc__ or "").splitlines()[0]
+class _Parser(jsonargparse.ArgumentParser):
+    """Parser with a help text of our own, in whose YAML a group may be given as the value of its main key."""
+
+    main_keys: Mapping[str, str] = types.MappingProxyType({})
+    help_text: str = ""
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """Returns the text that ``--help`` prints."""
+        return self.help_text
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:
+        """Reads the contents of a config file, of which ``data: a.csv`` means ``data: {source: a.csv}``."""
+        loaded = jsonargparse.get_loader("yaml")(content)
+        if isinstance(loaded, dict):
+            values = {key: loaded[key] for key in self.main_keys if isinstance(loaded.get(key), str | int | float)}
+            groups = {key: {self.main_keys[key].removeprefix(f"{key}."): value} for key, value in values.items()}
+            content = json.dumps(loaded | groups) if groups else content
+        return super().parse_string(content, *args, **kwargs)
+
+
+def _with_main_keys(argv: Sequence[str], main_keys: Mapping[str, str]) -> list[str]:
+    """Replaces ``--data SPEC`` by ``--data.source SPEC``, unless the value is a mapping such as ``{source: a.csv}``."""
+    result = []
+    for argument, following in itertools.pairwise([*argv, ""]):
+        name, equals, value = argument.partition("=")
+        main_key = main_keys.get(name.removeprefix("--")) if name.startswith("--") else None
+        mapping = (value if equals else following).startswith("{")
+        result.append(f"--{main_key}{equals}{value}" if main_key and not mapping else argument)
+    return result
+
+
+def _config_class(command: str) -> type:
+    return getattr(importlib.import_module(f"jaxpersona.commands.{command}_config"), f"{command.title()}Config")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(" ".join(f"error: {message}".split()), file=sys.stderr)
+    sys.exit(2)
 
 
 def _options(parser: jsonargparse.ArgumentParser) -> list[str]:
@@ -79,7 +132,7 @@ def _not_a_value(key: str, value: str, parser: jsonargparse.ArgumentParser) -> s
 
 
 def _explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
-    """jsonargparse's message in one line, with the nearest option where one is unknown."""
+    """Returns jsonargparse's message in one line, with the nearest option where one is unknown."""
     known = _options(parser)
     group = re.search(r"(?:Group '(.+?)' does not accept option|Option) '(.+?)'", message)
     if group:
@@ -90,9 +143,10 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
     whole_group = re.search(r"Parser key \"(.+?)\":\s+Unable to load config '(.*?)'", message)
     if whole_group:
         return _not_a_value(whole_group[1], whole_group[2], parser)
-    argument = re.search(r"unrecognized arguments: (?:--)?([^ =]+)", message)
+    argument = re.search(r"unrecognized arguments: (-*)([^ =]+)", message)
     if argument:
-        return f"unknown option {argument[1]!r}; {nearest(argument[1], known)}"
+        hint = f"unknown option {argument[2]!r}; {nearest(argument[2], known)}"
+        return hint if argument[1] else f"unexpected argument {argument[2]!r}; options begin with --"
     key, given = re.search(r'Parser key "(.+?)"', message), re.search(r"(?:Given value|Got value): (.*)", message)
     if key and given:
         wanted = " or ".join(re.findall(r"Expected an? (.+?)(?:\. Got|$)", message, re.MULTILINE))

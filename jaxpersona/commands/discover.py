@@ -208,7 +208,8 @@ def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
     return EvaluateConfig(
         config.output_dir,
         data=held_out,
-        controls="fast" if check.controls else False,
+        controls="fast" if check.controls is True else check.controls,
+        prompted=check.prompted,
         letters=False,
         perplexity=config.perplexity,
         dtype=config.model.dtype,

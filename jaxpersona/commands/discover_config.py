@@ -1,7 +1,7 @@
 """Configuration of the command ``discover``."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxpersona.commands.shared_config import DataOptions, MeshOptions, ModelOptions, TextOptions, check_at_least, check_seed
 from jaxpersona.core.errors import InputError
@@ -9,24 +9,27 @@ from jaxpersona.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class MethodOptions:
-    """How weights are scored, and how many are kept.
+    """Method, its budget and its settings; a setting of another method is refused.
 
     Args:
-      name: wanda, sparse, sparsegpt, contrastive_wanda, contrastive_sparse, first_order, steering (adds a vector, masks
-        nothing), or the controls magnitude and random
-      sparsity: share of every output's weights that is removed (first_order: of all weights together), in [0, 1)
-      activation: of wanda, abs (mean of |h|, the default) or rms; of contrastive_wanda, relu (the default) or softplus
-      temperature: of softplus in contrastive_wanda; default 1 (protocol official: 2)
-      eps: beside the standard deviation in contrastive_wanda; default 1e-6
-      damping: of sparse, sparsegpt and contrastive_sparse, lambda as a share of the mean of the Hessian's diagonal; default 0.01
-      update: of sparsegpt, whether remaining weights change to make up for those removed; default false
-      policy: who keeps a weight both personas want in contrastive_sparse, argmax (the default), first or none (both)
-      select: modules and layers to mask, e.g. mlp, attention@0-9, q_proj,k_proj; the rest is left whole
-      overrides: sparsity by selector where it differs, e.g. {mlp@20-29: 0.5}; later ones win
-      max_perplexity_increase: damage budget of first_order instead of a sparsity, e.g. 0.02 for at most 2 %
-      budget_text: what the damage budget is measured on, builtin:neutral (the default) or a UTF-8 text file
-      layer: of steering, after which layer (from 0) the vector is added; default the middle of the model
-      strength: of steering, multiple of the mean difference between the two personas' residual streams
+      name (NAME): wanda, sparse, sparsegpt, contrastive_wanda, contrastive_sparse, steering, magnitude, random; taylor:
+        contrastive Taylor pruning (alias first_order)
+      sparsity (SHARE): share of weights to remove, in [0, 1), of each output (taylor: of all); default: 0.3; taylor: none
+      activation ({abs,rms,relu,softplus}): wanda: abs (mean of |h|), rms; contrastive_wanda: relu, softplus; default: abs, relu
+      temperature (NUMBER): contrastive_wanda: temperature of softplus; default: 1; official: 2
+      eps (NUMBER): contrastive_wanda: number added to the standard deviation; default: 1e-6
+      damping (SHARE): sparse, sparsegpt, contrastive_sparse: share of the Hessian's mean diagonal that is added to
+        it; default: 0.01
+      update ({true,false}): sparsegpt: adapt the remaining weights; default: false
+      policy ({argmax,first,none}): contrastive_sparse: persona that keeps a weight both want (none: both); default: argmax
+      select (SELECTOR): modules and layers to mask: mlp, attention@0-9 or q_proj,k_proj; default: all
+      overrides ({SELECTOR: SHARE}): other sparsities by selector: {mlp@20-29: 0.5}; later ones win
+      max_perplexity_increase (FRACTION): taylor: damage budget instead of a sparsity; 0.02 is +2 %; default: 0.02
+      budget_text (FILE): taylor: UTF-8 text that the budget is measured on; default: builtin:neutral
+      budget_tokens (TOKENS): taylor: number of its tokens, at least 512; default: 2048
+      budget_tolerance (FRACTION): taylor: share of the budget that may stay unused; default: 0.1
+      layer (INT): steering: layer, from 0, after which the vector is added; default: the middle
+      strength (NUMBER): steering: multiple of the mean difference of residual streams; default: 1
     """
 
     name: str = "wanda"
@@ -41,25 +44,31 @@ class MethodOptions:
     overrides: dict[str, float] | None = None
     max_perplexity_increase: float | None = None
     budget_text: str | None = None
+    budget_tokens: int | None = None
+    budget_tolerance: float | None = None
     layer: int | None = None
     strength: float | None = None
+    main_key: ClassVar[str] = "name"
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
-    """What follows discovery: a short evaluation, and a question answered under each persona.
+    """Short evaluation after discovery, and a question answered under each persona.
 
     Args:
-      num_samples: at most this many held-out pairs are evaluated; 0 skips the evaluation
-      source: the held-out pairs; null is the test split of the built-in set the masks were found on
-      controls: also random, magnitude and neutral-text masks of the same budget, and choosing by length
-      question: what is answered without a mask and under each; empty skips it
+      num_samples (PAIRS): number of held-out pairs (all if fewer); 0 skips the evaluation
+      source (SPEC): held-out pairs; default: test split of a built-in data.source
+      controls ({true,false,[KIND,...]}): also evaluate masks of the kinds random, magnitude, neutral, and choice by length
+      prompted: also evaluate behind persona prompts
+      question (TEXT): question to answer without a mask and under each persona; default: none
     """
 
     num_samples: int = 0
     source: str | None = None
-    controls: bool = True
+    controls: bool | list[str] = True
+    prompted: bool = True
     question: str = ""
+    main_key: ClassVar[str] = "num_samples"
 
     def __post_init__(self) -> None:
         check_at_least(0, self.num_samples, "check.num_samples")
@@ -67,22 +76,21 @@ class CheckOptions:
 
 @dataclasses.dataclass(frozen=True)
 class DiscoverConfig:
-    """Finds the masks of the two personas of a set of contrastive pairs.
+    """Finds the masks of two personas from contrastive pairs.
 
     Args:
-      model: which language model
-      data: which persona pairs
-      method: how weights are scored
-      perplexity: what the damage of a mask is measured on
-      check: a short evaluation after discovery
-      protocol: experimental choices; strict (statistics over tokens without BOS, exact K, deterministic ties), paper (as its text
-        says) or official (as the authors' scripts do)
-      seed: of sampling pairs and of methods that draw
-      mesh: how devices share the work
-      stream_layers: read the weights a layer at a time, for a model that does not fit into memory (docs/streaming.md)
-      output_dir: folder for the masks and run.json; a run that was killed or interrupted there goes on
-      overwrite: replace the run that output_dir already holds, and start anew where an unfinished one was asked otherwise
-      dry_run: print the plan (shapes, shards, memory, disk, least time) without reading weights, and write nothing
+      model: language model
+      data: calibration pairs; a file has columns question, matching, not_matching
+      method: settings of other methods are refused
+      perplexity: neutral text that measures the damage of a mask
+      check: short evaluation after discovery
+      protocol: recipe: strict (exact counts, no BOS, deterministic ties), paper (its text), or official (the authors' scripts)
+      seed: seed of the drawn pairs and of random masks
+      mesh: devices; data times model is their number, see docs/distributed.md
+      stream_layers: read a layer at a time, if memory is short (docs/streaming.md)
+      output_dir (DIR): folder for masks, run.json, report.html; resumes an unfinished run
+      overwrite: replace the run in output_dir, or an unfinished one with other settings
+      dry_run: print shapes, memory and disk use; read no weights and write nothing
     """
 
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
@@ -97,6 +105,7 @@ class DiscoverConfig:
     output_dir: str = "runs/latest"
     overwrite: bool = False
     dry_run: bool = False
+    shown_first: ClassVar[tuple[str, ...]] = ("model.name", "data.source", "method.name", "method.sparsity", "output_dir")
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

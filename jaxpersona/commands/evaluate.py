@@ -10,6 +10,10 @@ from jaxpersona.commands.masks_on_disk import of_bundles, of_run
 
 
 def main(config: EvaluateConfig) -> None:
-    """Writes ``evaluation.json``, ``evaluation.csv`` and, of open answers, ``answers.jsonl``, and prints tables."""
+    """Writes ``evaluation.json``, ``evaluation.csv`` and, with open answers, ``answers.jsonl``, and prints tables.
+
+    Raises:
+      InputError: as ``evaluate_masks``, or if the run or masks are invalid.
+    """
     bundles = [config.masks] if isinstance(config.masks, str) else config.masks or []
     evaluate_masks(config, of_run(config.run) if config.run is not None else of_bundles(bundles, config.model))

@@ -1,7 +1,8 @@
 """Configuration of the command ``evaluate``."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from jaxpersona.commands.shared_config import EvaluateData, MeshOptions, TextOptions, check_at_least, check_seed
 from jaxpersona.core.errors import InputError
@@ -9,28 +10,28 @@ from jaxpersona.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Measures which answers a model prefers under each mask, with intervals, paired tests and the damage done.
+    """Measures which answers masks make a model prefer, and damage.
 
     Args:
-      run: folder of a discover run
-      model: with masks, the model they are for; null is the one they name
-      masks: instead of a run, one mask bundle or two, e.g. [runs/a/masks/seek,runs/a/masks/reject]
-      data: which held-out pairs
-      prompts: two system texts, asking for the persona and for its opposite; null is a built-in set's own, or none
+      run (DIR): folder of a discover run; required unless masks are given
+      model (NAME): model to put the masks on; default: the one that masks name
+      masks ([DIR,...]): folders of one or two mask bundles, instead of a run
+      data: held-out pairs; a file has columns question, matching, not_matching
+      prompts ([TEXT,TEXT]): system texts that ask for the persona and its opposite; default: those of a built-in set
       prompted: also evaluate behind these prompts
-      controls: also random, magnitude, neutral-text and shuffled-label masks of the same budget, and choosing by length or
-        letter; fast leaves out shuffled labels, which take another discovery
-      baselines: other ways to a persona from the same calibration pairs: rag, sft, sft_lora, dpo, dpo_lora, steering
-      rag_k: how many calibration samples rag puts before a question
+      controls ({true,fast,false,[KIND,...]}): also evaluate masks of the kinds random, magnitude, neutral (text), shuffled
+        (labels), and choice by length or letter; fast: no shuffled
+      baselines ([NAME,...]): rag, sft, sft_lora, dpo, dpo_lora, steering, to compare with; default: none
+      rag_k (PAIRS): number of calibration pairs that rag puts before a question
       letters: also ask for a letter, in both orders of the options
-      open_ended: how many held-out questions to answer in the model's own words, for a classifier to judge; 0 is none
-      max_new_tokens: at most this many tokens an open answer
-      perplexity: what the damage of a mask is measured on
-      protocol: how choices are scored; official is the authors' scripts (masks behind a persona prompt only, ties to an option)
-      dtype: of parameters and computation
-      seed: of sampling, random controls, the bootstrap and baselines
-      mesh: how devices share the work
-      output_dir: folder for evaluation.json, evaluation.csv and answers.jsonl; null is that of the run
+      open_ended (QUESTIONS): number of questions answered in the model's own words, and judged
+      max_new_tokens (TOKENS): largest length of an open answer
+      perplexity: neutral text that measures the damage of a mask
+      protocol: scoring of answers; official: behind prompts only, ties go to one option
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      seed: seed of drawn pairs, random controls, bootstrap and baselines
+      mesh: devices; data times model is their number, see docs/distributed.md
+      output_dir (DIR): folder for evaluation.json, evaluation.csv, answers.jsonl; default: that of the run
     """
 
     run: str | None = None
@@ -39,7 +40,7 @@ class EvaluateConfig:
     data: EvaluateData = dataclasses.field(default_factory=EvaluateData)
     prompts: tuple[str, str] | None = None
     prompted: bool = True
-    controls: bool | Literal["fast"] = False
+    controls: bool | Literal["fast"] | list[str] = False
     baselines: list[str] | str = dataclasses.field(default_factory=list)
     rag_k: int = 3
     letters: bool = True
@@ -51,6 +52,11 @@ class EvaluateConfig:
     seed: int = 42
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     output_dir: str | None = None
+    shown_first: ClassVar[tuple[str, ...]] = ("run", "data.source", "data.num_samples", "controls", "baselines")
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "model and masks": ("model", "masks", "dtype"),
+        "questions": ("prompts", "prompted", "rag_k", "letters", "open_ended", "max_new_tokens", "protocol"),
+    }
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -1,4 +1,4 @@
-"""The evaluation of masks on disk: what ``evaluate`` does, and ``discover`` after it has found masks."""
+"""Evaluates masks on disk, for the command ``evaluate``, and for ``discover`` after it has found masks."""
 
 import csv
 import io
@@ -20,56 +20,60 @@ from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import builtin_prompts
 from jaxpersona.evaluation.baselines.registry import check_baselines
 from jaxpersona.evaluation.comparison import Evaluation, evaluate
+from jaxpersona.evaluation.controls import CONTROLS
 from jaxpersona.masks.bundle import load_masks, package_versions
 from jaxpersona.models.model import Model, load_model
 from jaxpersona.models.persona import Persona
 from jaxpersona.reporting.evaluation_tables import print_evaluation
 
 SCHEMA_VERSION = 1
-"""Of ``evaluation.json``."""
+"""Version of the layout of ``evaluation.json``."""
 
 
 def evaluate_masks(
-    config: EvaluateConfig, found: MasksOnDisk, model: Model | None = None, masks: Mapping[str, Persona] | None = None
+    config: EvaluateConfig, on_disk: MasksOnDisk, model: Model | None = None, masks: Mapping[str, Persona] | None = None
 ) -> None:
-    """Evaluates masks, writes the results into the run's folder or ``config.output_dir``, and prints tables.
+    """Evaluates masks, writes the results into ``config.output_dir`` or the run's folder, and prints tables.
 
     Args:
-      found: the masks, and what is known of them.
-      model: if it is loaded already.
-      masks: by persona, if they are loaded already.
+      config: the command's options.
+      on_disk: the masks and how they were found.
+      model: the model, if it is already loaded.
+      masks: the masks by persona, if they are already loaded.
 
     Raises:
-      InputError: when held-out pairs are missing or were calibrated on, or as ``evaluate``.
+      InputError: if held-out pairs are missing or were calibrated on, and as ``evaluation.comparison.evaluate``.
     """
     baselines = [config.baselines] if isinstance(config.baselines, str) else config.baselines
     check_baselines(baselines)
-    pairs, calibrated_on = found.held_out(config.data.source, config.data.split, config.data.num_samples, config.seed)
-    prompts = (config.prompts or builtin_prompts(pairs.source)) if config.prompted else None
-    asked = dict(zip(found.personas, prompts, strict=True)) if prompts else {}
-    options = _options(config, found)
+    pairs, calibrated_on = on_disk.held_out(config.data.source, config.data.split, config.data.num_samples, config.seed)
+    texts = (config.prompts or builtin_prompts(pairs.source)) if config.prompted else None
+    prompts = dict(zip(on_disk.personas, texts, strict=True)) if texts else {}
+    options = _options(config, on_disk)
     folder = pathlib.Path(config.output_dir or config.run or "").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bars() as report:
         if model is None:
             mesh = make_mesh(config.mesh.data, config.mesh.model)
-            model = load_model(found.model, config.dtype, mesh=mesh)
-        masks = masks or {persona: load_masks(bundle, model) for persona, bundle in found.bundles.items()}
-        evaluation = evaluate(model, masks, pairs, prompts=asked, baselines=baselines, **options, stage=Stage(report))
-    record = _record(config, evaluation, pairs, calibrated_on, asked)
+            model = load_model(on_disk.model, config.dtype, mesh=mesh)
+        masks = masks or {persona: load_masks(bundle, model) for persona, bundle in on_disk.bundles.items()}
+        evaluation = evaluate(model, masks, pairs, prompts=prompts, baselines=baselines, **options, stage=Stage(report))
+    record = _record(config, evaluation, pairs, calibrated_on, prompts)
     if is_first():
         _save(folder, record, evaluation.answers)
-    print_evaluation(record, found.personas, str(folder))
+    print_evaluation(record, on_disk.personas, str(folder))
 
 
-def _options(config: EvaluateConfig, found: MasksOnDisk) -> dict[str, Any]:
+def _options(config: EvaluateConfig, on_disk: MasksOnDisk) -> dict[str, Any]:
     neutral = read_text(config.perplexity.text)
-    needs_recipe = config.controls is True or config.baselines or config.open_ended
+    controls = [kind for kind in CONTROLS if kind != "shuffled"] if config.controls == "fast" else config.controls
+    shuffles = controls is True or (controls and "shuffled" in controls)
+    needs_recipe = shuffles or config.baselines or config.open_ended
     same = {name: getattr(config, name) for name in ("rag_k", "letters", "open_ended", "max_new_tokens", "seed")}
     return same | {
-        "controls": bool(config.controls),
-        "personas": found.personas,
-        "recipe": found.recipe() if needs_recipe else None,
+        "controls": controls,
+        "personas": on_disk.personas,
+        "recipe": on_disk.recipe() if needs_recipe else None,
         "text": config.data.text,
         "max_length": config.data.max_length,
         "neutral": neutral,
@@ -81,7 +85,7 @@ def _options(config: EvaluateConfig, found: MasksOnDisk) -> dict[str, Any]:
 def _record(
     config: EvaluateConfig, evaluation: Evaluation, pairs: Pairs, calibrated_on: int | None, prompts: dict[str, str]
 ) -> dict[str, Any]:
-    """The contents of ``evaluation.json``."""
+    """Returns the contents of ``evaluation.json``."""
     record = {
         "schema_version": SCHEMA_VERSION,
         "data": {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs), "calibration_pairs": calibrated_on},
@@ -105,5 +109,5 @@ def _save(folder: pathlib.Path, record: dict[str, Any], answers: list[dict[str, 
     if answers:
         write_atomically(folder / "answers.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in answers))
     else:
-        (folder / "answers.jsonl").unlink(missing_ok=True)  # of an earlier evaluation
+        (folder / "answers.jsonl").unlink(missing_ok=True)  # an earlier evaluation may have left one
     write_atomically(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")

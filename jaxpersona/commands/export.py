@@ -18,7 +18,11 @@ from jaxpersona.models.streamed_model import load_streamed
 
 
 def main(config: ExportConfig) -> None:
-    """Writes the folder, a tensor at a time, and says what was written."""
+    """Writes the folder, with one tensor in memory at a time, and prints the names of its files.
+
+    Raises:
+      InputError: if the run or persona is invalid, the persona is a steering vector, or the folder cannot be written.
+    """
     name, persona = read_run(config.run)["model"]["name"], None
     if config.persona != "none":
         persona = load_masks(persona_bundle(config.run, config.persona), load_streamed(name))

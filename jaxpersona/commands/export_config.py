@@ -1,7 +1,7 @@
 """Configuration of the command ``export``."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxpersona.commands.shared_config import check_at_least
 from jaxpersona.core.errors import InputError
@@ -9,15 +9,15 @@ from jaxpersona.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """Writes a model whose weights are masked, for Transformers and everything that reads its folders.
+    """Writes a model with masked weights as a Hugging Face folder.
 
     Args:
-      run: folder of a discover run
-      persona: name of one of its personas; none writes the model as it is
-      output_dir: the folder to write, which must be new or empty
-      format: hf, a Hugging Face folder of safetensors
-      gamma: share of its strength a removed weight keeps, in [0, 1)
-      shard_mb: megabytes a file of weights; larger models have several
+      run (DIR): folder of a discover run
+      persona (NAME): persona of the run; none writes the base model
+      output_dir (DIR): folder to write, new or empty
+      format: hf: safetensors folder, for Transformers and all that reads its folders
+      gamma (SHARE): share of its value that a removed weight keeps, in [0, 1)
+      shard_mb (MB): largest size of a file of weights, in megabytes
     """
 
     run: str
@@ -26,6 +26,7 @@ class ExportConfig:
     format: Literal["hf"] = "hf"
     gamma: float = 0.0
     shard_mb: int = 5000
+    shown_first: ClassVar[tuple[str, ...]] = ("run", "persona", "output_dir", "gamma", "format")
 
     def __post_init__(self) -> None:
         check_at_least(1, self.shard_mb, "shard_mb")

@@ -1,4 +1,4 @@
-"""Command: answers prompts under a persona of a run, or under several side by side.
+"""Command: answers prompts under one persona of a run, or under several side by side.
 
 python -m jaxpersona.generate --run runs/quickstart --persona seek --prompt "How would you spend a bonus?"
 python -m jaxpersona.generate --run runs/quickstart --persona [none,seek,reject] --prompts questions.txt --output answers.jsonl
@@ -24,29 +24,34 @@ from jaxpersona.inference.persona_names import parse_persona
 from jaxpersona.inference.requests import Generation, Request
 from jaxpersona.models.sampling import Sampling
 
-_WIDTHS = 64
+_LENGTH_MULTIPLE = 64
 
 
 def main(config: GenerateConfig) -> None:
-    """Prints the answers, and writes them where ``config.output`` says."""
+    """Prints the answers, and writes them to ``config.output`` if that is set.
+
+    Raises:
+      InputError: if the run, a persona, a prompt or an option is invalid, or the output cannot be written.
+    """
     names = [config.persona] if isinstance(config.persona, str) else config.persona
     shares = {name: parse_persona(name) for name in names}
     prompts = [config.prompt] if config.prompts is None else read_prompts(config.prompts)
-    drawn = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
-    common: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "sampling": drawn, "stop": config.stop}
+    sampling = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
+    common: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "sampling": sampling, "stop": config.stop}
     common |= {"seed": config.seed, "chat": config.chat, "system": config.system}
 
     def request(prompt: str, name: str) -> Request:
-        soft = config.gamma if shares[name] or len(names) == 1 else 0.0  # beside others, the model as it is has none
-        return Request(prompt, shares[name] or None, soft, **common)
+        # Beside other personas the base model ignores gamma; alone it is an error, which ``Request`` raises.
+        gamma = config.gamma if shares[name] or len(names) == 1 else 0.0
+        return Request(prompt, shares[name] or None, gamma, **common)
 
     requests = [request(prompt, name) for prompt in prompts for name in names]
     mesh = make_mesh(config.mesh.data, config.mesh.model)
     model, personas = load_personas(config.run, [part for name in names for part in shares[name]], config.dtype, mesh)
     longest = max(len(one.ids(model.tokenizer)) for one in requests) + max(config.max_new_tokens, 1)
-    length = -(-longest // _WIDTHS) * _WIDTHS  # few shapes, few compilations
+    length = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE  # rounded up, so that few shapes compile
     engine = Engine(model, personas, rows=min(config.batch, len(requests)), max_length=length, queue=len(requests))
-    del model  # the engine may hold its parameters in a smaller form
+    del model  # frees its parameters if the engine has a smaller copy
     answers = engine.generate(requests)
     for answer in answers:
         if answer.error is not None:
@@ -57,10 +62,10 @@ def main(config: GenerateConfig) -> None:
 
 
 def read_prompts(path: str) -> list[str]:
-    """The prompts of a file: the key ``prompt`` of every line of a .jsonl file, or every line that is not blank.
+    """Returns the prompts of a file: the key ``prompt`` of each line of a .jsonl file, or each non-blank line of other files.
 
     Raises:
-      InputError: when the file is missing, not UTF-8, holds no prompts, or a line is not such an object.
+      InputError: if the file is missing, is not UTF-8, has no prompts, or has a line that is no such object.
     """
     try:
         lines = [line for line in pathlib.Path(path).expanduser().read_text("utf-8").splitlines() if line.strip()]
@@ -75,21 +80,21 @@ def read_prompts(path: str) -> list[str]:
     return lines
 
 
-def _print(prompts: Sequence[str], names: Sequence[str], answers: Sequence["Generation"]) -> None:
+def _print(prompts: Sequence[str], names: Sequence[str], answers: Sequence[Generation]) -> None:
     if len(names) == 1 and len(prompts) == 1:
         return print(answers[0].text)
     console = Console()
-    for place, prompt in enumerate(prompts):
+    for number, prompt in enumerate(prompts):
         table = Table(*map(escape, names), title=escape(prompt), title_justify="left", show_lines=False)
-        table.add_row(*(escape(answer.text.strip()) for answer in answers[place * len(names) :][: len(names)]))
+        table.add_row(*(escape(answer.text.strip()) for answer in answers[number * len(names) :][: len(names)]))
         console.print(table)
     return None
 
 
-def _write(path: str, prompts: Sequence[str], names: Sequence[str], answers: Sequence["Generation"]) -> None:
-    asked = [(prompt, name) for prompt in prompts for name in names]
+def _write(path: str, prompts: Sequence[str], names: Sequence[str], answers: Sequence[Generation]) -> None:
+    requests = [(prompt, name) for prompt in prompts for name in names]
     lines = []
-    for (prompt, name), answer in zip(asked, answers, strict=True):
+    for (prompt, name), answer in zip(requests, answers, strict=True):
         row = {"prompt": prompt, "persona": name, "gamma": answer.request.gamma, "text": answer.text}
         lines.append(json.dumps({**row, "tokens": len(answer.ids), "finish": answer.finish}, ensure_ascii=False))
     files.write_atomically(pathlib.Path(path).expanduser(), "\n".join(lines) + "\n")

@@ -1,7 +1,8 @@
 """Configuration of the command ``generate``."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from jaxpersona.commands.shared_config import MeshOptions, check_at_least, check_seed
 from jaxpersona.core.errors import InputError
@@ -9,28 +10,28 @@ from jaxpersona.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class GenerateConfig:
-    """Answers prompts under one persona of a run, or under several side by side.
+    """Answers prompts under one or several personas of a run.
 
     Args:
-      run: folder of a discover run
-      persona: name of one of its personas, none for the model as it is, a mixture such as 0.7*seek+0.3*reject, or a list of these
-      prompt: what to answer
-      prompts: instead of prompt, a file of prompts, .jsonl with the key prompt or else one a line
-      gamma: share of its strength a removed weight keeps, in [0, 1)
-      max_new_tokens: at most this many tokens an answer
-      temperature: 0 takes the likeliest token
-      top_k: draw only from the k likeliest tokens; 0 means all
-      top_p: draw only from the likeliest tokens that together reach this probability
-      min_p: draw only from tokens at least this many times as probable as the likeliest
-      repetition_penalty: makes tokens of the text so far less likely; 1 changes nothing
-      stop: strings before the first of which an answer ends
+      run (DIR): folder of a discover run
+      persona (NAME): persona of the run, none (base model), 0.7*seek+0.3*reject, or [none,seek]
+      prompt (TEXT): text to answer
+      prompts (FILE): prompts instead of one: one a line, or .jsonl with the key prompt
+      gamma (SHARE): share of its value that a removed weight keeps, in [0, 1)
+      max_new_tokens (TOKENS): largest length of an answer
+      temperature (NUMBER): 0 takes the likeliest token; higher values vary more
+      top_k (TOKENS): number of likeliest tokens to draw from; 0 is all of them
+      top_p (PROBABILITY): total probability of the likeliest tokens to draw from, in (0, 1]
+      min_p (SHARE): least probability, as a share of the likeliest token's, in [0, 1]
+      repetition_penalty (NUMBER): penalty on tokens that the text already has; 1 is none
+      stop ([TEXT,...]): texts that end an answer; default: none
       chat: put prompts into the model's chat template
-      system: system text before the prompt
-      dtype: of parameters and computation
-      seed: of sampling
-      mesh: how devices share the work
-      batch: how many answers are worked on at once
-      output: file for all answers, JSONL with prompt, persona, gamma, text, tokens and finish (eos, stop or length)
+      system (TEXT): system text before the prompt; default: none
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      seed: seed of sampling
+      mesh: devices; data times model is their number, see docs/distributed.md
+      batch (ANSWERS): number of answers generated at once
+      output (FILE): JSONL file for all answers: prompt, persona, gamma, text, tokens, finish
     """
 
     run: str
@@ -52,6 +53,11 @@ class GenerateConfig:
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     batch: int = 8
     output: str | None = None
+    shown_first: ClassVar[tuple[str, ...]] = ("run", "persona", "prompt", "gamma", "max_new_tokens")
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "text": ("prompts", "stop", "chat", "system"),
+        "sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
+    }
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

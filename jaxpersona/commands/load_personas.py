@@ -1,4 +1,4 @@
-"""Model and personas of a run on disk."""
+"""Loads the model and personas of a run."""
 
 from collections.abc import Iterable
 
@@ -11,15 +11,18 @@ from jaxpersona.models.persona import Persona
 from jaxpersona.models.precision import Dtype
 
 
-def load_personas(run: str, wanted: Iterable[str], dtype: Dtype, mesh: Mesh | None = None) -> tuple[Model, dict[str, Persona]]:
-    """Loads the model of a run, and its personas of the given names.
+def load_personas(run: str, names: Iterable[str], dtype: Dtype, mesh: Mesh | None = None) -> tuple[Model, dict[str, Persona]]:
+    """Loads the model of a run and the named personas.
 
     Args:
-      mesh: as for ``load_model``.
+      run: the run's folder.
+      names: names of personas; repeated ones are loaded once.
+      dtype: as in ``load_model``.
+      mesh: as in ``load_model``.
 
     Raises:
-      InputError: when there is no such run or persona, or it was made for other weights.
+      InputError: if there is no such run or persona, or the persona was made for other weights.
     """
-    bundles = {name: persona_bundle(run, name) for name in dict.fromkeys(wanted)}
+    bundles = {name: persona_bundle(run, name) for name in dict.fromkeys(names)}
     model = load_model(read_run(run)["model"]["name"], dtype, mesh=mesh)
     return model, {name: load_masks(bundle, model) for name, bundle in bundles.items()}

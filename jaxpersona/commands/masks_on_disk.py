@@ -1,4 +1,4 @@
-"""Masks on disk that are to be evaluated, and what is known of how they were found."""
+"""Describes masks on disk before evaluation: their model, bundles, calibration pairs and recipe."""
 
 import dataclasses
 import pathlib
@@ -17,15 +17,15 @@ from jaxpersona.methods.registry import by_name
 
 @dataclasses.dataclass(frozen=True)
 class MasksOnDisk:
-    """Masks on disk.
+    """Masks on disk and how they were found.
 
     Attributes:
-      model: name of the model they are for.
-      personas: of the matching answers, and its opposite.
-      bundles: folders of the masks by persona, of one persona or both.
-      source: data spec of the calibration pairs, if known.
+      model: name of the model that they are for.
+      personas: the persona of the matching answers and its opposite.
+      bundles: folders of the masks, by persona; of one persona or both.
+      source: data spec of the calibration pairs; None if unknown.
       seen: digests of the calibration pairs; None if the masks were written without them.
-      run: contents of the run's ``run.json``; None for bundles by themselves.
+      run: contents of ``run.json``; None for bundles outside a run.
     """
 
     model: str
@@ -36,14 +36,19 @@ class MasksOnDisk:
     run: dict[str, Any] | None = None
 
     def held_out(self, source: str | None, split: str | None, count: int, seed: int) -> tuple[Pairs, int | None]:
-        """At most ``count`` pairs to evaluate on, and how many of them are calibration pairs (None: not known).
+        """Draws pairs to evaluate on.
 
         Args:
-          source: data spec; None is that of the calibration pairs.
-          split: of the data; None is test for built-in sets and all rows of a file.
+          source: data spec; None selects that of the calibration pairs.
+          split: split of the data; None selects test for built-in sets, and all rows of a file.
+          count: maximum number of pairs.
+          seed: of the draw.
+
+        Returns:
+          The pairs, and the number of calibration pairs among them (None if unknown).
 
         Raises:
-          InputError: when more than three pairs, or one in twenty, are calibration pairs.
+          InputError: if no source is known, or if more than three pairs or more than one in twenty are calibration pairs.
         """
         source = source or self.source
         if source is None:
@@ -52,7 +57,7 @@ class MasksOnDisk:
         if self.seen is None:
             return pairs, None
         known = sum(pair.digest in self.seen for pair in pairs)
-        if known > min(3, len(pairs) // 20):  # a few duplicates are in many published sets
+        if known > min(3, len(pairs) // 20):  # tolerated, because many published sets have a few duplicates
             raise InputError(
                 f"the masks were found on {known} of the {len(pairs)} pairs of {source}; "
                 "give held-out pairs as --data.source (or --data.split)"
@@ -60,10 +65,10 @@ class MasksOnDisk:
         return pairs, known
 
     def recipe(self) -> Recipe | None:
-        """How the masks were found, where a run says so.
+        """Returns how the masks were found; None for bundles outside a run.
 
         Raises:
-          InputError: when the calibration pairs can no longer be read, or have changed.
+          InputError: if the calibration pairs cannot be read or have changed.
         """
         if self.run is None:
             return None
@@ -77,10 +82,10 @@ class MasksOnDisk:
 
 
 def of_run(path: str) -> MasksOnDisk:
-    """Both masks of a run.
+    """Describes both masks of a run.
 
     Raises:
-      InputError: when ``path`` holds no run.
+      InputError: if ``path`` has no run.
     """
     run = read_run(path)
     first, second = run["masks"]
@@ -90,24 +95,25 @@ def of_run(path: str) -> MasksOnDisk:
 
 
 def of_bundles(paths: Sequence[str], model: str | None = None) -> MasksOnDisk:
-    """One or two mask bundles.
+    """Describes one or two mask bundles.
 
     Args:
-      paths: folders; where they do not say which persona they are for, the folder names it, that of the matching answers first.
-      model: name of the model; default the one the first bundle was made for.
+      paths: the bundles' folders. A bundle without a persona's name is named after its folder; of two such bundles, that of the
+        matching answers comes first.
+      model: name of the model; default: the first bundle's.
 
     Raises:
-      InputError: when there is no bundle, or they are not of two personas of one pair.
+      InputError: if a bundle is missing, or they are not of the two personas of one pair.
     """
     folders = [pathlib.Path(path).expanduser() for path in paths]
-    found = [read_metadata(folder) for folder in folders]
-    names = [metadata.get("persona", folder.name) for metadata, folder in zip(found, folders, strict=True)]
-    personas = found[0].get("personas") or (names if len(names) == 2 else [*names, f"not {names[0]}"])
+    bundled = [read_metadata(folder) for folder in folders]
+    names = [metadata.get("persona", folder.name) for metadata, folder in zip(bundled, folders, strict=True)]
+    personas = bundled[0].get("personas") or (names if len(names) == 2 else [*names, f"not {names[0]}"])
     if len(names) > 2 or len(set(names)) < len(names) or not set(names) <= set(personas):
         raise InputError(f"masks of {', '.join(names)}: give one bundle, or one of each persona of a pair")
-    known = {digest for metadata in found for digest in metadata.get("pair_digests", ())}
-    name = model or found[0].get("model")
+    seen = {digest for metadata in bundled for digest in metadata.get("pair_digests", ())}
+    name = model or bundled[0].get("model")
     if name is None:
         raise InputError(f"{folders[0]} does not say which model it is for; give --model")
     bundles = dict(zip(names, folders, strict=True))
-    return MasksOnDisk(name, (personas[0], personas[1]), bundles, found[0].get("data"), known or None)
+    return MasksOnDisk(name, (personas[0], personas[1]), bundles, bundled[0].get("data"), seen or None)

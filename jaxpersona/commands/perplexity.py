@@ -1,4 +1,4 @@
-"""Command: the perplexity of a model as it is, the check that it was loaded right.
+"""Command: measures the perplexity of a base model, to check that it was loaded correctly.
 
 python -m jaxpersona.perplexity --model.name smollm2-135m-instruct --text wikitext2_test.txt
 """
@@ -13,7 +13,11 @@ from jaxpersona.models.perplexity import perplexity, windows
 
 
 def main(config: PerplexityConfig) -> None:
-    """Prints the perplexity and what it was measured on."""
+    """Prints the perplexity, the number of tokens and the text.
+
+    Raises:
+      InputError: if the model or text cannot be read.
+    """
     text, mesh = read_text(config.text), make_mesh(config.mesh.data, config.mesh.model)
     with progress_bars() as report:
         stage = Stage(report)

@@ -1,20 +1,21 @@
 """Configuration of the command ``perplexity``."""
 
 import dataclasses
+from typing import ClassVar
 
 from jaxpersona.commands.shared_config import MeshOptions, ModelOptions, check_at_least
 
 
 @dataclasses.dataclass(frozen=True)
 class PerplexityConfig:
-    """Measures a model's perplexity, the check that it was loaded right.
+    """Measures a model's perplexity, to check that it was loaded right.
 
     Args:
-      model: which language model
-      text: builtin:neutral, or a UTF-8 text file such as the WikiText-2 test split
-      max_tokens: how much of it is read
-      window: tokens a window; each token is predicted from those before it in its window
-      mesh: how devices share the work
+      model: language model
+      text (FILE): UTF-8 text file, such as the WikiText-2 test split, or builtin:neutral
+      max_tokens (TOKENS): number of tokens measured
+      window (TOKENS): length of a window; a token is predicted from earlier ones in it
+      mesh: devices; data times model is their number, see docs/distributed.md
     """
 
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
@@ -22,6 +23,7 @@ class PerplexityConfig:
     max_tokens: int = 4096
     window: int = 512
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
+    shown_first: ClassVar[tuple[str, ...]] = ("model.name", "text", "max_tokens", "window", "model.dtype")
 
     def __post_init__(self) -> None:
         check_at_least(2, self.max_tokens, "max_tokens")

@@ -1,7 +1,7 @@
-"""The folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all of it or nothing.
+"""Reads and writes the folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all or nothing.
 
-While a run is under way, the folder holds ``.jaxpersona-progress/``: a lock, what is written of the result, and the checkpoints
-from which the run goes on where it was killed.
+During a run the folder also has ``.jaxpersona-progress/``: a lock, the unfinished result, and the checkpoints from which a killed
+run resumes.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ from jaxpersona.reporting.record import SCHEMA_VERSION
 
 _PROGRESS, _RESULT, _REPLACED = ".jaxpersona-progress", "result-", "replaced"
 _ENTRIES = ("masks", "report.html", "run.json")
-"""In the order in which they are put in place: ``run.json`` comes last and marks the run as complete."""
+"""Entries of a result in the order in which they are moved in place. ``run.json`` is last and marks the run as complete."""
 _DERIVED = ("answers.jsonl", "evaluation.csv", "evaluation.json")
-"""What later commands add; it goes with the run it was made from."""
+"""Files that later commands add; they are removed with the run that they were made from."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Staging:
-    """A run under way.
+    """Folders of an unfinished run.
 
     Attributes:
-      result: a folder to write the run's entries into.
-      checkpoints: what is done so far, kept until the run is complete.
+      result: folder for the run's entries.
+      checkpoints: checkpoints, kept until the run is complete.
     """
 
     result: pathlib.Path
@@ -41,13 +41,17 @@ class Staging:
 
 @contextmanager
 def staged_run(path: str, overwrite: bool) -> Iterator[Staging]:
-    """A place to write a run into; on leaving without an error its entries are moved to ``path`` and its checkpoints removed.
+    """Yields folders to write a run into; on success moves the entries to ``path`` and removes the checkpoints.
 
-    An error leaves the checkpoints, unless there are none, or it says that what was asked is wrong.
+    On error, checkpoints stay unless there are none or the input was invalid.
+
+    Args:
+      path: the run's folder.
+      overwrite: replaces a complete run.
 
     Raises:
-      InputError: at once when ``path`` already holds a run and ``overwrite`` is false, holds other files, cannot be written, or
-        another process is at work there.
+      InputError: on entry, if ``path`` has a run and ``overwrite`` is False, has other files, cannot be written, or is in use by
+        another process.
     """
     folder = pathlib.Path(path).expanduser()
     _tidy(folder)
@@ -58,7 +62,7 @@ def staged_run(path: str, overwrite: bool) -> Iterator[Staging]:
         progress.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output_dir {folder} cannot be written ({error.strerror}); choose another") from None
-    with _alone(progress):
+    with _locked(progress):
         checkpoints = CheckpointFolder(progress)
         resumed = checkpoints.started
         try:
@@ -67,22 +71,22 @@ def staged_run(path: str, overwrite: bool) -> Iterator[Staging]:
                 wait_for_all(f"run {folder}")
                 if is_first():
                     _put_in_place(result, folder)
-            worthless = True
+            obsolete = True
         except BaseException as error:
-            wrong = isinstance(error, InputError) and not isinstance(error, WriteError)
-            worthless = not checkpoints.started or (wrong and not resumed)
+            invalid_input = isinstance(error, InputError) and not isinstance(error, WriteError)
+            obsolete = not checkpoints.started or (invalid_input and not resumed)
             raise
         finally:
             if is_first():
-                if worthless:
+                if obsolete:
                     _remove(progress)
                 if fresh and not any(folder.iterdir()):
                     folder.rmdir()
 
 
 @contextmanager
-def _alone(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other runs out of ``folder``; the lock goes with the process, however it ends."""
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Locks ``folder`` against other runs; the operating system releases the lock if the process is killed."""
     lock = filelock.FileLock(folder / "lock", timeout=0)
     try:
         with lock if is_first() else nullcontext():
@@ -93,8 +97,8 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
 
 @contextmanager
 def _result(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """An empty folder that every process sees, in place of what a killed run left."""
-    # in this order, or what is left after a kill would look like the progress of a complete run
+    """Yields an empty folder that every process sees, after removing what a killed run left."""
+    # ``_REPLACED`` goes first: without a result beside it, ``_tidy`` takes it for the progress of a complete run.
     for stale in [*folder.glob(_REPLACED), *folder.glob(f"{_RESULT}*")] if is_first() else []:
         shutil.rmtree(stale)
     with shared_folder(folder, _RESULT) as result:
@@ -102,18 +106,19 @@ def _result(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _tidy(folder: pathlib.Path) -> None:
-    """Removes what is left of the progress of a run that is complete: it was killed while it tidied up."""
+    """Removes the remaining progress of a complete run that was killed during its own clean-up."""
     if not is_first() or not (folder / "run.json").exists():
         return
     progress = folder / _PROGRESS
-    # of an unfinished run, which is to replace the one that is here, ``run.json`` is still to be written or moved
+    # An unfinished run that replaces a complete one still has its ``run.json`` in the result folder, or has not moved the old
+    # run to ``_REPLACED`` yet.
     if (progress / _REPLACED).exists() and not any(progress.glob(f"{_RESULT}*/run.json")):
-        with suppress(InputError), _alone(progress):
+        with suppress(InputError), _locked(progress):
             _remove(progress)
 
 
 def _remove(progress: pathlib.Path) -> None:
-    """Removes the progress, and last what says that it is of no use."""
+    """Removes the progress folder; ``_REPLACED`` goes last, because it marks the progress as obsolete (``_tidy``)."""
     for entry in progress.iterdir():
         if entry.is_file():
             entry.unlink(missing_ok=True)
@@ -128,7 +133,7 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
     if (folder / "run.json").exists() and not overwrite:
         raise InputError(f"output_dir {folder} already holds a run; choose another, or --overwrite true")
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    # a run killed while its result was put in place leaves entries without a run.json
+    # A run that was killed while its result was moved in place leaves entries without a run.json.
     ours = {_PROGRESS, *((*_ENTRIES, *_DERIVED) if overwrite or _PROGRESS in names else ())}
     other = sorted(names - ours)
     if other and "run.json" not in names:
@@ -136,10 +141,10 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
 
 
 def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
-    """Moves the old run away and the new one in; if a step fails, the steps before it are undone."""
+    """Moves the old run away and the new one in place; undoes all moves if one fails."""
     replaced = staging.parent / _REPLACED
     replaced.mkdir()
-    # run.json goes first, so that a kill leaves no run.json without its masks
+    # run.json is moved away first, so that a kill leaves no run.json without its masks.
     old = [name for name in (*reversed(_ENTRIES), *_DERIVED) if (folder / name).exists()]
     moves = [(folder / name, replaced / name) for name in old]
     moves += [(staging / name, folder / name) for name in _ENTRIES]
@@ -155,10 +160,10 @@ def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def read_run(path: str) -> dict[str, Any]:
-    """The contents of a run's ``run.json``.
+    """Returns the contents of a run's ``run.json``.
 
     Raises:
-      InputError: when ``path`` holds no run, or one this version cannot read.
+      InputError: if ``path`` has no run, or one that this version cannot read.
     """
     file = pathlib.Path(path).expanduser() / "run.json"
     if not file.is_file():
@@ -167,17 +172,17 @@ def read_run(path: str) -> dict[str, Any]:
         contents = json.loads(file.read_text())
     except ValueError as error:
         raise InputError(f"{file}: damaged ({error}); run discover again") from None
-    found = contents.get("schema_version") if isinstance(contents, dict) else None
-    if found != SCHEMA_VERSION:
-        raise InputError(f"{file}: schema version {found}, this jaxpersona reads {SCHEMA_VERSION}; run discover again")
+    version = contents.get("schema_version") if isinstance(contents, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{file}: schema version {version}, this jaxpersona reads {SCHEMA_VERSION}; run discover again")
     return contents
 
 
 def persona_bundle(path: str, persona: str) -> pathlib.Path:
-    """The folder of a persona's mask bundle in a run.
+    """Returns the folder of a persona's mask bundle in a run.
 
     Raises:
-      InputError: when the run has no such persona.
+      InputError: if there is no such run, or it has no such persona.
     """
     personas = sorted(read_run(path)["masks"])
     if persona not in personas:

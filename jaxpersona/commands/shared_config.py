@@ -1,11 +1,14 @@
-"""The commands' configurations: frozen dataclasses whose fields are the YAML keys and the command-line options."""
+"""Option groups that commands share. Fields of a configuration are its YAML keys and its command-line options.
+
+``help_text.py`` says how docstrings become the help; ``cli.py`` how ``main_key`` is used.
+"""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxpersona.core.errors import InputError
 
-_RESERVED = {"none", "magnitude", "neutral", "longer", "shorter"}  # what evaluations call their controls
+_RESERVED = {"none", "magnitude", "neutral", "longer", "shorter"}  # names of controls in evaluations
 
 
 def check_at_least(least: int, value: int, key: str) -> None:
@@ -22,25 +25,25 @@ def check_seed(seed: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    """Which language model.
+    """Language model.
 
     Args:
-      name: smollm2-135m-instruct, a Hugging Face folder, a .gguf file, or a hub repository OWNER/NAME
-      dtype: of parameters and computation; auto is bfloat16 on GPU and TPU, and on a CPU float32 for parameters and generation,
-        bfloat16 for statistics and answer scores if the CPU multiplies it itself (AVX-512 BF16, AMX)
+      name (NAME): Hugging Face folder, .gguf file, hub repository OWNER/NAME, or the default
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (bfloat16 for batches if the CPU has AVX-512 BF16 or AMX)
     """
 
     name: str = "smollm2-135m-instruct"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    main_key: ClassVar[str] = "name"
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshOptions:
-    """How the devices of all hosts share the work (docs/distributed.md); data times model must be their number.
+    """Devices of all hosts; data times model is their number (docs/distributed.md).
 
     Args:
-      data: over how many devices the rows of a batch are split; null is all that model leaves
-      model: over how many devices the parameters are split; null is 1, each device holding the whole model
+      data (DEVICES): number of devices that split the rows of a batch; default: all left by mesh.model
+      model (DEVICES): number of devices that split the parameters; default: 1
     """
 
     data: int | None = None
@@ -54,18 +57,18 @@ class MeshOptions:
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """Which persona pairs, and as what text the model reads them.
+    """Calibration pairs, and the text that the model reads.
 
     Args:
-      source: builtin:NAME, or a .csv or .jsonl file with question, matching, not_matching (or question, A, B, matching), or
-        lines:SEEK.txt,REJECT.txt with one calibration text a line
-      split: train, validation or test, for data with a column split; null is train for built-in sets and all rows of a file
-      num_samples: number of calibration pairs, drawn with the seed
-      max_length: longer texts are cut at this many tokens
-      text: chat (the model's template), prompt_response, response (answers alone) or raw (joined as is, no special tokens)
-      personas: names of the persona of the matching answers and of its opposite
-      generated_texts: number of texts the model generates as neutral calibration data, for method taylor
-      generated_length: tokens of each
+      source (SPEC): builtin:NAME (wealth, power, extraversion, feeling, intuition, perceiving), a .csv or .jsonl file, or
+        lines:SEEK.txt,REJECT.txt
+      split ({train,validation,test}): rows to use, by their value in the column split; default: all rows; builtin: train
+      num_samples (PAIRS): number of calibration pairs, drawn with the seed (all if fewer)
+      max_length (TOKENS): length at which longer texts are cut
+      text: what the model reads; raw: joined as is, without special tokens
+      personas ([NAME,NAME]): names of the persona of the matching answers and of its opposite
+      generated_texts (TEXTS): number of neutral texts that the model generates, for method taylor
+      generated_length (TOKENS): length of each generated text
     """
 
     source: str = "builtin:wealth"
@@ -76,10 +79,13 @@ class DataOptions:
     personas: tuple[str, str] = ("seek", "reject")
     generated_texts: int = 48
     generated_length: int = 128
+    main_key: ClassVar[str] = "source"
 
     def __post_init__(self) -> None:
         check_at_least(1, self.num_samples, "data.num_samples")
         check_at_least(2, self.max_length, "data.max_length")
+        check_at_least(1, self.generated_texts, "data.generated_texts")
+        check_at_least(3, self.generated_length, "data.generated_length")
         for name in self.personas:
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise InputError(f"data.personas: {name!r} cannot name a folder; use letters, digits, - and _")
@@ -91,15 +97,16 @@ class DataOptions:
 
 @dataclasses.dataclass(frozen=True)
 class TextOptions:
-    """Neutral text on which perplexity is measured before and after masking.
+    """Neutral text on which perplexity is measured.
 
     Args:
-      text: builtin:neutral, or a UTF-8 text file such as the WikiText-2 test split
-      max_tokens: how much of it is read; 0 skips the measurement
+      text (FILE): UTF-8 text file, such as the WikiText-2 test split, or builtin:neutral
+      max_tokens (TOKENS): number of tokens measured; 0 skips the measurement
     """
 
     text: str = "builtin:neutral"
     max_tokens: int = 2048
+    main_key: ClassVar[str] = "text"
 
     def __post_init__(self) -> None:
         check_at_least(0, self.max_tokens, "perplexity.max_tokens")
@@ -107,14 +114,14 @@ class TextOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateData:
-    """Which held-out pairs.
+    """Held-out pairs, and the text that the model reads.
 
     Args:
-      source: builtin:NAME or a .csv or .jsonl file; null is the built-in set the masks were found on
-      split: train, validation or test; null is test for built-in sets and all rows of a file
-      num_samples: at most this many pairs, drawn with the seed
-      max_length: longer texts are cut at this many tokens
-      text: chat, prompt_response, response or raw
+      source (SPEC): builtin:NAME, or a .csv or .jsonl file; default: calibration set, if built-in
+      split ({train,validation,test}): rows to use, by their value in the column split; default: all rows; builtin: test
+      num_samples (PAIRS): number of held-out pairs, drawn with the seed (all if fewer)
+      max_length (TOKENS): length at which longer texts are cut
+      text: what the model reads; raw: joined as is, without special tokens
     """
 
     source: str | None = None
@@ -122,6 +129,7 @@ class EvaluateData:
     num_samples: int = 200
     max_length: int = 512
     text: Literal["chat", "prompt_response", "response", "raw"] = "chat"
+    main_key: ClassVar[str] = "source"
 
     def __post_init__(self) -> None:
         check_at_least(1, self.num_samples, "data.num_samples")

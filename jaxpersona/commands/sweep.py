@@ -24,18 +24,22 @@ from jaxpersona.models.model import load_model
 from jaxpersona.reporting.figures import check_matplotlib, save_figures
 from jaxpersona.reporting.sweep_table import print_sweep
 
-INTERRUPTED = "what is done is kept; the same command goes on from there"
+INTERRUPTED = "finished cells are kept; run the same command again to resume"
 
 
 def main(config: SweepConfig) -> None:
-    """Writes ``sweep.json`` after every cell, then ``sweep.csv`` and the figures, and prints a table."""
+    """Writes ``sweep.json`` after every cell, then ``sweep.csv`` and the figures, and prints a table.
+
+    Raises:
+      InputError: if an option, the data or the model is invalid, matplotlib is missing, or the folder has another sweep.
+    """
     check_matplotlib()
     pairs = load_pairs(config.data.source, config.data.split)
     cells, held_out = _plan(config, pairs), _held_out(config, pairs)
     with progress_bars() as report:
         stage = Stage(report)
         bench, counter = _bench(config, pairs, held_out, stage), stage.part("cells")
-        store = Store(config.output_dir, _asked(config, bench), config.overwrite)
+        store = Store(config.output_dir, _inputs(config, bench), config.overwrite)
         for number, cell in enumerate(cells, start=1):
             counter.progress(number - 1, len(cells))
             if not store.has(cell):
@@ -49,6 +53,7 @@ def main(config: SweepConfig) -> None:
 
 
 def _listed(values: Any) -> list[Any]:
+    """Returns a list of one value or of the given values, because options accept both."""
     return values if isinstance(values, list) else [values]
 
 
@@ -66,16 +71,16 @@ def _prompts(config: SweepConfig) -> tuple[str, str] | None:
 
 
 def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
-    """The held-out pairs, which must not be among those that any calibration draws."""
+    """Returns the held-out pairs, after checking them against the pairs that any cell calibrates on."""
     data, most = config.held_out, max(_listed(config.data.num_samples))
     seen = {pair.digest for seed in _listed(config.seeds) for pair in pairs.sample(most, seed)}
-    found = MasksOnDisk(config.model.name, config.data.personas, {}, config.data.source, seen)
-    return found.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
+    masks = MasksOnDisk(config.model.name, config.data.personas, {}, config.data.source, seen)
+    return masks.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
 
 
 def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, stage: Stage) -> Bench:
     data, evaluated, texts = config.data, config.held_out, _prompts(config)
-    wanted = config.prompts or PROMPT in _listed(config.baselines)
+    needs_prompts = config.prompts or PROMPT in _listed(config.baselines)
     return Bench(
         load_model(config.model.name, config.model.dtype, mesh=make_mesh(config.mesh.data, config.mesh.model)),
         pairs,
@@ -92,19 +97,19 @@ def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, stage: Stage) -> 
             "rag_k": config.rag_k,
         },
         PROTOCOLS[config.protocol],
-        dict(zip(data.personas, texts, strict=True)) if wanted and texts else {},
+        dict(zip(data.personas, texts, strict=True)) if needs_prompts and texts else {},
         config.prompts,
         stage,
     )
 
 
-def _asked(config: SweepConfig, bench: Bench) -> dict[str, Any]:
-    """What the rows depend on; a sweep goes on only where all of it is the same."""
+def _inputs(config: SweepConfig, bench: Bench) -> dict[str, Any]:
+    """Returns the inputs that the rows depend on. A sweep resumes only if all are equal."""
     ignored = ("output_dir", "overwrite", "goal", "mesh")
-    asked = {key: value for key, value in dataclasses.asdict(config).items() if key not in ignored}
+    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ignored}
     data = {
         name: {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs)}
         for name, pairs in (("calibration", bench.pairs), ("held_out", bench.held_out))
     }
     model = {"name": bench.model.name, "fingerprint": bench.model.fingerprint}
-    return {"config": asked, "model": model, "data": data}
+    return {"config": options, "model": model, "data": data}

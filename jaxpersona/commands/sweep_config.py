@@ -1,7 +1,8 @@
 """Configuration of the command ``sweep``."""
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from jaxpersona.commands.shared_config import (
     DataOptions,
@@ -17,15 +18,15 @@ from jaxpersona.core.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class SweepData:
-    """Which persona pairs, and as what text the model reads them.
+    """Calibration pairs, and the text that the model reads.
 
     Args:
-      source: builtin:NAME, or a .csv or .jsonl file with question, matching, not_matching (or question, A, B, matching)
-      split: train, validation or test, for data with a column split; null is train for built-in sets and all rows of a file
-      num_samples: numbers of calibration pairs, each drawn with every seed
-      max_length: longer texts are cut at this many tokens
-      text: chat, prompt_response, response or raw
-      personas: names of the persona of the matching answers and of its opposite
+      source (SPEC): builtin:NAME (wealth, power, extraversion, feeling, intuition, perceiving), or a .csv or .jsonl file
+      split ({train,validation,test}): rows to use, by their value in the column split; default: all rows; builtin: train
+      num_samples ([PAIRS,...]): numbers of calibration pairs, each drawn with every seed (all if fewer)
+      max_length (TOKENS): length at which longer texts are cut
+      text: what the model reads; raw: joined as is, without special tokens
+      personas ([NAME,NAME]): names of the persona of the matching answers and of its opposite
     """
 
     source: str = "builtin:wealth"
@@ -34,6 +35,7 @@ class SweepData:
     max_length: int = 512
     text: Literal["chat", "prompt_response", "response", "raw"] = "chat"
     personas: tuple[str, str] = ("seek", "reject")
+    main_key: ClassVar[str] = "source"
 
     def __post_init__(self) -> None:
         for size in [self.num_samples] if isinstance(self.num_samples, int) else self.num_samples:
@@ -44,28 +46,28 @@ class SweepData:
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """Compares methods over budgets, numbers of calibration pairs and seeds, as a table and as figures.
+    """Compares methods, budgets, numbers of pairs and seeds.
 
     Args:
-      model: which language model
-      data: which calibration pairs
-      held_out: which pairs to evaluate on
-      methods: names, or mappings of a name and settings as in discover; a setting that is a list is swept, e.g.
-        {name: wanda, sparsity: [0.1, 0.3]}
-      seeds: of the draw of calibration pairs, and of whatever else is random; the first also draws held-out pairs
-      controls: also masks that know nothing of the persona, at every budget of all methods (true) or of those listed, for
-        the first seed and the most calibration pairs; and choosing by length or letter
-      baselines: other ways to a persona, with the most calibration pairs: prompt, rag, sft, sft_lora, dpo, dpo_lora, steering
-      prompts: evaluate each mask behind the persona prompts as well
-      prompt_texts: two system texts, asking for the persona and for its opposite; null is a built-in set's own
+      model: language model
+      data: calibration pairs; a file has columns question, matching, not_matching
+      held_out: pairs to evaluate on
+      methods ([METHOD,...]): names, or mappings of a name and settings as in discover; settings that are lists are swept:
+        [{name: wanda, sparsity: [0.1, 0.3]}]
+      seeds ([INT,...]): seeds of pairs and random masks; the first draws the held-out pairs
+      controls ({true,false,[METHOD,...]}): also evaluate masks that know nothing of the persona, for all methods
+        or those listed, and choice by length or letter
+      baselines ([NAME,...]): prompt, rag, sft, sft_lora, dpo, dpo_lora, steering, to compare with; default: none
+      prompts: also evaluate each mask behind the persona prompts
+      prompt_texts ([TEXT,TEXT]): system texts that ask for the persona and its opposite; default: those of a built-in set
       letters: also ask for a letter, in both orders of the options
-      rag_k: how many calibration samples rag puts before a question
-      perplexity: what damage is measured on
-      protocol: experimental choices, strict or paper (official evaluates no mask without a prompt: use discover)
-      goal: separation and perplexity increase that the Pareto figure marks, e.g. [0.55, 0.02]
-      mesh: how devices share the work
-      output_dir: folder for sweep.json, sweep.csv and the figures; a sweep that was interrupted goes on there
-      overwrite: start anew where output_dir already holds a sweep
+      rag_k (PAIRS): number of calibration pairs that rag puts before a question
+      perplexity: neutral text that measures the damage of a mask
+      protocol: recipe, as in discover; official is not possible here
+      goal ([SEPARATION,FRACTION]): mark in the Pareto figure; [0.55, 0.02]: 55 points at +2 % perplexity; default: none
+      mesh: devices; data times model is their number, see docs/distributed.md
+      output_dir (DIR): folder for sweep.json, sweep.csv and figures; resumes a sweep there
+      overwrite: start anew where output_dir holds a sweep
     """
 
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
@@ -85,6 +87,10 @@ class SweepConfig:
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     output_dir: str = "runs/sweep"
     overwrite: bool = False
+    shown_first: ClassVar[tuple[str, ...]] = ("data.source", "held_out.source", "methods", "data.num_samples", "output_dir")
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "comparisons": ("controls", "baselines", "rag_k", "prompts", "prompt_texts", "letters"),
+    }
 
     def __post_init__(self) -> None:
         for seed in [self.seeds] if isinstance(self.seeds, int) else self.seeds:

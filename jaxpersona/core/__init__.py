@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, processes, meshes, checkpoints. Knows no model."""
+"""Foundations of every other folder: errors, files, processes, meshes, checkpoints. Nothing here depends on a model."""

@@ -1,4 +1,4 @@
-"""Work in a thread while the main one waits for devices: compiling what comes next, saving what is there."""
+"""Background work in a thread while the main thread waits for devices: compiling the next step, saving the last."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -61,7 +61,7 @@ class CheckpointFolder:
             stale.unlink()
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Returns the checkpoint of stage ``name``, arrays on their devices; None where there is none or it is damaged.
+        """Returns the checkpoint of stage ``name``, arrays on their devices; None if there is none or it is damaged.
 
         Raises:
           InputError: when the processes of the run see different files.
@@ -99,7 +99,7 @@ class CheckpointFolder:
         return self.folder / f"{name.replace(' ', '-').replace(',', '')}{_SUFFIX}"
 
     def _load(self, path: pathlib.Path) -> tuple[dict[str, Any] | None, str]:
-        """A checkpoint and its hash."""
+        """Returns a checkpoint and its hash; (None, "") if there is none or it is damaged."""
         if not path.is_file():
             return None, ""
         try:
@@ -110,12 +110,12 @@ class CheckpointFolder:
 
     @property
     def started(self) -> bool:
-        """Whether there is any checkpoint."""
+        """True if there is any checkpoint."""
         return any(self.folder.glob(f"*{_SUFFIX}"))
 
     @property
     def seconds(self) -> float:
-        """Seconds that all processes have worked, this one until now."""
+        """Seconds worked so far, including by earlier processes of this run."""
         return self.earlier + time.monotonic() - self._since
 
     def clear(self) -> None:
@@ -151,7 +151,7 @@ class CheckpointFolder:
         wait_for_all(f"wrote {', '.join(facts)}")
 
     def _asked(self) -> dict[str, Any]:
-        """The settings recorded so far, by this process or an earlier one."""
+        """Returns the settings recorded so far, by this process or an earlier one."""
         try:
             return dict(json.loads((self.folder / _FACTS).read_text()))
         except (OSError, ValueError, TypeError):
@@ -162,7 +162,7 @@ class CheckpointFolder:
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first key on which two nested mappings differ, with both values; None where shared keys agree."""
+    """Returns the first key on which two nested mappings differ, with both values; None if all shared keys agree."""
     before, now = _dotted(old), _dotted({key: value for key, value in new.items() if key in old})
     keys = [key for key in dict.fromkeys([*now, *before]) if now.get(key) != before.get(key)]
     return (keys[0], before.get(keys[0]), now.get(keys[0])) if keys else None
@@ -173,7 +173,7 @@ def _dotted(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _on_host(tree: Tree) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """By name, the partition spec of device arrays, and all leaves as NumPy arrays."""
+    """Returns two mappings by name: partition specs of the device arrays, and all leaves as NumPy arrays."""
     flat = {json.dumps(key): leaf for key, leaf in flax.traverse_util.flatten_dict(dict(tree)).items()}
     on_device = {name: leaf for name, leaf in flat.items() if isinstance(leaf, jax.Array)}
     layouts = {name: list(getattr(leaf.sharding, "spec", ())) for name, leaf in on_device.items()}
@@ -185,16 +185,16 @@ def _write(path: pathlib.Path, layouts: Mapping[str, Any], leaves: dict[str, np.
     with files.replacing(path) as temporary:
         try:
             save_file(leaves, temporary, about)
-        except SafetensorError as error:  # what a full disk becomes
+        except SafetensorError as error:  # raised for a full disk, with the errno only in its text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from None
 
 
 def _read(path: pathlib.Path, mesh: Mesh | None) -> tuple[dict[str, Any], str]:
-    """The contents of a checkpoint, and its hash."""
+    """Returns the contents of a checkpoint and its hash; raises ValueError if the hash stored in it differs."""
     with safe_open(path, framework="numpy") as file:
         about = file.metadata() or {}
-        leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
     digest = _digest(leaves)
     if digest != about.get("sha256"):
         raise ValueError("its hash differs")
@@ -205,7 +205,7 @@ def _read(path: pathlib.Path, mesh: Mesh | None) -> tuple[dict[str, Any], str]:
 
 
 def _seconds(path: pathlib.Path) -> float:
-    """Seconds worked until a checkpoint was written, as it says; 0 where it is damaged."""
+    """Returns the seconds worked until a checkpoint was written, from its metadata; 0 if it is damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
             return float((file.metadata() or {})["seconds"])

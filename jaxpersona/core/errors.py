@@ -1,19 +1,22 @@
-"""The exceptions for things a user can put right."""
+"""Exceptions for errors that a user can fix."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input: the message says in one line what is wrong, where, and what to do. Commands print it and exit with status 2."""
+    """Bad input. The message says in one line what is wrong, where, and how to fix it.
+
+    Commands print the message and exit with status 2.
+    """
 
 
 class WriteError(InputError):
-    """Something could not be written: more room or another place helps, and what was done so far is worth keeping."""
+    """A failed write, for example to a full disk. Checkpoints written before it stay valid, so the run can be resumed."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped word: the known one closest to it, or all of them if none is close.
+    """Returns a hint for a mistyped word: the closest known one, or all of them if none is close.
 
     >>> nearest("wnada", ["wanda", "random"])
     "did you mean 'wanda'?"

@@ -1,4 +1,4 @@
-"""Where files are cached, and writing so that nobody ever sees half a file."""
+"""The cache folder, file hashes, and atomic writes."""
 
 import hashlib
 import os
@@ -9,23 +9,23 @@ from contextlib import contextmanager
 
 import platformdirs
 
-_SAMPLE, _SAMPLES = 2**16, 64  # bytes, and how many samples at most
+_SAMPLE, _SAMPLES = 2**16, 64  # bytes per sample, number of samples
 
 
 def cache_folder() -> pathlib.Path:
-    """The user's cache folder for jaxpersona; the environment variable ``JAXPERSONA_CACHE`` moves it."""
+    """Returns the user's cache folder for jaxpersona; the environment variable ``JAXPERSONA_CACHE`` overrides it."""
     folder = os.environ.get("JAXPERSONA_CACHE") or platformdirs.user_cache_dir("jaxpersona")
     return pathlib.Path(folder).expanduser()
 
 
 def sha256(path: pathlib.Path) -> str:
-    """Hexadecimal SHA-256 of a file's contents."""
+    """Returns the hexadecimal SHA-256 of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def identity(path: pathlib.Path) -> str:
-    """SHA-256 of a file's name, size, time of change, and samples: tells it from others without reading a large one whole."""
+    """Returns the SHA-256 of a file's name, size, modification time and samples, so that a large file is not read whole."""
     about = path.stat()
     digest = hashlib.sha256(f"{path.name} {about.st_size} {about.st_mtime_ns}".encode())
     with path.open("rb") as file:
@@ -37,7 +37,7 @@ def identity(path: pathlib.Path) -> str:
 
 @contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary file in the same folder to write to; it becomes ``path`` when the block ends, and goes where that fails."""
+    """Yields a temporary file in the same folder; it replaces ``path`` on success and is deleted on error."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = pathlib.Path(name)

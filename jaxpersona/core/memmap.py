@@ -12,11 +12,11 @@ from jaxpersona.core.stage import Stage
 
 
 class MappedArrays:
-    """Creates arrays whose pages the system writes to files, and drops from memory, as it sees fit.
+    """Creates memory-mapped arrays, whose pages the system can write to files and drop from memory.
 
     Args:
-      stage: of a run that may be resumed: files go to its folder, and arrays with a name are found again.
-      scratch: otherwise, the folder for unnamed files, which vanish with the array or the process; None is the system's.
+      stage: if it keeps checkpoints, files go to its folder, and a resumed run finds named arrays again.
+      scratch: otherwise, the folder for unnamed files, whose space is freed with the array or the process; None is the system's.
     """
 
     def __init__(self, stage: Stage, scratch: pathlib.Path | None = None):

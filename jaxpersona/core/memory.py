@@ -1,4 +1,4 @@
-"""Memory: what a device and this machine have, and what this process has used."""
+"""Memory of a device, of the host, and of this process."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import jax
 
 
 def device_memory_bytes() -> int | None:
-    """Returns the memory that JAX may use on a device, on a CPU this machine's; None where it is unknown."""
+    """Returns the bytes that JAX may use on a device (on a CPU, the host's); None if unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return host_memory_bytes()
@@ -17,7 +17,7 @@ def device_memory_bytes() -> int | None:
 
 
 def host_memory_bytes(limit: pathlib.Path = pathlib.Path("/sys/fs/cgroup/memory.max")) -> int | None:
-    """Returns the machine's memory, or what its container may use; None where neither is known."""
+    """Returns the bytes of host memory, or the container's limit if that is lower; None if unknown."""
     try:
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
@@ -27,9 +27,9 @@ def host_memory_bytes(limit: pathlib.Path = pathlib.Path("/sys/fs/cgroup/memory.
 
 
 def peak_memory_bytes() -> int:
-    """Returns the largest resident memory of this process so far.
+    """Returns the peak resident memory of this process, in bytes.
 
-    On Linux from ``VmHWM``: ``getrusage`` there includes the process that started this one.
+    Reads ``VmHWM`` on Linux, where ``getrusage`` includes the process that started this one.
     """
     status = pathlib.Path("/proc/self/status")
     if status.is_file():

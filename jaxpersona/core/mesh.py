@@ -1,8 +1,7 @@
-"""Devices as a mesh: how parameters, batches and masks are split among them.
+"""Device meshes, and the sharding of parameters, batches and masks over them.
 
-A mesh has the axes ``data``, whose devices read different texts, and ``model``, among which parameters are split. What runs
-through ``jax.jit`` on such arrays is split by XLA; statistics are added up explicitly, in ``add_over_rows``. A model on a single
-device has no mesh: what takes one takes None.
+A mesh has two axes: batch rows are sharded over ``data``, parameters over ``model``. XLA partitions jitted computations on such
+arrays; statistics are summed explicitly, in ``add_over_rows``. On a single device the mesh is None.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,22 +35,22 @@ RULES = {
     "up_proj/bias": _BIAS,
     "lm_head/kernel": PartitionSpec(None, "model"),  # [in, vocabulary]
 }
-"""How a parameter is split, by the end of its path; others (norms, biases added after a sum) are whole on every device.
+"""Partition specs by the last two names of a parameter's path; other parameters (norms, ``o_proj`` bias) are replicated.
 
-One product with a kernel split by outputs and one with a kernel split by inputs need one sum over ``model`` between them
-(Shoeybi et al., Megatron-LM, 2019). A dimension that the devices do not divide is not split.
+An output-sharded product followed by an input-sharded one needs a single sum over ``model`` (Megatron-LM, Shoeybi et al., 2019).
+A dimension that is not a multiple of the number of devices is not sharded.
 """
 
 
 def make_mesh(data: int | None = None, model: int | None = None) -> Mesh:
-    """A mesh over all devices of all processes.
+    """Returns a mesh over all devices of all processes.
 
     Args:
-      data: over how many devices rows of batches are split; by default as many as ``model`` leaves.
-      model: over how many devices parameters are split; by default as many as ``data`` leaves, or 1.
+      data: number of devices that batch rows are sharded over; by default all devices divided by ``model``.
+      model: number of devices that parameters are sharded over; by default all devices divided by ``data``, or 1.
 
     Raises:
-      InputError: when the two do not use exactly the devices there are.
+      InputError: if data * model is not the number of devices.
     """
     count = jax.device_count()
     if model is None:
@@ -60,14 +59,14 @@ def make_mesh(data: int | None = None, model: int | None = None) -> Mesh:
     if data * model != count:
         raise InputError(
             f"mesh of data {data} x model {model} needs {data * model} devices, there are {count}; "
-            "give numbers whose product that is, or leave mesh out"
+            f"give numbers whose product is {count}, or leave mesh out"
         )
-    devices = mesh_utils.create_device_mesh((data, model), allow_split_physical_axes=True)  # neighbours on a TPU's torus
+    devices = mesh_utils.create_device_mesh((data, model), allow_split_physical_axes=True)  # follows a TPU's physical torus
     return Mesh(devices, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def mesh_of(tree: Any) -> Mesh | None:
-    """The mesh that the arrays of a pytree lie on; None where that is a single device."""
+    """Returns the mesh of the arrays in a pytree; None on a single device."""
     for leaf in jax.tree.leaves(tree):
         sharding = getattr(leaf, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.axis_names == AXES:
@@ -76,22 +75,22 @@ def mesh_of(tree: Any) -> Mesh | None:
 
 
 def row_multiple(mesh: Mesh | None) -> int:
-    """Of how many rows a batch has a multiple, so that each device of ``data`` has as many."""
+    """Returns the number that batch sizes must be a multiple of, so that ``data`` divides the rows evenly."""
     return 1 if mesh is None else mesh.shape["data"]
 
 
 def shardings(shapes: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
-    """The sharding of every parameter of a tree (of arrays, or of ``jax.ShapeDtypeStruct``), by ``RULES``."""
+    """Returns the sharding of every parameter in a tree of arrays or ``jax.ShapeDtypeStruct``, by ``RULES``."""
     return unflatten({path: sharding_of(path, leaf.shape, mesh) for path, leaf in flatten(shapes).items()})
 
 
 def sharding_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """The sharding of the parameter at ``path``, or of an array shaped like it."""
+    """Returns the sharding of the parameter at ``path``, or of an array of the same shape."""
     return _fitting(mesh, shape, RULES.get("/".join(path.split("/")[-2:]), PartitionSpec()))
 
 
 def _fitting(mesh: Mesh, shape: tuple[int, ...], spec: PartitionSpec) -> NamedSharding:
-    """``spec`` without the axes that do not divide their dimension."""
+    """Returns the sharding of ``spec`` without the mesh axes that do not divide their dimension."""
     kept = []
     for size, axes in zip(shape, spec, strict=False):
         parts = int(np.prod([mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ())]))
@@ -100,12 +99,12 @@ def _fitting(mesh: Mesh, shape: tuple[int, ...], spec: PartitionSpec) -> NamedSh
 
 
 def sharding_of_rows(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """Rows [..., row, token] split over ``data``."""
+    """Returns the sharding of rows [..., row, token] over ``data``."""
     return _fitting(mesh, shape, PartitionSpec(*[None] * (len(shape) - 2), "data"))
 
 
 def place_rows(tree: T, mesh: Mesh | None) -> T:
-    """Host arrays [..., row, token], each device's rows on it; the same on every process."""
+    """Moves host arrays [..., row, token] to the devices, sharded by row; every process passes the same arrays."""
     if mesh is None:
         return tree
 
@@ -117,12 +116,12 @@ def place_rows(tree: T, mesh: Mesh | None) -> T:
 
 
 def add_over_rows(local: Callable[..., T], mesh: Mesh | None, whole: tuple[Any, ...], rows: tuple[Any, ...]) -> T:
-    """``local(*whole, *rows)``, of each device's rows alone and then added up; for use under ``jax.jit``.
+    """Returns ``local(*whole, *rows)``, computed on each device's rows and summed over ``data``; for use under ``jax.jit``.
 
     Args:
-      local: sums something over its rows.
-      whole: pytrees that every row needs, split over ``model`` or not at all.
-      rows: pytrees of arrays [..., row, token]. Where ``data`` does not divide the rows, every device reads all of them.
+      local: returns sums over the rows it is given.
+      whole: pytrees that every row needs, replicated or sharded over ``model``.
+      rows: pytrees of arrays [..., row, token]. If ``data`` does not divide the number of rows, every device computes all rows.
     """
     leaves = jax.tree.leaves(rows)
     shared = mesh is not None and mesh.shape["data"] > 1 and all(leaf.shape[-2] % mesh.shape["data"] == 0 for leaf in leaves)
@@ -133,7 +132,7 @@ def add_over_rows(local: Callable[..., T], mesh: Mesh | None, whole: tuple[Any, 
         return jax.lax.psum(local(*whole, *rows), "data")
 
     specs = jax.tree.map(lambda leaf: sharding_of_rows(leaf.shape, mesh).spec, rows)
-    # ``model`` stays automatic. Unchecked, so that a gradient by ``whole`` is that of the shard's rows, and not summed twice.
+    # ``model`` stays automatic. With check_vma, gradients with respect to ``whole`` would be summed over ``data`` twice.
     split = jax.shard_map(
         of_shard,
         mesh=mesh,
@@ -146,7 +145,7 @@ def add_over_rows(local: Callable[..., T], mesh: Mesh | None, whole: tuple[Any, 
 
 
 def pin_moments(tree: T, mesh: Mesh | None) -> T:
-    """Statistics as they are kept: square ones [..., channel, channel] with columns split over ``model``, others whole."""
+    """Constrains the sharding of statistics: square ones [..., channel, channel] by column over ``model``, others replicated."""
     if mesh is None:
         return tree
 
@@ -159,14 +158,20 @@ def pin_moments(tree: T, mesh: Mesh | None) -> T:
 
 
 def pin_parameters(flat: dict[str, jax.Array], mesh: Mesh | None) -> dict[str, jax.Array]:
-    """Arrays by parameter path, such as gradients, split as the parameters are."""
+    """Constrains arrays by parameter path, such as gradients, to the sharding of the parameters."""
     if mesh is None:
         return flat
     return {path: jax.lax.with_sharding_constraint(leaf, sharding_of(path, leaf.shape, mesh)) for path, leaf in flat.items()}
 
 
 def sharding_by_output(shape: tuple[int, ...], mesh: Mesh, split_by_inputs: bool = False) -> NamedSharding:
-    """The sharding of ``by_output``; ``split_by_inputs`` says how the kernel comes."""
+    """Returns the sharding of ``by_output`` for an array of this shape.
+
+    Args:
+      shape: [..., in, out].
+      mesh: of the result.
+      split_by_inputs: whether the kernel is now sharded by inputs, which determines the cheaper order of mesh axes.
+    """
     for axes in (("data", "model") if split_by_inputs else ("model", "data"), "model", "data"):
         split = _fitting(mesh, shape, PartitionSpec(*[None] * (len(shape) - 1), axes))
         if split.spec[-1] is not None:
@@ -175,10 +180,10 @@ def sharding_by_output(shape: tuple[int, ...], mesh: Mesh, split_by_inputs: bool
 
 
 def by_output(array: jax.Array) -> jax.Array:
-    """A kernel or mask [..., in, out] with outputs split among all devices, so that each has whole columns to choose from.
+    """Reshards a kernel or mask [..., in, out] by output over all devices, so that each holds whole columns.
 
-    Of a kernel split by outputs every device has its columns already, if ``model`` comes first; one split by inputs takes an
-    all-to-all, if it comes last. Where the devices do not divide the outputs, those of ``model`` or ``data`` alone may.
+    Output-sharded kernels need no communication, because ``model`` is then the major mesh axis. Input-sharded ones need an
+    all-to-all, with ``model`` as the minor axis. If the devices do not divide the outputs, one mesh axis alone is tried.
     """
     mesh = mesh_of(array)
     if mesh is None or not isinstance(array.sharding, NamedSharding):
@@ -188,18 +193,18 @@ def by_output(array: jax.Array) -> jax.Array:
     return jax.device_put(array, sharding_by_output(array.shape, mesh, by_inputs or by_columns))
 
 
-def like(kernel: jax.Array, array: jax.Array) -> jax.Array:
-    """An array of a kernel's shape, split as the kernel is."""
+def shard_like(kernel: jax.Array, array: jax.Array) -> jax.Array:
+    """Reshards ``array``, of the kernel's shape, to the kernel's sharding."""
     mesh = mesh_of(kernel)
     if mesh is None:
         return array
-    if not array.sharding.is_equivalent_to(kernel.sharding, array.ndim):  # by way of columns, or it would be gathered whole
+    if not array.sharding.is_equivalent_to(kernel.sharding, array.ndim):  # in two steps, or XLA gathers the whole array
         array = jax.device_put(array, _fitting(mesh, array.shape, PartitionSpec(*[None] * (array.ndim - 1), "model")))
     return jax.device_put(array, kernel.sharding)
 
 
 def to_host(array: Any) -> np.ndarray:
-    """The array's values on this process, wherever its shards are; a collective operation where they are elsewhere."""
+    """Returns the array's values as NumPy; a collective operation if other processes hold shards of it."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -1,4 +1,4 @@
-"""Processes of one run, on one host or several: how they find each other, wait for each other, agree, and end together."""
+"""The processes of one run, on one host or several: connecting, barriers, agreement and shutdown."""
 
 import importlib.util
 import os
@@ -19,21 +19,25 @@ from jaxpersona.core.errors import InputError
 
 _PATIENCE = {"heartbeat_timeout_seconds": 300, "shutdown_timeout_seconds": 60}
 _LOST = ("Gloo", "remote process exited")
-"""In the words of Gloo (CPU) and of NCCL (GPU) where another process does not answer."""
+"""Parts of the errors of Gloo (CPU) and NCCL (GPU) when another process does not answer."""
 
 
 def start() -> None:
-    """Connects this process with the others where the environment announces several; does nothing on its own.
+    """Connects the processes of a run if the environment defines several; otherwise does nothing.
 
-    Announced is by ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``, by a SLURM step (``srun``) or Open
-    MPI of several tasks, or by a Cloud TPU slice of several hosts. Must come before anything that uses a device.
+    The environment defines several by one of:
+      - ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``
+      - a SLURM step (``srun``) or an Open MPI job of several tasks
+      - a Cloud TPU slice of several hosts
+
+    Must be called before anything uses a device.
 
     Raises:
-      InputError: when the environment names a coordinator but not the processes, or the others cannot be reached.
+      InputError: if a coordinator is set without the number of processes, or the others cannot be reached.
     """
     if jax.distributed.is_initialized():
         return
-    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM as news, and the process lives on
+    jax.config.update("jax_enable_preemption_service", False)  # it intercepts SIGTERM, which then no longer ends the process
     try:
         if "JAX_COORDINATOR_ADDRESS" in os.environ:
             count, index = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
@@ -53,18 +57,18 @@ def _number(variable: str) -> int:
 
 
 def _tasks_announced() -> int:
-    """Tasks of the SLURM step or Open MPI job this process belongs to."""
-    # An interactive or batch shell of a larger SLURM job is a step of one task: it must not wait for others.
+    """Returns the number of tasks of this process's SLURM step or Open MPI job."""
+    # SLURM_STEP_..., not SLURM_NTASKS: a shell inside a larger SLURM job is a step of one task and must not wait for others.
     return max(int(os.environ.get(name, "1")) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
 
 
 def _tpu_hosts() -> int:
-    """Hosts of the Cloud TPU slice this process runs on; 1 where it is none."""
+    """Returns the number of hosts of the Cloud TPU slice this process runs on; 1 elsewhere."""
     named = os.environ.get("TPU_PROCESS_ADDRESSES") or os.environ.get("TPU_WORKER_HOSTNAMES")
     if named is not None:
         return len(named.split(","))
     if "TPU_SKIP_MDS_QUERY" in os.environ or importlib.util.find_spec("libtpu") is None:
-        return 1  # JAX sets the variable where there is no TPU
+        return 1  # JAX sets the variable if there is no TPU
     address = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/worker-network-endpoints"
     request = urllib.request.Request(address, headers={"Metadata-Flavor": "Google"})
     try:
@@ -75,23 +79,23 @@ def _tpu_hosts() -> int:
 
 
 def several_processes() -> bool:
-    """Whether ``start`` has connected this process with others."""
+    """Returns whether ``start`` has connected this process with others."""
     return jax.distributed.is_initialized()
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints and writes what is not in shards: the only one, or number 0."""
+    """Returns whether this is the only process or process 0, which prints and writes everything that is not sharded."""
     return not several_processes() or jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Returns when every process has come here; ``what`` names the place."""
+    """Blocks until every process has called this; ``what`` names the barrier."""
     if several_processes():
         multihost_utils.sync_global_devices(what)
 
 
 def agreed(text: str) -> str:
-    """What the first process calls this with, at most 4096 bytes, on every process."""
+    """Broadcasts the first process's ``text``, at most 4096 bytes, and returns it on every process."""
     if not several_processes():
         return text
     told = multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8))
@@ -99,32 +103,33 @@ def agreed(text: str) -> str:
 
 
 def check_agreed(text: str, what: str) -> None:
-    """Makes sure that the processes go on from one place.
+    """Checks that all processes pass the same ``text``.
 
     Args:
-      text: what must be the same for all, at most 4096 bytes.
-      what: its subject and verb, for the error.
+      text: at most 4096 bytes.
+      what: subject and verb of the error message.
 
     Raises:
-      InputError: in a process where it is not what it is in the first.
+      InputError: in a process whose text differs from the first one's.
     """
     if agreed(text) != text:
         raise InputError(f"{what} not the same for all processes of this run; choose a folder that all hosts see, or try again")
 
 
 def lost_another(error: RuntimeError) -> bool:
-    """Whether a computation failed because another process of the run did not answer."""
+    """Returns whether a computation failed because another process of the run did not answer."""
     return several_processes() and any(words in str(error) for words in _LOST)
 
 
 def leave_others(status: int, patience: float) -> None:
-    """Ends a process that has failed, if it is one of several; where all fail alike, each ends with its own status.
+    """Ends this process after an error, if it is one of several; if all fail alike, each exits with its own status.
 
-    JAX ends those that have lost one, with a status and words of its own. It does so when this one is gone, which is as soon as
-    the others have come here as well, or else when they have had their time.
+    Waits until the others fail as well, at most ``patience`` seconds. JAX then ends those that are still running, with its own
+    status and message, because they have lost a process.
 
     Args:
-      patience: that time, in seconds.
+      status: exit status of this process.
+      patience: seconds.
     """
     if several_processes():
         threading.Timer(patience, os._exit, [status]).start()
@@ -134,10 +139,10 @@ def leave_others(status: int, patience: float) -> None:
 
 @contextmanager
 def shared_folder(parent: pathlib.Path, prefix: str) -> Iterator[pathlib.Path]:
-    """A temporary folder in ``parent`` that every process sees; it goes when all have left the block.
+    """Yields a temporary folder in ``parent`` that every process sees; it is deleted when all have left the block.
 
     Raises:
-      InputError: where ``parent`` is not the same folder for all processes.
+      InputError: if ``parent`` is not the same folder for all processes.
     """
     made = tempfile.mkdtemp(dir=parent, prefix=prefix) if is_first() else ""
     folder = pathlib.Path(agreed(made))

@@ -1,7 +1,7 @@
-"""Experimental choices, named: what the paper says, what its authors' published scripts do, and what we do by default.
+"""Protocols: named sets of experimental choices, for the paper, for its authors' published scripts, and our default.
 
 The paper (Ye et al., ICLR 2026) leaves some choices open, and the scripts depart from it in others. Each field of ``Protocol`` is
-one such choice; code reads fields and never asks for a protocol by name.
+one such choice. Code reads the fields and never compares protocol names.
 """
 
 import dataclasses
@@ -12,32 +12,33 @@ from jaxpersona.core.errors import InputError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """One value for each choice.
+    """One value for each experimental choice.
 
-    Numbers are those of the differences in the project's tests (tests/test_protocol.py).
+    The numbers in brackets are the rows of ``tests/core/test_protocol.py``, which has a test for each difference.
 
     Attributes:
       name: strict, paper or official.
-      statistics: 1, 2: ``tokens``, activation strength is E|h| and variances are those of |h|, over tokens; ``lines``, the L2
-        norm over the tokens of each text, which grows with its length, and mean and population variance of these over texts.
-      eps_inside_root: 2: whether eps of Eq. 8 stands inside the square root, sqrt(s + eps), or beside it, sqrt(s) + eps.
-      softplus_temperature: 2: tau of Eq. 8 where the method does not set it.
-      wanda_breaks_ties: 3: whether equal scores go by the Wanda score first, and then by the lower index, or by index alone.
-      symmetric_sparse: 4: whether Contrastive Sparse scores channels by |mu+ - mu-| / sqrt(s+ + s- + eps), the same for both
-        personas, or weights by Eq. 9.
-      disjoint: 5: who keeps a weight that both personas want in Contrastive Sparse (see ``methods.ContrastiveSparse``).
-      refill: 5: whether disjoint masks are refilled from one another's weights where they need more than there are, or refused.
-      sparse_columns: 6: whether Sparse ranks whole input columns by their weight norm, blind to activations, or weights by Eq. 5.
-      prune_head: 7: whether Wanda and Sparse mask the LM head as well. A head that is the transposed embedding is left whole: its
-        mask would be one of the embedding.
-      sample: 8: whether calibration texts are drawn, with a seed, or all read.
-      count_bos: 8: whether a text's BOS token counts in the statistics (padding never does).
-      exact_budget: 9: whether K = floor((1 - rho) n) is exact and at least 1, or int(n * (1 - rho)) in floating point.
-      persona_prompt_in_evaluation: 10: whether masked models are evaluated with a persona prompt only, or with and without.
-      choice_scoring: 11: how the answers of a choice are compared: by log-probability, ``sum``, ``per_token`` or ``per_byte``
-        of the answer, or ``prompt_mean``, the mean over the tokens of prompt and answer.
-      split_choice_ties: 11: whether a tie counts half, or goes to one option (B by ``prompt_mean``, A by ``sum``).
-      bool_files: 12: whether masks are also written as one .npy file of booleans for each matrix.
+      statistics: [1, 2] ``tokens`` takes the mean E|h| and the variance of |h| over tokens. ``lines`` takes the L2 norm over the
+        tokens of each text, which grows with its length, and the mean and population variance of these norms over texts.
+      eps_inside_root: [2] True for sqrt(s + eps) in Eq. 8, False for sqrt(s) + eps.
+      softplus_temperature: [2] tau of Eq. 8 if the method does not set it.
+      wanda_breaks_ties: [3] True breaks ties by the Wanda score and then by the lower index, False by index alone.
+      symmetric_sparse: [4] True scores channels by |mu+ - mu-| / sqrt(s+ + s- + eps) in Contrastive Sparse, the same for both
+        personas; False scores weights by Eq. 9.
+      disjoint: [5] which persona keeps a weight that both want in Contrastive Sparse (see ``methods.ContrastiveSparse``).
+      refill: [5] if disjoint masks need more weights than there are, True refills them with each other's, False raises an error.
+      sparse_columns: [6] True ranks whole input columns by weight norm in Sparse, ignoring activations; False ranks weights by
+        Eq. 5.
+      prune_head: [7] True masks the LM head as well in Wanda and Sparse. A tied head is never masked, because the mask would
+        apply to the embedding too.
+      sample: [8] True draws calibration texts with a seed, False takes all.
+      count_bos: [8] whether BOS tokens count in the statistics (padding never does).
+      exact_budget: [9] True for an exact K = floor((1 - rho) n), at least 1; False for int(n * (1 - rho)) in floating point.
+      persona_prompt_in_evaluation: [10] True evaluates masked models with the persona prompt only, False with and without it.
+      choice_scoring: [11] scores by which answers are compared: log-probability of the answer (``sum``), the same ``per_token``
+        or ``per_byte``, or ``prompt_mean``, its mean over the tokens of prompt and answer.
+      split_choice_ties: [11] True counts a tie as half, False as one option (B for ``prompt_mean``, A for ``sum``).
+      bool_files: [12] whether masks are also written as .npy files of booleans, one per matrix.
     """
 
     name: str
@@ -60,9 +61,9 @@ class Protocol:
 
 
 STRICT = Protocol("strict")
-"""What a careful experimenter would do; the default."""
+"""The default: the choices of a careful experimenter."""
 PAPER = Protocol("paper", wanda_breaks_ties=False, count_bos=True, choice_scoring=("sum",))
-"""The paper's text; where it is silent, the plainest reading."""
+"""The paper's text; where it is silent, its simplest interpretation."""
 OFFICIAL = Protocol(
     "official",
     statistics="lines",
@@ -82,12 +83,12 @@ OFFICIAL = Protocol(
     split_choice_ties=False,
     bool_files=True,
 )
-"""What the authors' scripts ``mask.py`` and ``contra.py`` do. On ties their ``topk`` takes any; here, the lowest index."""
+"""The authors' scripts ``mask.py`` and ``contra.py``. Their ``topk`` breaks ties arbitrarily; here the lowest index wins."""
 PROTOCOLS = {protocol.name: protocol for protocol in (STRICT, PAPER, OFFICIAL)}
 
 
 def resolve(protocol: str | Protocol) -> Protocol:
-    """The protocol of that name, or the one given.
+    """Returns the protocol of that name, or ``protocol`` itself if it is one already.
 
     Raises:
       InputError: for an unknown name.

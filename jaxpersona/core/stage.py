@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 Tree = Mapping[str, Any]
-"""What a checkpoint holds: a nested mapping of arrays and numbers."""
+"""The contents of a checkpoint: a nested mapping of arrays and numbers."""
 Report = Callable[[str, int, int], None]
 """Called with (name of the stage, steps done, steps in total)."""
 Item = TypeVar("Item")
@@ -29,7 +29,7 @@ class Store(Protocol):
         ...
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Returns the checkpoint, or None where there is none or it is damaged."""
+        """Returns the checkpoint; None if there is none or it is damaged."""
         ...
 
     def save(self, name: str, tree: Tree) -> None:
@@ -72,11 +72,11 @@ class Stage:
 
     @property
     def arrays(self) -> pathlib.Path | None:
-        """Folder for memory-mapped arrays that a resumed run finds again; None where nothing is kept."""
+        """Folder for memory-mapped arrays that a resumed run finds again; None without checkpoints."""
         return None if self._store is None else self._store.arrays
 
     def load(self) -> dict[str, Any] | None:
-        """Returns the stage's checkpoint, arrays on the devices they were on; None where there is none or it is damaged."""
+        """Returns the stage's checkpoint, arrays on the devices they were on; None if there is none or it is damaged."""
         return None if self._store is None else self._store.load(self.name)
 
     def save(self, tree: Tree) -> None:
@@ -133,8 +133,7 @@ def fold(items: Sequence[Item], step: Callable[[Any, Item], Any], stage: Stage =
     """
     kept = stage.load() or {"done": 0, "total": None}
     done, total = int(kept["done"]), kept["total"]
-    if done:
-        stage.progress(done, len(items))
+    stage.progress(done, len(items))
     for number, item in enumerate(items[done:], start=done + 1):
         total = jax.block_until_ready(step(total, item))
         stage.offer({"done": number, "total": total})

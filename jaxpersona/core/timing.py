@@ -1,4 +1,4 @@
-"""Wall time by stage."""
+"""Measures wall time by stage."""
 
 import time
 from collections.abc import Iterator

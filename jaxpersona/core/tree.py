@@ -1,4 +1,4 @@
-"""Nested dictionaries by path: parameters, masks and tables name a kernel ``layers/mlp/up_proj/kernel``."""
+"""Flattens nested dictionaries to paths such as ``layers/mlp/up_proj/kernel``, which name parameters and masks everywhere."""
 
 from collections.abc import Mapping
 from typing import Any

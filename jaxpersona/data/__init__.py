@@ -1,1 +1,1 @@
-"""Persona pairs, from files or built in, and how they become token batches."""
+"""Persona pairs, from files or built in, and their tokenization and packing into batches."""

@@ -1,4 +1,4 @@
-"""Single calibration texts, one a line, that are not paired: ``lines:SEEK.txt,REJECT.txt``."""
+"""Unpaired calibration texts, one per line: ``lines:SEEK.txt,REJECT.txt``."""
 
 import dataclasses
 import pathlib
@@ -13,10 +13,10 @@ from jaxpersona.data.text import TokenizedPair
 
 @dataclasses.dataclass(frozen=True)
 class Lines(Pairs):
-    """Texts of a persona and of its opposite, each as a pair that lacks the other side: for calibration alone."""
+    """Texts of a persona and of its opposite, each a pair with one empty answer; for calibration only."""
 
     def sample(self, count: int, seed: int = 42) -> "Lines":
-        """``count`` texts of each persona drawn without replacement, in their original order; all if there are no more."""
+        """Draws ``count`` texts of each persona without replacement, in their original order; all if there are fewer."""
         rng = np.random.default_rng(seed)
         chosen: list[Pair] = []
         for side in ([pair for pair in self if pair.matching], [pair for pair in self if pair.not_matching]):
@@ -26,10 +26,10 @@ class Lines(Pairs):
 
 
 def read_lines(source: str) -> Lines:
-    """Reads ``lines:SEEK.txt,REJECT.txt``: UTF-8, one text a line; blank lines are passed over.
+    """Reads ``lines:SEEK.txt,REJECT.txt``: UTF-8, one text per line; blank lines are skipped.
 
     Raises:
-      InputError: when there are not two files, or one of them is missing, empty or not UTF-8.
+      InputError: if there are not two files, or one is missing, empty or not UTF-8.
     """
     names = source.removeprefix("lines:").split(",")
     if len(names) != 2 or not all(name.strip() for name in names):
@@ -51,7 +51,7 @@ def _read(path: pathlib.Path) -> list[str]:
 
 
 def tokenize_line(tokenizer: PreTrainedTokenizerBase, line: Pair, max_length: int) -> TokenizedPair:
-    """Tokenizes the one text of an item of ``Lines`` as the tokenizer does by itself, cut at ``max_length`` tokens."""
+    """Tokenizes the single text of an item of ``Lines``, with the tokenizer's special tokens, cut at ``max_length`` tokens."""
     first, second = (tokenizer.encode(text) if text else [] for text in (line.matching, line.not_matching))
     truncated = max(len(first), len(second)) > max_length
     return TokenizedPair((), tuple(first[:max_length]), tuple(second[:max_length]), 0, truncated)

@@ -1,4 +1,4 @@
-"""Neutral text: what perplexity is measured on."""
+"""Neutral text, on which perplexity is measured."""
 
 import importlib.resources
 import pathlib
@@ -12,7 +12,7 @@ def read_text(source: str) -> str:
     """Returns the text of ``builtin:neutral`` (encyclopaedic prose written for this project) or of a UTF-8 file.
 
     Raises:
-      InputError: when there is no such file, or it is not text.
+      InputError: if the file does not exist or is not UTF-8.
     """
     if source == BUILTIN_TEXT:
         return (importlib.resources.files("jaxpersona.data") / "builtin" / "neutral.txt").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The pair schema: one prompt with the answer of the persona and the answer of its opposite."""
+"""The pair schema: a prompt with the persona's answer and the opposite answer."""
 
 import dataclasses
 import hashlib
@@ -14,11 +14,11 @@ class Pair:
     """A contrastive example.
 
     Attributes:
-      prompt: the question; may be empty (then the answers stand alone).
+      prompt: the question; may be empty.
       matching: the persona's answer.
       not_matching: the opposite answer.
       system: system text before the prompt, or empty.
-      letter: A or B, where the file lists the answers as options and this is the persona's; or empty. Not part of the contents.
+      letter: the persona's option, A or B, if the file lists the answers as options; else empty. Ignored in comparisons.
     """
 
     prompt: str
@@ -28,20 +28,20 @@ class Pair:
     letter: str = dataclasses.field(default="", compare=False)
 
     def swapped(self) -> "Pair":
-        """The pair with its answers exchanged."""
+        """Returns the pair with its answers exchanged."""
         letter = {"A": "B", "B": "A"}.get(self.letter, "")
         return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching, letter=letter)
 
     @property
     def digest(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of question and answers, whichever of them is the persona's."""
+        """First 16 hexadecimal digits of the SHA-256 of question and answers, the same if the answers are exchanged."""
         texts = [self.prompt.strip(), *sorted((self.matching.strip(), self.not_matching.strip()))]
         return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs(Sequence[Pair]):
-    """A sequence of pairs and the data spec they came from."""
+    """A sequence of pairs, with the data spec it was read from."""
 
     source: str
     items: tuple[Pair, ...]
@@ -60,7 +60,7 @@ class Pairs(Sequence[Pair]):
         return iter(self.items)
 
     def sample(self, count: int, seed: int = 42) -> "Pairs":
-        """``count`` pairs drawn without replacement, in their original order; all of them if there are no more."""
+        """Draws ``count`` pairs without replacement, in their original order; all if there are fewer."""
         if count >= len(self):
             return self
         chosen = np.random.default_rng(seed).choice(len(self), size=count, replace=False)
@@ -68,6 +68,6 @@ class Pairs(Sequence[Pair]):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the contents, whatever file they came from."""
+        """SHA-256 of the contents, independent of the file they came from."""
         rows = [(pair.prompt, pair.matching, pair.not_matching, pair.system) for pair in self]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

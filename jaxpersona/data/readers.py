@@ -1,4 +1,4 @@
-"""Reads pairs by data spec: ``builtin:NAME``, a ``.csv`` or ``.jsonl`` file, ``lines:A.txt,B.txt``. Errors say where."""
+"""Reads pairs by data spec: ``builtin:NAME``, a ``.csv`` or ``.jsonl`` file, or ``lines:A.txt,B.txt``."""
 
 import csv
 import importlib.resources
@@ -25,14 +25,16 @@ def load_pairs(source: str, split: str | None = None) -> Pairs:
     """Reads persona pairs.
 
     Args:
-      source: ``builtin:wealth`` (or another built-in set), or the path of a ``.csv`` or ``.jsonl`` file with the columns
-        ``question, matching, not_matching`` or ``question, A, B, matching`` (matching is A or B), and optionally ``system``; or
-        ``lines:SEEK.txt,REJECT.txt``, single texts that can calibrate only (``data/lines.py``).
-      split: keep only rows whose ``split`` column says so (train, validation, test). Built-in sets have one; default train for
-        them, everything for files.
+      source: one of
+        - ``builtin:wealth`` or another built-in set
+        - the path of a ``.csv`` or ``.jsonl`` file with the columns ``question, matching, not_matching`` or
+          ``question, A, B, matching`` (matching is A or B), and optionally ``system``
+        - ``lines:SEEK.txt,REJECT.txt``, unpaired texts for calibration only (``data/lines.py``)
+      split: keep only rows with this value in the ``split`` column (train, validation, test). By default, train for built-in
+        sets and all rows for files.
 
     Raises:
-      InputError: naming file, row and column, when something is missing or malformed.
+      InputError: if something is missing or malformed; names file, row and column.
     """
     if source.startswith("builtin:"):
         name = source.removeprefix("builtin:")
@@ -53,7 +55,7 @@ def load_pairs(source: str, split: str | None = None) -> Pairs:
 
 
 def builtin_prompts(source: str) -> tuple[str, str] | None:
-    """System texts that ask for the persona and for its opposite, where ``source`` is a built-in set."""
+    """Returns the system prompts for the persona and for its opposite; None unless ``source`` is a built-in set that has them."""
     prompts = json.loads((importlib.resources.files("jaxpersona.data") / "builtin" / "prompts.json").read_text(encoding="utf-8"))
     found = prompts.get(source.removeprefix("builtin:")) if source.startswith("builtin:") else None
     return None if found is None else (found[0], found[1])
@@ -74,7 +76,7 @@ def _read(source: str, path: pathlib.Path, split: str | None) -> Pairs:
 
 
 def _read_csv(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows of a CSV file with a header; fields may hold newlines. Yields ("file: row 3 (line 7)", row)."""
+    """Yields ("file: row 3 (line 7)", row) for a CSV file with a header; fields may hold newlines."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         number = 0
@@ -89,13 +91,13 @@ def _read_csv(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                     raise InputError(f"{where}: more fields than the header has; quote text that holds commas")
                 yield where, row
         except csv.Error as error:
-            # DictReader counts the lines of whole rows: the broken one starts on the next.
+            # DictReader counts only the lines of complete rows: the broken row starts on the next line.
             where = f"row {number + 1} (line {reader.line_num + 1})" if reader.line_num else "header"
             raise InputError(f"{path}: {where}: {error}; check its quotes") from None
 
 
 def _read_jsonl(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """One JSON object a line; blank lines are passed over."""
+    """Yields ("file: line 3", row) for a file with one JSON object per line; blank lines are skipped."""
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -135,7 +137,7 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
 
 
 def _text(row: Mapping[str, Any], column: str, where: str, required: bool = True) -> str:
-    """The text in a column; ``required`` if it may not be empty (published sets have rows without a question)."""
+    """Returns the text in a column; raises InputError if ``required`` and empty (published sets have rows without a question)."""
     value = row.get(column)
     if value is None and not required:
         return ""

@@ -1,4 +1,4 @@
-"""From a pair to tokens: the text modes, and where the two answers part."""
+"""Tokenizes pairs in the four text modes, and splits them where the two texts diverge."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,17 @@ TextMode = Literal["chat", "prompt_response", "response", "raw"]
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedPair:
-    """Token ids of a pair: the prefix both texts share, and how each goes on.
+    """Token ids of a pair: the prefix that both texts share, and the rest of each.
 
     The prefix ends where the two token sequences first differ, so ``prefix + matching`` and ``prefix + not_matching`` are exactly
-    what the tokenizer makes of the two whole texts. ``answer_start`` is the index of the first token of the answers;
-    ``truncated`` says whether a text was cut.
+    the tokens of the two whole texts.
+
+    Attributes:
+      prefix: tokens of the prompt, and of the answers up to their first difference.
+      matching: remaining tokens of the text with the persona's answer.
+      not_matching: remaining tokens of the text with the opposite answer.
+      answer_start: index of the first token of the answers.
+      truncated: whether a text was cut.
     """
 
     prefix: tuple[int, ...]
@@ -32,45 +38,48 @@ class TokenizedPair:
         return len(self.prefix) + len(self.matching) + len(self.not_matching)
 
     def swapped(self) -> "TokenizedPair":
-        """The pair with its answers exchanged."""
+        """Returns the pair with its answers exchanged."""
         return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching)
 
 
 def tokenize_pair(
     tokenizer: PreTrainedTokenizerBase, pair: Pair, mode: TextMode = "chat", max_length: int = 512
 ) -> TokenizedPair:
-    """Tokenizes both texts of a pair, each cut at ``max_length`` tokens.
+    """Tokenizes both texts of a pair.
 
     Args:
-      mode: ``chat``, the model's chat template around system, prompt and answer; ``prompt_response``, the texts with a space
-        between; ``response``, the answer alone; ``raw``, prompt and answer joined as they are, without special tokens.
+      tokenizer: of the model.
+      pair: prompt, two answers and optional system text.
+      mode: ``chat`` puts system, prompt and answer into the model's chat template. ``prompt_response`` joins them with spaces.
+        ``response`` is the answer alone. ``raw`` concatenates them unchanged, without special tokens.
+      max_length: tokens at which each text is cut.
 
     Raises:
-      InputError: for an unknown mode, or ``chat`` with a tokenizer that has no template or one that refuses the messages.
+      InputError: for an unknown mode; in mode ``chat``, if there is no chat template or it rejects the messages.
     """
     if mode not in get_args(TextMode):
         raise InputError(f"data.text {mode!r} is unknown; {nearest(mode, get_args(TextMode))}")
-    opening = _encode(tokenizer, pair, None, mode)
+    prompt = _encode(tokenizer, pair, None, mode)
     whole = [_encode(tokenizer, pair, answer, mode) for answer in (pair.matching, pair.not_matching)]
     first, second = (ids[:max_length] for ids in whole)
-    shared = common(first, second)
-    answer_start = min(common(opening, first), common(opening, second))
+    shared = common_prefix_length(first, second)
+    answer_start = min(common_prefix_length(prompt, first), common_prefix_length(prompt, second))
     truncated = max(map(len, whole)) > max_length
     return TokenizedPair(tuple(first[:shared]), tuple(first[shared:]), tuple(second[shared:]), answer_start, truncated)
 
 
-def opening_ids(tokenizer: PreTrainedTokenizerBase, pair: Pair, mode: TextMode = "chat") -> list[int]:
-    """Token ids of all that stands before the answers of a pair."""
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, pair: Pair, mode: TextMode = "chat") -> list[int]:
+    """Returns the token ids of everything before the answers of a pair."""
     return _encode(tokenizer, pair, None, mode)
 
 
-def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Number of tokens with which both begin."""
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Returns the number of tokens that both sequences begin with."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, answer: str | None, mode: TextMode) -> list[int]:
-    """Token ids of the text with ``answer``, or of all that stands before an answer."""
+    """Returns the token ids of the text with ``answer``; with None, of everything before an answer."""
     if mode == "chat":
         return chat_ids(tokenizer, pair.prompt, pair.system, answer)
     if mode == "raw":
@@ -80,12 +89,16 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, answer: str | None, 
 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str = "", answer: str | None = None) -> list[int]:
-    """Token ids of a one-turn chat in the model's own template: up to where the answer starts, or with ``answer``."""
+    """Returns the token ids of a one-turn chat in the model's chat template, including ``answer`` if given.
+
+    Raises:
+      InputError: if the tokenizer has no chat template, or the template rejects the messages.
+    """
     return tokenizer.encode(chat_text(tokenizer, prompt, system, answer), add_special_tokens=False)
 
 
 def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str = "", answer: str | None = None) -> str:
-    """What ``chat_ids`` tokenizes."""
+    """Returns the text that ``chat_ids`` tokenizes."""
     messages = [{"role": "system", "content": system}] if system.strip() else []
     messages.append({"role": "user", "content": prompt})
     if answer is not None:
@@ -94,10 +107,14 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str = "",
 
 
 def messages_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """Token ids of a chat of ``role`` and ``content``: up to where an answer starts, unless the last message is one.
+    """Returns the token ids of a chat, up to the start of the next answer unless the last message is an answer.
+
+    Args:
+      tokenizer: of the model.
+      messages: mappings with ``role`` and ``content``.
 
     Raises:
-      InputError: when the tokenizer has no chat template, or one that refuses the messages.
+      InputError: if the tokenizer has no chat template, or the template rejects the messages.
     """
     return tokenizer.encode(_templated(tokenizer, messages), add_special_tokens=False)
 
@@ -106,9 +123,9 @@ def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[st
     if not tokenizer.chat_template:
         raise InputError("the model has no chat template; use --data.text prompt_response (or an instruct model)")
     stripped = [{"role": message["role"], "content": message["content"].strip()} for message in messages]
-    opened = stripped[-1]["role"] != "assistant"
+    awaits_answer = stripped[-1]["role"] != "assistant"
     try:
-        text = tokenizer.apply_chat_template(stripped, tokenize=False, add_generation_prompt=opened)
+        text = tokenizer.apply_chat_template(stripped, tokenize=False, add_generation_prompt=awaits_answer)
     except jinja2.TemplateError as error:
         raise InputError(f"the model's chat template refuses the messages ({error}); leave out the system text") from None
     return str(text)

@@ -1,1 +1,1 @@
-"""From pairs to masks."""
+"""Finds masks from pairs, and plans the memory and disk that this takes."""

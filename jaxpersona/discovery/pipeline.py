@@ -1,4 +1,4 @@
-"""Discovery: pairs -> calibration -> masks. The library side of ``python -m jaxpersona.discover``."""
+"""Discovers masks: pairs -> calibration -> masks. The library side of ``python -m jaxpersona.discover``."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from jaxpersona.models.persona import Persona
 from jaxpersona.models.streamed_model import StreamedModel
 
 OnFound = Callable[[str, Persona], None]
-"""Called with the name of a persona and its masks."""
+"""Receives the name of a persona and its masks or steering vectors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Run:
     """The result of a discovery.
 
     Attributes:
-      model: the model the masks are for.
-      method: how weights were scored.
-      masks: masks, or steering vectors, by persona name; the persona of the matching answers comes first.
-      calibration: the pairs that were drawn, and what was collected from them.
-      seed: of everything random.
+      model: the model that the masks are for.
+      method: the method with its settings.
+      masks: masks or steering vectors by persona name; the persona of the matching answers comes first.
+      calibration: the drawn pairs and the statistics collected from them.
+      seed: of all random choices.
       seconds: wall time by stage.
     """
 
@@ -48,14 +48,14 @@ class Run:
 
     @property
     def statistics(self) -> Statistics | None:
-        """The moments of the activations, or None where the method needs none."""
+        """The moments of the activations; None if the method does not need them."""
         return self.calibration.statistics if "statistics" in self.method.needs else None
 
     def scores(self, persona: str) -> dict[str, jax.Array]:
-        """Computes the scores behind a persona's masks, float32 [layer, in, out] by kernel path.
+        """Returns the scores that selected a persona's weights, float32 [layer, in, out] by kernel path.
 
         Raises:
-          InputError: when the method scores no weights (steering), or the model was streamed.
+          InputError: if the method scores no weights (steering), or the model was streamed.
         """
         if isinstance(self.model, StreamedModel):
             raise InputError("scores are as large as the model, and it was streamed; load it whole to get them")
@@ -77,7 +77,7 @@ def discover(
     stage: Stage = QUIET,
     on_found: OnFound | None = None,
 ) -> Run:
-    """Finds the masks of the two personas of contrastive pairs: ``calibrate`` and ``find_masks`` in one.
+    """Finds the masks of both personas of contrastive pairs, by ``calibrate`` and ``find_masks``.
 
     Args:
       model: from ``load_model``, or ``load_streamed`` if it does not fit into memory.
@@ -85,16 +85,16 @@ def discover(
       method: default ``Wanda()``.
       personas: names of the persona of the matching answers and of its opposite.
       num_samples: number of pairs to draw; all if there are fewer, or if the protocol does not sample.
-      text: what the model reads (``data/text.py``); ``lines:`` data are read as they are.
-      max_length: texts are cut at this many tokens.
-      seed: of everything random.
+      text: which parts of a pair the model sees (``data/text.py``); ``lines:`` data are used unchanged.
+      max_length: maximum tokens per text; longer texts are cut.
+      seed: of all random choices.
       protocol: strict, paper or official (``core/protocol.py``).
-      generated: how much text the model generates, for method ``taylor``; None is 48 texts of 128 tokens.
+      generated: how much text the model generates for method ``taylor``; None selects 48 texts of 128 tokens.
       stage: progress, and checkpoints from which a killed run resumes.
-      on_found: called with each persona as soon as it is found.
+      on_found: receives each persona as soon as it is found.
 
     Raises:
-      InputError: when no pair is usable, ``max_length`` exceeds the model's positions, a selector matches nothing, or a setting
+      InputError: if no pair is usable, ``max_length`` exceeds the model's positions, a selector matches nothing, or a setting
         contradicts the protocol.
     """
     method, protocol, seconds = method or Wanda(), resolve(protocol), {}
@@ -102,9 +102,9 @@ def discover(
     options = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
         calibration = calibrate(model, pairs, **options, generated=generated, stage=stage)
-    if not isinstance(model, StreamedModel):  # a streamed model collects at each layer what its masks need
-        ahead = functools.partial(method.compile_ahead, model, seed, protocol)
-        with timed(seconds, "calibrate"), in_background(ahead):
+    if not isinstance(model, StreamedModel):  # a streamed search collects each layer's statistics itself
+        compile_ahead = functools.partial(method.compile_ahead, model, seed, protocol)
+        with timed(seconds, "calibrate"), in_background(compile_ahead):
             calibration.collect(method.needs)
     with timed(seconds, "mask"):
         masks = find_masks(model, method, calibration, personas=personas, seed=seed, stage=stage, on_found=on_found)
@@ -121,29 +121,31 @@ def find_masks(
     stage: Stage = QUIET,
     on_found: OnFound | None = None,
 ) -> dict[str, Persona]:
-    """Finds the masks, or steering vectors, of both personas from calibration data that any number of methods may share.
+    """Finds the masks or steering vectors of both personas. Several methods may share the calibration data.
 
     Args:
+      model: from ``load_model`` or ``load_streamed``.
+      method: the method with its settings.
       calibration: from ``calibrate``, of the same model.
       personas: names of the persona of the matching answers and of its opposite.
-      seed: of methods that draw.
+      seed: of methods that draw random numbers.
       stage: progress and checkpoints.
-      on_found: called with each persona as soon as it is found.
+      on_found: receives each persona as soon as it is found.
 
     Returns:
-      Personas by name.
+      Masks or steering vectors by persona name.
 
     Raises:
-      InputError: when the personas have one name, a selector matches nothing, or a setting contradicts the protocol.
+      InputError: if the personas have the same name, a selector matches nothing, or a setting contradicts the protocol.
     """
     _check(personas, method, calibration.protocol)
     search, masks = Search(personas, seed, stage), {}
     if isinstance(model, StreamedModel):
-        found = method.find_streamed(model, calibration, search)
+        results = method.find_streamed(model, calibration, search)
     else:
         calibration.collect(method.needs)
-        found = method.find(model, calibration, search)
-    for name, persona in zip(personas, found, strict=True):
+        results = method.find(model, calibration, search)
+    for name, persona in zip(personas, results, strict=True):
         masks[name] = jax.block_until_ready(persona)
         if on_found is not None:
             on_found(name, masks[name])

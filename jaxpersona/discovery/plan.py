@@ -1,4 +1,4 @@
-"""The plan of a discovery: memory and disk it needs, from shapes alone, and whether that can fit."""
+"""Plans a discovery: computes the memory and disk it needs from shapes alone, and refuses what cannot fit."""
 
 import dataclasses
 
@@ -8,25 +8,25 @@ from jax.sharding import Mesh
 from jaxpersona.calibration.calibrate import Calibration
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.memory import device_memory_bytes, host_memory_bytes
-from jaxpersona.data.packing import NOTHING
+from jaxpersona.data.packing import PADDING
 from jaxpersona.methods.method import Method
 from jaxpersona.models import sizes
 from jaxpersona.models.config import ModelConfig
 
-_HOST_BASE_BYTES = 500 * 10**6  # Python, JAX, the tokenizer and compiled programs: measured on Linux
+_HOST_BASE_BYTES = 500 * 10**6  # Python, JAX, the tokenizer and compiled programs, measured on Linux
 _GRADIENT_ROWS, _WINDOW = 2, 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """Packed calibration data.
+    """Shapes of the packed calibration data.
 
     Attributes:
       pairs: number of usable pairs.
-      tokens: of them, a prompt counted once for both answers; None where the data were not read.
+      tokens: number of their tokens, a prompt counted once for both answers; None if the data were not read.
       batches: number of batches, all of one shape.
-      rows: of a batch, over all devices.
-      length: tokens of a row.
+      rows: rows per batch, over all devices.
+      length: tokens per row.
     """
 
     pairs: int
@@ -37,22 +37,22 @@ class Texts:
 
     @classmethod
     def of(cls, calibration: Calibration, devices: int, shared_prefix: bool) -> "Texts":
-        """Packs the texts as ``Calibration.packed`` does and describes them."""
+        """Returns the shapes of the texts packed by ``Calibration.packed``."""
         batches = calibration.packed(devices, shared_prefix)
         rows, length = batches[0].tokens.shape
-        tokens = sum(int((batch.pair != NOTHING).sum()) for batch in batches)
+        tokens = sum(int((batch.pair != PADDING).sum()) for batch in batches)
         return cls(len(calibration.tokenized), tokens, len(batches), rows, length)
 
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Devices of one kind, in a mesh.
+    """Devices of one kind in a mesh.
 
     Attributes:
       kind: name of the device.
-      memory_bytes: of one device; None if unknown.
-      data, model: the mesh.
-      is_host: whether their memory is the host's (CPU).
+      memory_bytes: memory of one device; None if unknown.
+      data, model: size of the mesh's axes.
+      is_host: True if their memory is the host's (CPU).
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Devices:
 
     @classmethod
     def of(cls, mesh: Mesh) -> "Devices":
-        """Describes the devices of a mesh."""
+        """Returns a description of the devices of a mesh."""
         device = jax.local_devices()[0]
         shape = dict(mesh.shape)
         return cls(device.device_kind, device_memory_bytes(), shape["data"], shape["model"], device.platform == "cpu")
@@ -76,16 +76,16 @@ class Devices:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a discovery needs.
+    """Memory and disk, in bytes, that a discovery needs.
 
     Attributes:
       config: of the model.
-      method: how weights will be scored.
-      texts: the calibration data as they will be packed.
-      devices: that share the work.
-      itemsize: bytes of a parameter: 4 for float32, 2 for bfloat16.
-      perplexity_tokens: on which damage is measured after discovery; 0 if it is not.
-      stream_layers: whether weights are read layer by layer.
+      method: the method with its settings.
+      texts: shapes of the packed calibration data.
+      devices: the devices and their mesh.
+      itemsize: bytes per parameter: 4 for float32, 2 for bfloat16.
+      perplexity_tokens: number of tokens on which damage is measured after discovery; 0 if it is not measured.
+      stream_layers: True if weights are read layer by layer.
     """
 
     config: ModelConfig
@@ -98,7 +98,7 @@ class Plan:
 
     @property
     def parameter_bytes(self) -> float:
-        """Of one device: its shards, or two layers and the embedding of a streamed model."""
+        """Parameters on one device: its shards, or two layers and the embedding of a streamed model."""
         c = self.config
         if self.stream_layers:
             return (2 * sizes.maskable(c) / c.num_layers + c.vocab_size * c.hidden_size) * self.itemsize
@@ -106,33 +106,33 @@ class Plan:
 
     @property
     def activation_bytes(self) -> float:
-        """Of one device, of the largest program: a batch forward, a batch backward, a window of perplexity."""
+        """Activations on one device in the largest program: a batch forward, a batch backward, or a window of perplexity."""
         c, d, length = self.config, self.devices, self.texts.length
-        found = [0.0]
+        programs = [0.0]
         if self.method.needs:
-            found.append(sizes.activation_bytes(c, -(-self.texts.rows // d.data), length, d.model, self.itemsize))
+            programs.append(sizes.activation_bytes(c, -(-self.texts.rows // d.data), length, d.model, self.itemsize))
         if self.method.takes_gradients:
             layers = 1 if self.stream_layers else c.num_layers
-            found.append(sizes.gradient_activation_bytes(c, _GRADIENT_ROWS, length, d.model, layers))
+            programs.append(sizes.gradient_activation_bytes(c, _GRADIENT_ROWS, length, d.model, layers))
         if self.perplexity_tokens:
-            found.append(sizes.logit_bytes(c, _WINDOW, d.model))
-        return max(found)
+            programs.append(sizes.logit_bytes(c, _WINDOW, d.model))
+        return max(programs)
 
     @property
     def statistics_bytes(self) -> tuple[float, float]:
-        """Of one device: at the peak of collecting, and until the masks are found."""
+        """Statistics on one device: at the peak of collection, and until the masks are found."""
         shards = self.devices.model * (self.config.num_layers if self.stream_layers else 1)
         return self.method.statistics_bytes(self.config, shards, self.devices.data == 1 or self.stream_layers)
 
     @property
     def selection_bytes(self) -> float:
-        """Of one device: selecting weights, the masks included."""
+        """Selection of weights on one device, masks included."""
         masks = sizes.PERSONAS * sizes.mask_bytes(self.config) / self.devices.count
         return sizes.selection_bytes(self.config, self.devices.count) + masks
 
     @property
     def peak_bytes(self) -> float:
-        """Of one device, at the worst moment. Damage is measured on a masked copy of the parameters."""
+        """Peak on one device. Damage is measured on a masked copy of the parameters."""
         measured = self.perplexity_tokens or self.method.measures_perplexity
         masked = self.parameter_bytes if measured and not self.stream_layers else 0.0
         return max(self._peak_unmasked_bytes, self.parameter_bytes + self.statistics_bytes[1] + masked)
@@ -144,28 +144,29 @@ class Plan:
 
     @property
     def peak_host_bytes(self) -> float:
-        """Of the process: the parameter array being read, or streamed hidden states; with devices that are the host's."""
+        """Peak of the process: the parameter array being read, or streamed hidden states, and CPU devices' memory."""
         texts = self.texts
-        places = texts.batches * texts.rows * texts.length
-        read = places * self.config.hidden_size if self.stream_layers else sizes.largest_leaf(self.config)
-        return _HOST_BASE_BYTES + read * self.itemsize + (self.peak_bytes * self.devices.count if self.devices.is_host else 0)
+        positions = texts.batches * texts.rows * texts.length
+        elements = positions * self.config.hidden_size if self.stream_layers else sizes.largest_leaf(self.config)
+        on_devices = self.peak_bytes * self.devices.count if self.devices.is_host else 0
+        return _HOST_BASE_BYTES + elements * self.itemsize + on_devices
 
     @property
     def written_bytes(self) -> float:
-        """On disk: masks, and updated weights where the method has them."""
+        """Result on disk: masks, and updated weights if the method has them."""
         updated = sizes.maskable(self.config) * self.itemsize if self.method.updates_weights else 0
         return sizes.PERSONAS * (sizes.mask_bytes(self.config) + updated)
 
     @property
     def checkpoint_bytes(self) -> float:
-        """On disk while it runs: the largest checkpoint."""
+        """Largest checkpoint on disk, while the discovery runs."""
         return self.method.statistics_bytes(self.config, 1, True)[1]
 
     def check(self) -> None:
-        """Refuses what cannot fit.
+        """Checks that the plan fits into memory.
 
         Raises:
-          InputError: when a device or the host has less memory than needed.
+          InputError: if a device or the host has less memory than needed.
         """
         shared = self.devices.count if self.devices.is_host else 0
         masked = self.peak_bytes - self._peak_unmasked_bytes if self.perplexity_tokens else 0.0
@@ -173,15 +174,15 @@ class Plan:
             self._check_fits(self.peak_bytes, self.devices.memory_bytes, f"a device ({self.devices.kind})", masked)
         self._check_fits(self.peak_host_bytes, host_memory_bytes(), "this machine", shared * masked)
 
-    def _check_fits(self, needed: float, there: int | None, where: str, for_perplexity: float) -> None:
-        if there is None or needed <= there:
+    def _check_fits(self, needed: float, available: int | None, where: str, for_perplexity: float) -> None:
+        if available is None or needed <= available:
             return
-        ways = ["model.dtype bfloat16"] if self.itemsize > 2 else []
-        if needed - for_perplexity <= there:
-            ways.append("perplexity.max_tokens 0")
+        remedies = ["model.dtype bfloat16"] if self.itemsize > 2 else []
+        if needed - for_perplexity <= available:
+            remedies.append("perplexity.max_tokens 0")
         if not self.stream_layers:
-            ways += ["stream_layers true"] + ([] if self.devices.is_host else [f"a mesh.model above {self.devices.model}"])
+            remedies += ["stream_layers true"] + ([] if self.devices.is_host else [f"a mesh.model above {self.devices.model}"])
         raise InputError(
-            f"the plan does not fit: {where} needs {needed / 1e9:.1f} GB and has {there / 1e9:.1f} GB; "
-            f"use {' or '.join([*ways, 'a smaller model'])}"
+            f"the plan does not fit: {where} needs {needed / 1e9:.1f} GB and has {available / 1e9:.1f} GB; "
+            f"use {' or '.join([*remedies, 'a smaller model'])}"
         )

@@ -1,1 +1,1 @@
-"""Does a mask change behaviour: multiple choice with controls, paired tests, and the damage done."""
+"""Measures whether masks change behaviour: multiple choice, open answers, controls, baselines, and damage."""

@@ -1,4 +1,4 @@
-"""How likely a model finds each answer of a pair: log-probabilities, from packed batches with the prompt computed once."""
+"""Scores the answers of pairs: log-probabilities given the prompt, from packed batches that compute each prompt once."""
 
 import dataclasses
 import functools
@@ -19,18 +19,18 @@ from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.log_probs import most_marked, places_of, token_log_probs
 from jaxpersona.models.model import Model
 
-_BATCH_TOKENS = 2048  # a device
+_BATCH_TOKENS = 2048  # per device
 
 
 @dataclasses.dataclass(frozen=True)
 class AnswerScores:
-    """Log-probabilities of both answers of every pair, in nats; column 0 is the persona's answer, column 1 the opposite one.
+    """Log-probabilities of both answers of every pair, in nats. Column 0 is the matching answer, column 1 the opposite one.
 
     Attributes:
-      log_prob: summed over the answer's tokens and the end of its turn, float64 [pairs, 2].
-      tokens: how many those are, int64 [pairs, 2].
-      prompt_log_prob: summed over the tokens before the answers but the first, float64 [pairs]; 0 where it was not asked for.
-      prompt_tokens: how many those are, int64 [pairs].
+      log_prob: float64 [pairs, 2], summed over the answer's tokens and its end-of-turn token.
+      tokens: int64 [pairs, 2], number of those tokens.
+      prompt_log_prob: float64 [pairs], summed over the tokens before the answers, without the first; 0 if not requested.
+      prompt_tokens: int64 [pairs], number of those tokens.
     """
 
     log_prob: np.ndarray
@@ -39,11 +39,11 @@ class AnswerScores:
     prompt_tokens: np.ndarray
 
     def __getitem__(self, some: slice) -> "AnswerScores":
-        """The scores of some of the pairs."""
+        """Returns the scores of a slice of the pairs."""
         return AnswerScores(*(getattr(self, field.name)[some] for field in dataclasses.fields(self)))
 
     def nll(self) -> float:
-        """Mean negative log-likelihood per answer token, over both answers of all pairs."""
+        """Returns the mean negative log-likelihood over all answer tokens of both answers, in nats per token."""
         return float(-self.log_prob.sum() / self.tokens.sum())
 
 
@@ -53,17 +53,17 @@ def score_answers(
     """Scores both answers of every pair given its prompt.
 
     Args:
-      params: the model's own or masked ones.
+      params: the model's parameters, or a masked or trained version of them.
       pairs: from ``tokenize_pair``.
       stage: progress counts batches.
-      prompts: whether the prompts' log-probabilities are asked for as well; without, the head reads the answers alone.
+      prompts: if True, also scores the prompts; if False, the head is evaluated at answer tokens only.
     """
     starts = np.array([pair.answer_start for pair in pairs], np.int32)
     sums, counts = np.zeros((3, len(pairs))), np.zeros((3, len(pairs)), np.int64)
-    mesh, share, bos_id = model.mesh, row_multiple(model.mesh), model.tokenizer.bos_token_id
-    shared = 0 if prompts else shared_prefix_length(pairs)
-    length = choose_row_length(pairs, shared)
-    batches = pack(pairs, bos_id, length, _BATCH_TOKENS * share, row_multiple=share, shared_prefix=shared)
+    mesh, multiple, bos_id = model.mesh, row_multiple(model.mesh), model.tokenizer.bos_token_id
+    prefix = 0 if prompts else shared_prefix_length(pairs)
+    length = choose_row_length(pairs, prefix)
+    batches = pack(pairs, bos_id, length, _BATCH_TOKENS * multiple, row_multiple=multiple, shared_prefix=prefix)
     most = None if prompts else most_marked([_answers(batch, starts) for batch in batches])
     params, decoder = model.with_head(params)
     for number, batch in enumerate(batches, start=1):
@@ -75,7 +75,7 @@ def score_answers(
 
 
 def _answers(batch: Batch, starts: Any) -> Any:
-    """Which tokens are an answer's, bool [B, T]."""
+    """Returns which tokens belong to an answer, bool [B, T]."""
     own = batch.pair >= 0
     return own & (batch.positions > 0) & (batch.positions >= starts[batch.pair * own])
 
@@ -84,12 +84,16 @@ def _answers(batch: Batch, starts: Any) -> Any:
 def answer_sums(
     params: Params, batch: Batch, starts: Any, decoder: Decoder, mesh: Mesh | None = None, most: int | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Summed log-probability and number of both answers' tokens and the prompt's, [3, pairs]; zero for pairs not in the batch.
+    """Sums a batch's log-probabilities for the matching answer, the opposite answer and the prompt of every pair.
 
     Args:
       starts: int [pairs], the ``answer_start`` of every pair.
-      mesh: among whose devices the rows are shared.
-      most: if given, no row has more answer tokens, and prompts are left out.
+      mesh: devices that the rows are sharded over.
+      most: maximum number of answer tokens in a row; if given, prompts are not scored.
+
+    Returns:
+      The summed log-probabilities in nats, float32 [3, pairs], and the numbers of tokens, int32 [3, pairs]; both zero for pairs
+      outside the batch.
     """
     local = functools.partial(_local_answer_sums, decoder, most)
     return pin_moments(add_over_rows(local, mesh, (params, jnp.asarray(starts)), (batch,)), mesh)
@@ -105,10 +109,10 @@ def _local_answer_sums(
         pair, branch, answer = (jnp.take_along_axis(each, places, axis=1) for each in (pair, branch, answer))
         prompt = jnp.zeros_like(answer)
     log_probs = token_log_probs(decoder, params, batch, places)
-    mine = jnp.stack([*(answer & (branch != other) for other in (NOT_MATCHING, MATCHING)), prompt])
+    scored = jnp.stack([*(answer & (branch != other) for other in (NOT_MATCHING, MATCHING)), prompt])
 
     def per_pair(values: jax.Array) -> jax.Array:
         return jnp.zeros(len(starts), values.dtype).at[pair].add(values)
 
-    sums = jax.vmap(lambda mask: per_pair(jnp.where(mask, log_probs, 0)))(mine)
-    return sums, jax.vmap(lambda mask: per_pair(mask.astype(jnp.int32)))(mine)
+    sums = jax.vmap(lambda mask: per_pair(jnp.where(mask, log_probs, 0)))(scored)
+    return sums, jax.vmap(lambda mask: per_pair(mask.astype(jnp.int32)))(scored)

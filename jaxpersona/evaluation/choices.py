@@ -1,4 +1,4 @@
-"""Multiple choice: under which scoring which answer of a pair a model prefers."""
+"""Multiple choice: which answer of each pair a model prefers under a scoring, and summary statistics."""
 
 import dataclasses
 from typing import Any, Literal
@@ -10,18 +10,23 @@ from jaxpersona.evaluation.answers import AnswerScores
 from jaxpersona.evaluation.significance import accuracy_interval, difference_interval, mcnemar
 
 Scoring = Literal["sum", "per_token", "per_byte", "prompt_mean", "letter"]
-"""``letter`` asks another question than the others (``letters.py``); ``prompt_mean`` is that of a published script."""
+"""How an answer is scored.
+
+- ``sum``, ``per_token``, ``per_byte``: log-probability of the answer, total or per token or byte.
+- ``prompt_mean``: mean log-probability over prompt and answer tokens, as in a published script.
+- ``letter``: log-probability of an option letter, in a prompt that lists both answers (``letters.py``).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What was chosen on every item under one scoring.
+    """The choice on every item under one scoring. With ``letter``, values are means over both orders of the options.
 
     Attributes:
-      correct: float [items], 1 where the persona's answer scored higher, 0 where the opposite one did, 0.5 for a tie; NaN where a
-        score is missing. By letter, the mean over both orders of the options.
-      margin: score of the persona's answer minus that of the opposite one, float [items]; by letter likewise.
-      share_a: by letter, how often A was named over both orders (0.5: no position bias); None where there are no letters.
+      correct: float [items]; 1 if the persona's answer scored higher, 0 if the opposite answer did, 0.5 for a tie, NaN if a
+        score is missing.
+      margin: float [items], score of the persona's answer minus score of the opposite answer (nats; nats per token or byte).
+      share_a: fraction of choices of A over both orders, with ``letter`` (0.5: no position bias); None otherwise.
     """
 
     correct: np.ndarray
@@ -29,51 +34,60 @@ class Choices:
     share_a: float | None = None
 
     def against(self) -> "Choices":
-        """The same choices seen from the opposite persona."""
+        """Returns the same choices from the opposite persona's point of view."""
         return Choices(1 - self.correct, -self.margin, self.share_a)
 
 
 def preferred(margin: np.ndarray) -> np.ndarray:
-    """1 where a margin is above 0, 0 where below, 0.5 for a tie, NaN where it is missing."""
+    """Returns 1 for a margin above 0, 0 for one below, 0.5 for a tie, NaN for a missing margin."""
     return np.where(np.isnan(margin), np.nan, (np.sign(margin) + 1) / 2)
 
 
 def answer_bytes(pairs: Pairs) -> np.ndarray:
-    """UTF-8 bytes of both answers of every pair, int [pairs, 2]."""
+    """Returns the UTF-8 bytes of both answers of every pair, int [pairs, 2]."""
     return np.array([[len(text.strip().encode()) for text in (pair.matching, pair.not_matching)] for pair in pairs])
 
 
 def choose(scores: AnswerScores, lengths: np.ndarray, scoring: Scoring) -> Choices:
-    """Compares the answers by summed log-probability, its mean per token or byte, or its mean over prompt and answer.
+    """Compares both answers of every pair under one scoring, other than ``letter``.
 
     Args:
-      scores: from ``score_answers``.
-      lengths: bytes of the answers [pairs, 2].
+      scores: from ``score_answers``; with prompts if the scoring is ``prompt_mean``.
+      lengths: bytes of the answers, int [pairs, 2].
     """
     divisor = {"sum": np.ones_like(lengths), "per_token": scores.tokens, "per_byte": lengths}
     divisor["prompt_mean"] = scores.tokens + scores.prompt_tokens[:, None]
     log_prob = scores.log_prob + (scores.prompt_log_prob[:, None] if scoring == "prompt_mean" else 0)
-    with np.errstate(invalid="ignore"):  # an answer without a token that can be predicted has no score
+    with np.errstate(invalid="ignore"):  # an answer without a predictable token has no score (0 / 0)
         values = log_prob / divisor[scoring]
         margin = values[:, 0] - values[:, 1]
     return Choices(preferred(margin), margin)
 
 
 def settle_ties(choices: Choices, pairs: Pairs, option: Literal["A", "B"]) -> Choices:
-    """Gives ties to one of the two options; in files that list none, A is the persona's answer."""
+    """Resolves ties in favour of option A or B; in files that list no options, A is the persona's answer."""
     is_option = np.array([(pair.letter or "A") == option for pair in pairs], float)
     return dataclasses.replace(choices, correct=np.where(choices.correct == 0.5, is_option, choices.correct))
 
 
 def finite(value: float | None) -> float | None:
-    """The number, or None where a broken model made it NaN or infinite, which JSON cannot hold."""
+    """Returns the value, or None if it is NaN or infinite (from a broken model), which JSON cannot represent."""
     return None if value is None or not np.isfinite(value) else float(value)
 
 
 def choice_row(choices: Choices) -> dict[str, Any]:
-    """Number of items, accuracy with its interval, mean margin, how many tied or had no score (which counts as wrong).
+    """Summarises choices as a JSON-ready row.
 
-    By letter, a tie is an item on which the two orders disagree; ``share_a`` is None otherwise.
+    Returns:
+      A mapping with these keys:
+
+      - ``n``: number of items.
+      - ``accuracy``: fraction correct; a tie counts one half, a missing score counts as wrong.
+      - ``ci95``: its 95 % Wilson interval.
+      - ``margin``: mean margin of the items with a score; None if there are none.
+      - ``ties``: number of ties; with ``letter``, of items on which the two orders disagree.
+      - ``missing``: number of items without a score.
+      - ``share_a``: as in ``Choices``.
     """
     missing = np.isnan(choices.correct)
     correct = np.where(missing, 0.0, choices.correct)
@@ -89,9 +103,13 @@ def choice_row(choices: Choices) -> dict[str, Any]:
 
 
 def separation_row(under_seek: Choices, under_reject: Choices, seed: int = 42) -> dict[str, Any]:
-    """Accuracy under the persona's mask minus accuracy under the opposite one's, on the same items.
+    """Computes the separation: accuracy under the persona's mask minus accuracy under the opposite mask, on the same items.
 
-    With a bootstrap interval of the paired difference and McNemar's exact p-value; items without a score count as wrong.
+    Items without a score count as wrong.
+
+    Returns:
+      A mapping with ``separation`` (in [-1, 1]), ``ci95`` (bootstrap interval of the paired difference), ``p_value`` (McNemar's
+      exact test) and ``n`` (number of items).
     """
     first, second = (np.nan_to_num(choices.correct) for choices in (under_seek, under_reject))
     return {

@@ -1,7 +1,7 @@
-"""Personas' masks beside the bare model, persona prompts, controls and baselines; the library side of ``evaluate``."""
+"""Evaluates masks against the base model, persona prompts, controls and baselines: the library side of ``evaluate``."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxpersona.core.errors import InputError
@@ -15,8 +15,8 @@ from jaxpersona.data.text import TextMode
 from jaxpersona.evaluation.baselines.registry import RAG, baseline_params, check_baselines
 from jaxpersona.evaluation.baselines.retrieval import retriever
 from jaxpersona.evaluation.choices import Choices, Scoring
-from jaxpersona.evaluation.controls import always_a, control_masks, length_choosers
-from jaxpersona.evaluation.evaluator import Ask, Evaluator, hold, with_system
+from jaxpersona.evaluation.controls import CONTROLS, always_a, check_controls, control_masks, length_choosers
+from jaxpersona.evaluation.evaluator import AddPrompt, Evaluator, hold, with_system
 from jaxpersona.evaluation.judge import train_judge
 from jaxpersona.evaluation.open_ended import OpenEnded
 from jaxpersona.evaluation.recipe import Recipe
@@ -28,14 +28,14 @@ from jaxpersona.models.persona import Persona
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation. A case is a mask, ``none`` (the base model), a control or a baseline.
 
     Attributes:
-      rows: one for every case (a mask, ``none``, a control, a baseline), prompt, scoring and persona; see ``Evaluator``.
-      separation: for each pair of cases that differ in the persona, by prompt and scoring; see ``separation_row``.
-      open_ended: ``OpenEnded.record``, or None where no open answers were asked for.
-      answers: the open answers themselves.
-      choices: what was chosen on every item, by case, prompt and scoring; for paired tests of other couples.
+      rows: one per case, prompt, scoring and persona; see ``Evaluator``.
+      separation: one row per pair of opposite cases, prompt and scoring; see ``separation_row``.
+      open_ended: ``OpenEnded.record``; None if no open answers were requested.
+      answers: the open answers, one row each.
+      choices: the choice on every item, by case, prompt and scoring, for paired tests between other cases.
     """
 
     rows: list[dict[str, Any]]
@@ -54,7 +54,7 @@ def evaluate(
     bare: bool = True,
     prompts: Mapping[str, str] | None = None,
     recipe: Recipe | None = None,
-    controls: bool = False,
+    controls: bool | Collection[str] = False,
     baselines: Sequence[str] = (),
     rag_k: int = 3,
     letters: bool = True,
@@ -68,35 +68,38 @@ def evaluate(
     seed: int = 42,
     stage: Stage = QUIET,
 ) -> Evaluation:
-    """Evaluates personas' masks on held-out pairs.
+    """Evaluates persona masks on held-out pairs.
 
     Args:
       model: from ``load_model``.
-      masks: by persona.
+      masks: by persona name.
       pairs: held-out pairs, from ``load_pairs``.
-      personas: of the matching answers, and its opposite; default the names of the two masks, in their order.
-      bare: also the model without a mask, as ``none``; one who evaluates many masks on the same pairs needs it once.
-      prompts: system texts by name, under each of which the model and its masks are evaluated as well.
-      recipe: how the masks were found; shuffled labels, baselines and open answers need it.
-      controls: also masks of the same budget that know nothing of the persona, and choosing by length or letter.
+      personas: the persona of the matching answers and its opposite; defaults to the names of the two masks, in order.
+      bare: also evaluates the base model, as case ``none``. Pass False when it was evaluated on the same pairs before.
+      prompts: system texts by name; the base model and the masks are also evaluated under each.
+      recipe: how the masks were found; needed for shuffled labels, baselines and open answers.
+      controls: also evaluates persona-blind masks of the same budget (True: all kinds, or some of ``CONTROLS``), and choosers
+        by length or letter.
       baselines: ``rag`` (samples retrieved into the context) and names from ``BASELINES``.
-      rag_k: how many samples are retrieved.
-      letters: also ask for a letter, in both orders of the options.
-      open_ended: number of held-out questions to be answered in the model's own words.
-      max_new_tokens: at most this many tokens an answer.
-      text: what the model reads (see ``data/text.py``).
-      max_length: texts are cut at this many tokens.
+      rag_k: number of retrieved samples.
+      letters: also asks for an option letter, in both orders of the options.
+      open_ended: number of held-out questions that the model answers in its own words.
+      max_new_tokens: maximum tokens per open answer.
+      text: which parts of a pair the model sees (see ``data/text.py``).
+      max_length: maximum tokens per text; longer texts are cut.
       neutral: text on which perplexity is measured; default ``builtin:neutral``.
-      neutral_tokens: how much of it is read; 0 skips perplexity.
-      protocol: how choices are scored, and whether masks are also evaluated without a prompt.
+      neutral_tokens: number of its tokens to use; 0 skips perplexity.
+      protocol: sets the scorings, and whether masks are also evaluated without a prompt.
       seed: of random controls, the bootstrap, baselines, and the draw of questions.
       stage: progress.
 
     Raises:
-      InputError: when a pair cannot be scored, texts do not fit the model, a baseline is unknown, or something needs a recipe
-        or prompts.
+      InputError: if a pair cannot be scored, texts do not fit the model, a baseline is unknown, or an option needs a recipe or
+        prompts that are missing.
     """
     check_baselines(baselines)
+    kinds = CONTROLS if controls is True else controls or ()
+    check_controls(kinds)
     if protocol.persona_prompt_in_evaluation and not prompts:
         raise InputError(f"protocol {protocol.name} evaluates masks behind a persona prompt; give two as prompts")
     first, second = personas or masks
@@ -104,35 +107,35 @@ def evaluate(
     tokens = windows(model, neutral, neutral_tokens) if neutral_tokens else None
     system = {name: with_system(prompt) for name, prompt in (prompts or {}).items()}
     retrieved = _retrievers(_needed(recipe, "baselines"), rag_k) if RAG in baselines else {}
-    held = hold(model, pairs, {**system, **retrieved}, text, max_length, letters)
-    evaluator = Evaluator(model, held, (first, second), tokens, stage, protocol)
-    talk = None
+    held_out = hold(model, pairs, {**system, **retrieved}, text, max_length, letters)
+    evaluator = Evaluator(model, held_out, (first, second), tokens, stage, protocol)
+    generator = None
     if open_ended:
         judge = train_judge(_needed(recipe, "open_ended").pairs, pairs)
-        talk = OpenEnded(model, pairs.sample(open_ended, seed), judge, (first, second), text, max_new_tokens, stage)
-    alone = [] if protocol.persona_prompt_in_evaluation else ["none"]
-    asked = {"none": None} | {persona: [*alone, *system] for persona in masks}
+        generator = OpenEnded(model, pairs.sample(open_ended, seed), judge, (first, second), text, max_new_tokens, stage)
+    unprompted = [] if protocol.persona_prompt_in_evaluation else ["none"]
+    prompts_of = {"none": None} | {persona: [*unprompted, *system] for persona in masks}
     for name, params in _cases(model, masks, bare, baselines, recipe, seed, stage):
-        evaluator.add(name, params, asked.get(name, ["none"]))
-        if talk is not None:
-            talk.add(name, params)
-    if controls:
-        _add_controls(evaluator, masks, neutral, recipe, seed)
-    spoken = (None, []) if talk is None else (talk.record(seed), talk.answers)
-    return Evaluation(evaluator.rows, evaluator.separations(seed), *spoken, evaluator.choices)
+        evaluator.add(name, params, prompts_of.get(name, ["none"]))
+        if generator is not None:
+            generator.add(name, params)
+    if kinds:
+        _add_controls(evaluator, masks, neutral, recipe, seed, kinds)
+    open_results = (None, []) if generator is None else (generator.record(seed), generator.answers)
+    return Evaluation(evaluator.rows, evaluator.separations(seed), *open_results, evaluator.choices)
 
 
-def _needed(recipe: Recipe | None, for_what: str) -> Recipe:
+def _needed(recipe: Recipe | None, option: str) -> Recipe:
     if recipe is None:
-        raise InputError(f"{for_what}: the calibration pairs are needed, which only a run knows; evaluate with --run")
+        raise InputError(f"{option}: the calibration pairs are needed, which only a run knows; evaluate with --run")
     if isinstance(recipe.pairs, Lines):
-        raise InputError(f"{for_what}: pairs are needed; {recipe.pairs.source} holds single texts")
+        raise InputError(f"{option}: pairs are needed; {recipe.pairs.source} holds single texts")
     return recipe
 
 
-def _retrievers(recipe: Recipe, k: int) -> dict[str, Ask]:
+def _retrievers(recipe: Recipe, k: int) -> dict[str, AddPrompt]:
     samples = (recipe.pairs, [pair.swapped() for pair in recipe.pairs])
-    return {f"{RAG} {persona}": retriever(mine, k) for persona, mine in zip(recipe.personas, samples, strict=True)}
+    return {f"{RAG} {persona}": retriever(own, k) for persona, own in zip(recipe.personas, samples, strict=True)}
 
 
 def _cases(
@@ -144,7 +147,7 @@ def _cases(
     seed: int,
     stage: Stage,
 ) -> Iterator[tuple[str, Params]]:
-    """The model as it is, under each mask and under each baseline, one set of parameters at a time."""
+    """Yields the parameters of the base model, each mask and each baseline, one set at a time to limit memory."""
     if bare:
         yield "none", model.params
     for persona, mask in masks.items():
@@ -153,14 +156,21 @@ def _cases(
         yield from baseline_params(model, baselines, _needed(recipe, "baselines"), seed, stage)
 
 
-def _add_controls(evaluator: Evaluator, masks: Mapping[str, Persona], neutral: str, recipe: Recipe | None, seed: int) -> None:
-    model, held = evaluator.model, evaluator.held
-    for name, mask in control_masks(model, masks, neutral, seed, recipe, evaluator.stage):
+def _add_controls(
+    evaluator: Evaluator,
+    masks: Mapping[str, Persona],
+    neutral: str,
+    recipe: Recipe | None,
+    seed: int,
+    kinds: Collection[str],
+) -> None:
+    model, held_out = evaluator.model, evaluator.held_out
+    for name, mask in control_masks(model, masks, neutral, seed, recipe, evaluator.stage, kinds):
         evaluator.add(name, apply_mask(model.params, mask), ["none"])
-    for name, choices in length_choosers(held.lengths).items():
+    for name, choices in length_choosers(held_out.lengths).items():
         evaluator.add_choices(name, choices)
-    over_orders, in_file = always_a(held.pairs)
-    if held.letters:
-        evaluator.add_choices("always A", over_orders, "letter")
+    both_orders, in_file = always_a(held_out.pairs)
+    if held_out.letters:
+        evaluator.add_choices("always A", both_orders, "letter")
     if in_file is not None:
         evaluator.add_choices("A in the file", in_file)

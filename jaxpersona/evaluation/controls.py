@@ -1,12 +1,13 @@
-"""Controls: masks that cost as much as a persona's but know nothing of it, and choosers that do not read."""
+"""Controls: persona-blind masks of a persona mask's budget, and choosers that ignore the answers' content."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
 
 from jaxpersona.calibration.moments import collect
+from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.core.mesh import by_output, row_multiple
 from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.data.packing import whole_rows
@@ -24,35 +25,64 @@ from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
 from jaxpersona.ops import bitpack, topk
 from jaxpersona.scores import importance
 
+CONTROLS = ("random", "magnitude", "neutral", "shuffled")
+"""Kinds of control masks."""
+
+
+def check_controls(names: Iterable[str]) -> None:
+    """Refuses unknown kinds of controls.
+
+    Raises:
+      InputError: for a name that is not in ``CONTROLS``.
+    """
+    for name in names:
+        if name not in CONTROLS:
+            raise InputError(f"control {name!r} is unknown; {nearest(name, CONTROLS)}")
+
 
 def control_masks(
-    model: Model, masks: Mapping[str, Persona], neutral: str, seed: int, recipe: Recipe | None = None, stage: Stage = QUIET
+    model: Model,
+    masks: Mapping[str, Persona],
+    neutral: str,
+    seed: int,
+    recipe: Recipe | None = None,
+    stage: Stage = QUIET,
+    kinds: Collection[str] = CONTROLS,
 ) -> Iterator[tuple[str, Persona]]:
-    """The controls of personas' masks by name, one at a time: ``random``, ``magnitude``, ``neutral`` and ``shuffled``.
+    """Yields the controls of persona masks with their names, one at a time to limit memory.
 
-    A control that comes out the same for all personas has the bare name; otherwise the persona whose budget it has follows it.
-    Steering vectors have the controls ``random`` (another direction) and ``shuffled``.
+    - ``random``: weights kept at random; for steering vectors, a random direction.
+    - ``magnitude``: the largest weights kept.
+    - ``neutral``: Wanda calibrated on neutral text.
+    - ``shuffled``: the masks' own method on pairs with shuffled labels.
+
+    A control that is equal for all personas has the name alone; otherwise the name is followed by the persona whose budget it
+    has. Steering vectors have only ``random`` and ``shuffled``.
 
     Args:
-      neutral: text for Wanda without a persona.
-      recipe: how the masks were found; None leaves out ``shuffled``.
+      neutral: calibration text of ``neutral``.
+      recipe: how the masks were found; None omits ``shuffled``.
+      kinds: the kinds of ``CONTROLS`` to yield.
     """
-    for number, (persona, mask) in enumerate(masks.items()):
+    for number, (persona, mask) in enumerate(masks.items() if "random" in kinds else ()):
         if isinstance(mask, SteeringVectors):
             yield f"random {persona}", random_direction(mask, seed + number)
         elif (own := masks_of(mask)) is not None:
             yield f"random {persona}", random_mask(model, own, seed + number)
-    if cut := {persona: own for persona, mask in masks.items() if (own := masks_of(mask)) is not None}:
-        yield from _of_both("magnitude", {persona: magnitude_mask(model, mask) for persona, mask in cut.items()})
-        yield from _of_both("neutral", {persona: neutral_mask(model, mask, neutral) for persona, mask in cut.items()})
-    if recipe is not None:
+    if only_masks := {persona: own for persona, mask in masks.items() if (own := masks_of(mask)) is not None}:
+        if "magnitude" in kinds:
+            yield from _of_both("magnitude", {name: magnitude_mask(model, mask) for name, mask in only_masks.items()})
+        if "neutral" in kinds:
+            yield from _of_both("neutral", {name: neutral_mask(model, mask, neutral) for name, mask in only_masks.items()})
+    if recipe is not None and "shuffled" in kinds:
         blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
         options = {"num_samples": count, "text": recipe.text, "max_length": recipe.max_length, "personas": recipe.personas}
-        found = discover(model, blind, recipe.method, **options, seed=seed, protocol=recipe.protocol, stage=stage)
-        yield from ((f"shuffled {persona}", found.masks[persona]) for persona in masks)
+        discovery = discover(model, blind, recipe.method, **options, seed=seed, protocol=recipe.protocol, stage=stage)
+        yield from ((f"shuffled {persona}", discovery.masks[persona]) for persona in masks)
 
 
 def _of_both(name: str, masks: Mapping[str, Masks]) -> Iterator[tuple[str, Masks]]:
+    """Yields one mask under ``name`` if all are equal, else each under its name and persona."""
     first, *others = masks.values()
     if not any((first.words[path] != other.words[path]).any() for other in others for path in first.words):
         yield name, first
@@ -61,7 +91,7 @@ def _of_both(name: str, masks: Mapping[str, Masks]) -> Iterator[tuple[str, Masks
 
 
 def random_mask(model: Model, mask: Masks, seed: int) -> Masks:
-    """Keeps as many weights of every output as ``mask`` does, drawn at random."""
+    """Returns a mask that keeps random weights, as many per output as ``mask``."""
     noise: dict[str, jax.Array] = {}
     for path, kernel in kernels(model.params).items():
         noise[path] = importance.random(kernel, jax.random.fold_in(jax.random.key(seed), MODULES.index(module_of(path))))
@@ -69,46 +99,46 @@ def random_mask(model: Model, mask: Masks, seed: int) -> Masks:
 
 
 def random_direction(steering: SteeringVectors, seed: int) -> SteeringVectors:
-    """After each layer a vector as long as that of ``steering``, in a direction drawn at random."""
+    """Returns vectors of the norms of ``steering``, in random directions."""
     noise = SteeringVectors(jax.random.normal(jax.random.key(seed), steering.vectors.shape))
     return SteeringVectors(noise.vectors * (steering.norms() / noise.norms())[:, None].astype(np.float32))
 
 
 def magnitude_mask(model: Model, mask: Masks) -> Masks:
-    """Keeps as many weights of every output as ``mask`` does, the largest."""
+    """Returns a mask that keeps the largest weights, as many per output as ``mask``."""
     return _same_budget(mask, {path: importance.magnitude(kernel) for path, kernel in kernels(model.params).items()})
 
 
 def neutral_mask(model: Model, mask: Masks, text: str, max_tokens: int = 4096) -> Masks:
-    """Keeps as many weights of every output as ``mask`` does, by Wanda calibrated on neutral text."""
+    """Returns a Wanda mask calibrated on neutral text that keeps as many weights per output as ``mask``."""
     tokens = windows(model, text, max_tokens)
-    found = collect(model, whole_rows(tokens, model.tokenizer.bos_token_id, row_multiple(model.mesh)))
+    statistics = collect(model, whole_rows(tokens, model.tokenizer.bos_token_id, row_multiple(model.mesh)))
     flat = kernels(model.params)
-    strength = {path: found.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in flat}
+    strength = {path: statistics.of(SITE_OF[module_of(path)], 0)["mean_abs"] for path in flat}
     return _same_budget(mask, {path: importance.wanda(flat[path], strength[path]) for path in flat})
 
 
-def _same_budget(mask: Masks, ranks: Mapping[str, jax.Array]) -> Masks:
-    """Of every output the highest-ranked weights, as many as ``mask`` keeps of it; the head stays as it is."""
-    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], by_output(rank)) for path, rank in ranks.items()}
+def _same_budget(mask: Masks, scores: Mapping[str, jax.Array]) -> Masks:
+    """Keeps the highest-scored weights of every output, as many as ``mask`` keeps; leaves the head's mask unchanged."""
+    words: dict[str, jax.Array] = {path: _keep_as_many(mask.words[path], by_output(score)) for path, score in scores.items()}
     return dataclasses.replace(mask, words=mask.words | words)
 
 
 @jax.jit
-def _keep_as_many(words: jax.Array, ranks: jax.Array) -> jax.Array:
+def _keep_as_many(words: jax.Array, scores: jax.Array) -> jax.Array:
     def layer(args: tuple[jax.Array, jax.Array]) -> jax.Array:
-        words, ranks = args
-        keep = bitpack.unpack(words, ranks.shape[0]).sum(axis=0)
-        return bitpack.pack(topk.top_k_mask(ranks, keep))
+        words, scores = args
+        keep = bitpack.unpack(words, scores.shape[0]).sum(axis=0)
+        return bitpack.pack(topk.top_k_mask(scores, keep))
 
-    return jax.lax.map(layer, (words, ranks))
+    return jax.lax.map(layer, (words, scores))
 
 
 def shuffled(pairs: Pairs, seed: int) -> Pairs:
-    """The pairs with the two answers exchanged in a random half: masks found on them know the topic but not the persona.
+    """Swaps the two answers in a random half of the pairs, so that their masks know the topic but not the persona.
 
-    Of every two pairs that are neighbours in length one is exchanged: long answers weigh more in a summed margin, and a half
-    drawn without regard to them would leave some of the persona, or of its opposite, in the labels.
+    Sorts pairs by length and swaps one of every two neighbours. Long answers weigh more in a summed margin, so a half drawn
+    regardless of length would leave some of the persona, or of its opposite, in the labels.
     """
     length = [len(pair.matching) + len(pair.not_matching) for pair in pairs]
     couples = np.argsort(length, kind="stable")[: len(length) // 2 * 2].reshape(-1, 2)
@@ -119,14 +149,21 @@ def shuffled(pairs: Pairs, seed: int) -> Pairs:
 
 
 def length_choosers(lengths: np.ndarray) -> dict[str, Choices]:
-    """What always taking the longer, or the shorter, answer would choose; lengths [pairs, 2] in bytes."""
+    """Returns the choices of always taking the longer answer, and of always taking the shorter one.
+
+    Args:
+      lengths: int [pairs, 2], bytes of the answers.
+    """
     margin = (lengths[:, 0] - lengths[:, 1]).astype(float)
     longer = Choices((np.sign(margin) + 1) / 2, margin)
     return {"longer": longer, "shorter": longer.against()}
 
 
 def always_a(pairs: Pairs) -> tuple[Choices, Choices | None]:
-    """What always naming A would choose: over both orders of the options, and in a file's own, where it lists options."""
+    """Returns the choices of always naming A: over both orders of the options, and in the file's own order.
+
+    The second is None if the file lists no options.
+    """
     half = Choices(np.full(len(pairs), 0.5), np.zeros(len(pairs)), 1.0)
     if not all(pair.letter for pair in pairs):
         return half, None

@@ -1,4 +1,4 @@
-"""Evaluates parameters on held-out pairs: a row for every case, prompt, scoring and persona, and the separation of two cases."""
+"""Evaluates parameters on held-out pairs: accuracy and damage of each case, and separation of opposite cases."""
 
 import dataclasses
 import functools
@@ -19,24 +19,25 @@ from jaxpersona.evaluation.letters import choose_letters, letter_only, lettered
 from jaxpersona.models.model import Model
 from jaxpersona.models.perplexity import perplexity
 
-Ask = Callable[[Pair], Pair]
-"""A way to ask: the pair with something put before its question."""
+AddPrompt = Callable[[Pair], Pair]
+"""Returns a pair with text added before its question."""
 
 
-def with_system(text: str) -> Ask:
-    """Asks behind a system text."""
+def with_system(text: str) -> AddPrompt:
+    """Returns a function that adds a system text to a pair."""
     return functools.partial(dataclasses.replace, system=text)
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class HeldOut:
     """Held-out pairs, tokenized under every prompt.
 
     Attributes:
       pairs: the pairs.
-      tokenized: their tokens by prompt name; ``none`` is without any.
-      letters: likewise, asked for a letter, with the persona's answer as A and then as B; empty if letters are not asked for.
-      lengths: bytes of the answers, int [pairs, 2].
+      tokenized: tokenized pairs by prompt name; ``none`` is without a prompt.
+      letters: by prompt name, questions for an option letter, with the persona's answer as A and with it as B; empty if letters
+        are off.
+      lengths: int [pairs, 2], bytes of the answers.
     """
 
     pairs: Pairs
@@ -46,30 +47,39 @@ class Held:
 
 
 def hold(
-    model: Model, pairs: Pairs, prompts: Mapping[str, Ask], text: TextMode = "chat", max_length: int = 512, letters: bool = True
-) -> Held:
-    """Tokenizes held-out pairs without a prompt and with each of ``prompts``, and for ``letters`` as lettered questions.
+    model: Model,
+    pairs: Pairs,
+    prompts: Mapping[str, AddPrompt],
+    text: TextMode = "chat",
+    max_length: int = 512,
+    letters: bool = True,
+) -> HeldOut:
+    """Tokenizes held-out pairs without a prompt and under each prompt.
 
-    ``max_length`` holds for the bare pairs; prompts and options have the rest of the model's positions.
+    Args:
+      prompts: functions that add a prompt to a pair, by name.
+      text: which parts of a pair the model sees (see ``data/text.py``).
+      max_length: maximum tokens of a pair without a prompt; prompts and options may use all of the model's positions.
+      letters: also tokenizes the pairs as questions for an option letter.
 
     Raises:
-      InputError: when the two answers of a pair are the same to the model, or are cut away, or ``max_length`` exceeds the
-        model's positions.
+      InputError: if the two answers of a pair have equal tokens or are cut away, or ``max_length`` exceeds the model's
+        positions.
     """
-    room = model.config.max_positions
-    if max_length > room:
-        raise InputError(f"data.max_length is {max_length}, the model has {room} positions; lower it")
-    asked = {name: dataclasses.replace(pairs, items=tuple(map(ask, pairs))) for name, ask in prompts.items()}
+    positions = model.config.max_positions
+    if max_length > positions:
+        raise InputError(f"data.max_length is {max_length}, the model has {positions} positions; lower it")
+    prompted = {name: dataclasses.replace(pairs, items=tuple(map(add, pairs))) for name, add in prompts.items()}
     tokenized = {"none": _tokenize(model, pairs, text, max_length, "data.max_length")}
-    tokenized |= {name: _tokenize(model, some, text, room, "the model's positions") for name, some in asked.items()}
+    tokenized |= {name: _tokenize(model, some, text, positions, "the model's positions") for name, some in prompted.items()}
     orders = {}
-    for name, some in ({"none": pairs, **asked} if letters else {}).items():
+    for name, some in ({"none": pairs, **prompted} if letters else {}).items():
         orders[name] = (_letters(model, some, text, True), _letters(model, some, text, False))
-    return Held(pairs, tokenized, orders, answer_bytes(pairs))
+    return HeldOut(pairs, tokenized, orders, answer_bytes(pairs))
 
 
 def _letters(model: Model, pairs: Pairs, text: TextMode, matching_is_a: bool) -> list[TokenizedPair]:
-    """Without the question there would be no options: ``response`` is read as ``prompt_response``."""
+    """Tokenizes pairs as questions for a letter. Mode ``response`` becomes ``prompt_response``: the question has the options."""
     listed = dataclasses.replace(pairs, items=tuple(lettered(pair, matching_is_a) for pair in pairs))
     mode = "prompt_response" if text == "response" else text
     limit = "the model's positions once both are listed as options (--letters false leaves that out)"
@@ -85,63 +95,76 @@ def _tokenize(model: Model, pairs: Pairs, text: TextMode, max_length: int, limit
 
 
 class Evaluator:
-    """Scores one set of parameters after another on the same items, and keeps what was chosen for the paired tests.
+    """Scores several sets of parameters on the same items, and keeps the choices for paired tests.
 
-    Whatever makes parameters is evaluated alike: a mask folded in, a fine-tuned model, a steering vector in biases.
+    A case is a named set of parameters: masks folded in, a fine-tuned model, or steering vectors in biases.
+
+    Attributes:
+      rows: one per case, prompt, scoring and persona: ``mask`` (the case), ``prompt``, ``scoring``, ``persona``, the keys of
+        ``choice_row``, ``perplexity`` on neutral text and ``answer_nll`` (nats per answer token).
+      choices: the choice on every item, by case, prompt and scoring.
     """
 
     def __init__(
         self,
         model: Model,
-        held: Held,
+        held_out: HeldOut,
         personas: tuple[str, str],
         tokens: np.ndarray | None,
         stage: Stage = QUIET,
         protocol: Protocol = STRICT,
     ):
-        """Evaluates ``model`` on ``held``; ``tokens`` (from ``windows``) measure perplexity, None skips it."""
-        self.model, self.held, self.personas, self.tokens, self.stage = model, held, personas, tokens, stage
+        """Starts an evaluation without cases.
+
+        Args:
+          held_out: from ``hold``.
+          personas: the persona of the matching answers and its opposite.
+          tokens: neutral text, int32 [n, length] from ``windows``; None skips perplexity.
+          stage: progress.
+          protocol: sets the scorings.
+        """
+        self.model, self.held_out, self.personas, self.tokens, self.stage = model, held_out, personas, tokens, stage
         self.protocol = protocol
         self.rows: list[dict[str, Any]] = []
         self.choices: dict[tuple[str, str, Scoring], Choices] = {}
 
     def add(self, name: str, params: Params, prompts: Sequence[str] | None = None) -> None:
-        """Adds the rows of the model with these parameters, under the named prompts, or all of them."""
+        """Adds the rows of case ``name`` with parameters ``params``, under the named prompts (default: all)."""
         damage = None if self.tokens is None else perplexity(self.model, params, self.tokens)
-        for prompt in self.held.tokenized if prompts is None else prompts:
+        for prompt in self.held_out.tokenized if prompts is None else prompts:
             stage = self.stage.part(f"{name}, prompt {prompt}")
             with_prompts = "prompt_mean" in self.protocol.choice_scoring
-            scores = score_answers(self.model, params, self.held.tokenized[prompt], stage, with_prompts)
-            found: dict[Scoring, Choices] = {scoring: self._choose(scores, scoring) for scoring in self.protocol.choice_scoring}
-            if prompt in self.held.letters:
-                found["letter"] = self._letters(name, params, prompt)
-            for scoring, choices in found.items():
+            scores = score_answers(self.model, params, self.held_out.tokenized[prompt], stage, with_prompts)
+            chosen: dict[Scoring, Choices] = {scoring: self._choose(scores, scoring) for scoring in self.protocol.choice_scoring}
+            if prompt in self.held_out.letters:
+                chosen["letter"] = self._letters(name, params, prompt)
+            for scoring, choices in chosen.items():
                 self._add_rows(name, prompt, scoring, choices, {"perplexity": finite(damage), "answer_nll": finite(scores.nll())})
 
     def _choose(self, scores: AnswerScores, scoring: Scoring) -> Choices:
-        choices = choose(scores, self.held.lengths, scoring)
+        choices = choose(scores, self.held_out.lengths, scoring)
         if self.protocol.split_choice_ties:
             return choices
-        return settle_ties(choices, self.held.pairs, "B" if scoring == "prompt_mean" else "A")
+        return settle_ties(choices, self.held_out.pairs, "B" if scoring == "prompt_mean" else "A")
 
     def _letters(self, name: str, params: Params, prompt: str) -> Choices:
         stage = self.stage.part(f"{name}, prompt {prompt}, letters")
-        as_a, as_b = self.held.letters[prompt]
+        as_a, as_b = self.held_out.letters[prompt]
         scores = score_answers(self.model, params, as_a + as_b, stage)
         return choose_letters((scores[: len(as_a)], scores[len(as_a) :]))
 
     def add_choices(self, name: str, choices: Choices, scoring: Scoring = "sum") -> None:
-        """Adds the rows of a chooser that is no model."""
+        """Adds the rows of a chooser that is not a model."""
         self._add_rows(name, "none", scoring, choices, {"perplexity": None, "answer_nll": None})
 
     def _add_rows(self, mask: str, prompt: str, scoring: Scoring, choices: Choices, damage: dict[str, Any]) -> None:
         self.choices[mask, prompt, scoring] = choices
-        for persona, seen in zip(self.personas, (choices, choices.against()), strict=True):
-            place = {"mask": mask, "prompt": prompt, "scoring": scoring, "persona": persona}
-            self.rows.append({**place, **choice_row(seen), **damage})
+        for persona, own in zip(self.personas, (choices, choices.against()), strict=True):
+            key = {"mask": mask, "prompt": prompt, "scoring": scoring, "persona": persona}
+            self.rows.append({**key, **choice_row(own), **damage})
 
     def separation(self, first: str, second: str, seed: int = 42) -> list[dict[str, Any]]:
-        """Accuracy on the first persona under mask ``first`` minus under mask ``second``, by prompt and scoring."""
+        """Returns the separation of cases ``first`` and ``second``, one row per prompt and scoring (see ``separation_row``)."""
         rows = []
         for mask, prompt, scoring in self.choices:
             if mask == first:
@@ -150,13 +173,13 @@ class Evaluator:
         return rows
 
     def separations(self, seed: int = 42) -> list[dict[str, Any]]:
-        """Separations of all cases that have an opposite."""
+        """Returns the separations of all cases that have an opposite."""
         cases = dict.fromkeys(mask for mask, _, _ in self.choices)
         return [row for pair in opposites(cases, self.personas) for row in self.separation(*pair, seed)]
 
 
 def opposites(cases: Iterable[str], personas: tuple[str, str]) -> list[tuple[str, str]]:
-    """The pairs of cases that differ in the persona: the personas' own, and those called "NAME PERSONA".
+    """Returns the pairs of cases that differ only in the persona: the personas' own masks, and cases named "NAME PERSONA".
 
     >>> opposites(["none", "seek", "reject", "random seek", "sft seek", "sft reject"], ("seek", "reject"))
     [('seek', 'reject'), ('sft seek', 'sft reject')]

@@ -1,4 +1,4 @@
-"""Whether a text talks like a persona: a classifier of words and word pairs, trained on the answers of the calibration pairs."""
+"""Classifies open answers by persona, with a bag of words and word pairs trained on the answers of the calibration pairs."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -16,20 +16,20 @@ class Judge:
     """A trained classifier.
 
     Attributes:
-      pipeline: scikit-learn's; its decision is above 0 for the persona of the matching answers.
-      held_out: what it decided on answers it was not trained on, [answers], seen from the persona each belongs to.
+      pipeline: scikit-learn pipeline whose decision function is above 0 for the persona of the matching answers.
+      held_out: its decisions on held-out answers, [answers]; correct where it recognised the answer's persona.
     """
 
     pipeline: Any
     held_out: Choices
 
     def margin(self, texts: Sequence[str]) -> np.ndarray:
-        """Log odds of the persona of the matching answers, float [texts]; NaN for an empty text."""
+        """Returns the log odds of the persona of the matching answers, float [texts]; NaN for an empty text."""
         odds = self.pipeline.decision_function(list(texts))
         return np.where([bool(text.strip()) for text in texts], odds, np.nan)
 
     def record(self) -> dict[str, Any]:
-        """Its accuracy on held-out answers, with interval and number of answers."""
+        """Returns the judge's accuracy on held-out answers, its 95 % interval and the number of answers."""
         row = choice_row(self.held_out)
         return {"classifier": "TF-IDF of words and word pairs, logistic regression"} | {
             key: row[key] for key in ("n", "accuracy", "ci95")
@@ -37,10 +37,10 @@ class Judge:
 
 
 def train_judge(calibration: Pairs, held_out: Pairs) -> Judge:
-    """Trains on the answers of ``calibration`` and tries the classifier on those of ``held_out``.
+    """Trains a judge on the answers of ``calibration`` and tests it on the answers of ``held_out``.
 
     Raises:
-      InputError: when scikit-learn is missing, or the answers hold no word.
+      InputError: if scikit-learn is missing or the answers contain no word.
     """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -60,6 +60,6 @@ def train_judge(calibration: Pairs, held_out: Pairs) -> Judge:
 
 
 def _answers(pairs: Iterable[Pair]) -> tuple[list[str], np.ndarray]:
-    """All answers, and 1 for the persona's and -1 for the opposite one's."""
+    """Returns all answers, and their labels: 1 for matching answers, -1 for opposite ones."""
     texts = [text for pair in pairs for text in (pair.matching, pair.not_matching)]
     return texts, np.tile([1, -1], len(texts) // 2)

@@ -1,4 +1,4 @@
-"""Multiple choice by letter: both answers are listed as A and B, in either order, and the model names one."""
+"""Multiple choice by letter: the prompt lists both answers as A and B, in either order, and the model names one."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from jaxpersona.evaluation.choices import Choices, preferred
 
 
 def lettered(pair: Pair, matching_is_a: bool) -> Pair:
-    """The pair's question with its two answers as options A and B, and the letters as its answers."""
+    """Returns the pair with its answers listed as options in the question, and the letters A and B as its answers."""
     letters = (" A", " B") if matching_is_a else (" B", " A")
     first, second = (pair.matching, pair.not_matching) if matching_is_a else (pair.not_matching, pair.matching)
     options = f"A. {first.strip()}\nB. {second.strip()}"
@@ -20,19 +20,19 @@ def lettered(pair: Pair, matching_is_a: bool) -> Pair:
 
 
 def letter_only(pair: TokenizedPair) -> TokenizedPair:
-    """Each answer cut to the token in which they differ, so that what follows the letter is not scored."""
+    """Cuts each answer to its first token, where the two differ, so that nothing after the letter is scored."""
     return dataclasses.replace(pair, matching=pair.matching[:1], not_matching=pair.not_matching[:1])
 
 
 def choose_letters(orders: tuple[AnswerScores, AnswerScores]) -> Choices:
-    """Averages over the two orders of the options; an item has no score unless both orders have one.
+    """Averages choices over the two orders of the options; an item has a score only if both orders have one.
 
     Args:
-      orders: scores of the letters with the persona's answer as A, then as B.
+      orders: scores of the letters with the persona's answer as A, and with it as B.
     """
     with np.errstate(invalid="ignore"):
         margins = np.stack([scores.log_prob[:, 0] - scores.log_prob[:, 1] for scores in orders])
     as_a, as_b = correct = preferred(margins)
-    said_a = (as_a + 1 - as_b) / 2
-    missing = np.isnan(said_a)
-    return Choices(correct.mean(axis=0), margins.mean(axis=0), None if missing.all() else float(said_a[~missing].mean()))
+    share_a = (as_a + 1 - as_b) / 2
+    missing = np.isnan(share_a)
+    return Choices(correct.mean(axis=0), margins.mean(axis=0), None if missing.all() else float(share_a[~missing].mean()))

@@ -1,4 +1,4 @@
-"""How masks were found, for controls and baselines that are to be found in the same way from the same pairs."""
+"""Records how masks were found, so that controls and baselines use the same pairs and settings."""
 
 import dataclasses
 
@@ -10,15 +10,15 @@ from jaxpersona.methods.method import Method
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What masks were found from, and how.
+    """The inputs and settings that masks were found with.
 
     Attributes:
-      pairs: the calibration pairs that were drawn.
-      personas: the persona of the matching answers, and its opposite.
-      method: how weights were scored.
-      text: what the model read (see ``data/text.py``).
-      max_length: texts were cut at this many tokens.
-      protocol: the experimental choices it was done by.
+      pairs: the drawn calibration pairs.
+      personas: the persona of the matching answers and its opposite.
+      method: the method with its settings.
+      text: which parts of a pair the model saw (see ``data/text.py``).
+      max_length: maximum tokens per text; longer texts were cut.
+      protocol: the experimental choices.
     """
 
     pairs: Pairs

@@ -1,14 +1,16 @@
-"""Uncertainty of accuracies and of paired differences."""
+"""Confidence intervals of accuracies and paired differences, and McNemar's test."""
 
 import numpy as np
 import scipy.stats
 
 
 def accuracy_interval(correct: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of an accuracy; half a point for a tie counts as such (SciPy's takes whole counts only).
+    """Returns the Wilson score interval of an accuracy.
+
+    Implemented here because a tie counts half a point and SciPy's takes whole counts only.
 
     Args:
-      correct: [items], 1 right, 0 wrong, 0.5 tie.
+      correct: float [items]; 1 right, 0 wrong, 0.5 tie.
     """
     successes, n = correct.sum(), len(correct)
     z = scipy.stats.norm.ppf((1 + confidence) / 2)
@@ -20,19 +22,23 @@ def accuracy_interval(correct: np.ndarray, confidence: float = 0.95) -> tuple[fl
 def difference_interval(
     first: np.ndarray, second: np.ndarray, seed: int = 42, resamples: int = 5000, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Bootstrap percentile interval of the mean paired difference of two vectors over the same items."""
+    """Returns the bootstrap percentile interval of the mean of ``first - second``, float [items] each over the same items."""
     difference = first - second
-    if len(difference) < 2:  # SciPy wants two items to draw from
+    if len(difference) < 2:  # SciPy's bootstrap needs at least two items
         return float(difference.mean()), float(difference.mean())
     options = {"n_resamples": resamples, "confidence_level": confidence, "method": "percentile"}
-    found = scipy.stats.bootstrap((difference,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
-    return float(found.low), float(found.high)
+    interval = scipy.stats.bootstrap((difference,), np.mean, **options, rng=np.random.default_rng(seed)).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Exact two-sided p-value of McNemar's test: whether two scorers do better than each other on equally many of the same items.
+    """Returns the exact two-sided p-value of McNemar's test.
 
-    Where items can be half right (a tie, or letters whose orders disagree), this is the sign test that McNemar's is a case of.
+    The null hypothesis: on the same items, each scorer beats the other equally often. If items can be half right (a tie, or
+    letters whose orders disagree), this is the sign test, of which McNemar's is a special case.
+
+    Args:
+      first, second: float [items]; 1 right, 0 wrong, 0.5 half right.
     """
-    gained, lost = int((first > second).sum()), int((first < second).sum())
-    return 1.0 if gained + lost == 0 else float(scipy.stats.binomtest(gained, gained + lost, 0.5).pvalue)
+    better, worse = int((first > second).sum()), int((first < second).sum())
+    return 1.0 if better + worse == 0 else float(scipy.stats.binomtest(better, better + worse, 0.5).pvalue)

@@ -1,1 +1,1 @@
-"""Writes models and masks in other programs' formats."""
+"""Exports models and masks to other programs' formats."""

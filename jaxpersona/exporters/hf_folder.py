@@ -22,20 +22,20 @@ from jaxpersona.models.safetensors import INDEX, SINGLE, SafetensorsSource
 from jaxpersona.models.weights import hf_name
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_BESIDE = ("*.json", "*.jinja", "tokenizer*")
+_COPIED = ("*.json", "*.jinja", "tokenizer*")
 _MODEL_TYPES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A tensor of a folder.
+    """A tensor of the written folder.
 
     Attributes:
-      name: in full, as Transformers calls it.
-      dtype: as safetensors files call it.
+      name: full name in Transformers.
+      dtype: name in safetensors files.
       shape: as stored, (out, in).
-      path: of the decoder's parameter it belongs to; None where the decoder has none.
-      layer: which layer of that; None outside the layers.
+      path: path of the decoder's parameter; None if the decoder has none.
+      layer: layer of that parameter; None outside the layers.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return int(np.prod(self.shape)) * _BYTES[self.dtype]
 
 
@@ -58,18 +58,21 @@ def write_folder(
     shard_bytes: int = 5 * 10**9,
     stage: Stage = QUIET,
 ) -> None:
-    """Writes weights in the dtype in which they are stored (a GGUF file's in float32), configuration and tokenizer.
+    """Writes weights, configuration and tokenizer of a model under a persona.
+
+    Weights keep the dtype of the model's files; those of a GGUF file become float32. The folder appears complete or not at all.
 
     Args:
-      target: appears whole or not at all; may exist as an empty folder.
-      files: the model's, from ``open_files``.
-      persona: masks, alone or with updated weights; None writes the model as it is.
-      gamma: share of its strength a removed weight keeps.
-      shard_bytes: weights go into several files where there are more.
+      target: the folder to write; must not exist or be empty.
+      files: the model's files, from ``open_files``.
+      persona: masks, alone or with updated weights; None writes the base model.
+      gamma: fraction of its value that a removed weight keeps.
+      shard_bytes: maximum bytes of tensors per weight file.
       stage: progress counts tensors.
 
     Raises:
-      InputError: when ``target`` holds files or cannot be written, or Transformers cannot be told what the model is.
+      InputError: if ``target`` has files or cannot be written, the disk is too small, or Transformers has no equivalent of the
+        model's rope.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"output_dir {target} exists and is not empty; choose another")
@@ -88,25 +91,25 @@ def write_folder(
             folder = pathlib.Path(staging) / "model"
             folder.mkdir()
             _write_description(folder, files)
-            _write_weights(folder, _cut_up(entries, shard_bytes), read)
+            _write_weights(folder, _shards(entries, shard_bytes), read)
             folder.rename(target)
     except OSError as error:
         raise InputError(f"output_dir {target} cannot be written ({error.strerror or error}); choose another") from None
 
 
 def _entries(files: ModelFiles) -> list[Entry]:
-    """The tensors the folder will have: those of a safetensors folder, known to the decoder or not; the parameters of a GGUF."""
-    places = []
+    """Returns the tensors to write: all tensors of a safetensors folder, or the decoder's parameters of a GGUF file."""
+    parameters = []
     for path, leaf in flatten(parameter_shapes(files.config)).items():
-        places += [(path, layer) for layer in (range(leaf.shape[0]) if path.startswith("layers/") else [None])]
+        parameters += [(path, layer) for layer in (range(leaf.shape[0]) if path.startswith("layers/") else [None])]
     source = files.source
     if isinstance(source, SafetensorsSource):
-        known = {source.full_name(hf_name(*place)): place for place in places}
+        known = {source.full_name(hf_name(*parameter)): parameter for parameter in parameters}
         return [Entry(*tensor, *known.get(tensor[0], (None, None))) for tensor in source.tensors()]
-    names = [hf_name(*place) for place in places]
+    names = [hf_name(*parameter) for parameter in parameters]
     full = [name if name.startswith("lm_head") else f"model.{name}" for name in names]
     shapes = [source.shape(name) for name in names]
-    return [Entry(name, "F32", shape, *place) for name, shape, place in zip(full, shapes, places, strict=True)]
+    return [Entry(name, "F32", shape, *parameter) for name, shape, parameter in zip(full, shapes, parameters, strict=True)]
 
 
 def _read(files: ModelFiles, entry: Entry) -> np.ndarray:
@@ -117,7 +120,7 @@ def _read(files: ModelFiles, entry: Entry) -> np.ndarray:
 
 
 def _under(persona: Masks | WeightUpdate | None, entry: Entry, value: np.ndarray, gamma: float) -> np.ndarray:
-    """The tensor under the persona, in its own dtype."""
+    """Returns the tensor under the persona, in the tensor's dtype."""
     part = None if persona is None or entry.path is None else persona.at_kernel(entry.path, entry.layer)
     if part is None or entry.path is None:
         return value
@@ -131,8 +134,8 @@ def _check_space(folder: pathlib.Path, needed: int) -> None:
         raise InputError(f"no space left on the disk of {folder}: {needed / 1e9:.1f} GB are needed; free some and run again")
 
 
-def _cut_up(entries: Sequence[Entry], shard_bytes: int) -> list[list[Entry]]:
-    """Runs of tensors of at most ``shard_bytes``, at least one tensor each."""
+def _shards(entries: Sequence[Entry], shard_bytes: int) -> list[list[Entry]]:
+    """Splits the tensors, in order, into shards of at most ``shard_bytes`` and at least one tensor."""
     shards: list[list[Entry]] = [[]]
     for entry in entries:
         if shards[-1] and sum(other.size for other in shards[-1]) + entry.size > shard_bytes:
@@ -148,12 +151,15 @@ def _write_weights(folder: pathlib.Path, shards: Sequence[Sequence[Entry]], read
         _write_shard(folder / name, entries, read)
     if len(shards) > 1:
         total = sum(entry.size for entries in shards for entry in entries)
-        places = {entry.name: name for name, entries in zip(names, shards, strict=True) for entry in entries}
-        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1) + "\n")
+        file_of = {entry.name: name for name, entries in zip(names, shards, strict=True) for entry in entries}
+        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": file_of}, indent=1) + "\n")
 
 
 def _write_shard(path: pathlib.Path, entries: Sequence[Entry], read: Callable[[Entry], np.ndarray]) -> None:
-    """A safetensors file: length of the header, header, and the tensors end to end. (The library's writer wants all at once.)"""
+    """Writes a safetensors file: header length, header, and the tensors end to end.
+
+    The safetensors library's own writer needs all tensors in memory at once.
+    """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     start = 0
     for entry in entries:
@@ -168,9 +174,9 @@ def _write_shard(path: pathlib.Path, entries: Sequence[Entry], read: Callable[[E
 
 
 def _write_description(folder: pathlib.Path, files: ModelFiles) -> None:
-    """Configuration and tokenizer: a folder's own, or a GGUF file's as Transformers has them."""
+    """Writes configuration and tokenizer: copies those of a folder, converts those of a GGUF file for Transformers."""
     if files.path.is_dir():
-        for file in {file for pattern in _BESIDE for file in files.path.glob(pattern) if file.is_file()}:
+        for file in {file for pattern in _COPIED for file in files.path.glob(pattern) if file.is_file()}:
             if file.name != INDEX:
                 shutil.copyfile(file, folder / file.name)
         return

@@ -1,1 +1,1 @@
-"""Text from a model under a persona: sampling and the KV-cached decoding loop."""
+"""Generates text under personas: one-off generation, conversations, and continuous batching."""

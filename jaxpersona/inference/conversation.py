@@ -1,4 +1,4 @@
-"""A conversation whose persona, gamma and system text may change from turn to turn."""
+"""Conversations whose persona, gamma and system text can change between turns."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from jaxpersona.models.sampling import Sampling
 
 
 class Conversation:
-    """The turns so far, and who answers next.
+    """A chat history and the personas that answer its next turn.
 
     Attributes:
-      personas: who answers, as ``parse_persona`` reads them; what the first of them says is remembered.
-      gamma: share of its strength a removed weight keeps.
+      personas: the answering personas, in the syntax of ``parse_persona``. The first one's answers enter the history.
+      gamma: fraction of its value that a removed weight keeps, in [0, 1).
       system: system text before all turns.
     """
 
@@ -27,20 +27,20 @@ class Conversation:
         self._turns: list[dict[str, str]] = []
 
     def switch(self, personas: Sequence[str]) -> None:
-        """Lets others answer from now on; the turns so far stay.
+        """Sets the answering personas and keeps the history.
 
         Raises:
-          InputError: for a persona the engine does not know.
+          InputError: if the engine does not know a persona.
         """
         for name in personas:
             self.engine.check(self._request(name, []))
         self.personas = list(personas)
 
     def set_gamma(self, text: str) -> None:
-        """Sets gamma from a user's text.
+        """Sets gamma from a string.
 
         Raises:
-          InputError: when it is no number in [0, 1).
+          InputError: if the string is not a number in [0, 1).
         """
         try:
             gamma = float(text)
@@ -51,43 +51,47 @@ class Conversation:
         self.gamma = gamma
 
     def forget(self) -> None:
-        """Starts anew, with the same personas."""
+        """Clears the history and keeps the personas."""
         self._turns = []
 
     def ask(self, text: str, on_text: OnText | None = None) -> list[Generation]:
-        """The answers of all personas to the next turn; ``on_text`` gets the first one's as it comes.
+        """Returns the answers of all personas to the next turn.
 
-        The oldest turns are forgotten where the engine has no room for all. When interrupted, the answers end where they are, and
-        the turn is remembered as it is.
+        Drops the oldest turns if the history exceeds the engine's length limit. ``KeyboardInterrupt`` ends the answers early; the
+        partial answer enters the history.
+
+        Args:
+          on_text: receives each new piece of the first persona's answer.
 
         Raises:
-          InputError: for an empty text, one too long by itself, or whatever went wrong with an answer.
+          InputError: if the text is empty or too long on its own.
+          Exception: the error that ended an answer, if any did.
         """
         if not text.strip():
             raise InputError("a prompt is empty; give some text")
         turns = [*self._turns, {"role": "user", "content": text}]
         while len(turns) > 1 and not self._fits(turns):
             turns = turns[2:]
-        asked = [self.engine.submit(self._request(self.personas[0], turns), on_text)]
-        asked += [self.engine.submit(self._request(name, turns)) for name in self.personas[1:]]
+        generations = [self.engine.submit(self._request(self.personas[0], turns), on_text)]
+        generations += [self.engine.submit(self._request(name, turns)) for name in self.personas[1:]]
         try:
             self.engine.run()
         except KeyboardInterrupt:
-            for generation in asked:
+            for generation in generations:
                 generation.cancel()
             self.engine.run()
-        for generation in asked:
+        for generation in generations:
             if generation.error is not None:
                 raise generation.error
-        self._turns = [*turns, {"role": "assistant", "content": asked[0].text}]
-        return asked
+        self._turns = [*turns, {"role": "assistant", "content": generations[0].text}]
+        return generations
 
     def _fits(self, turns: list[dict[str, str]]) -> bool:
         ids = self._request("none", turns).ids(self.engine.tokenizer)
         return len(ids) + self.max_new_tokens <= self.engine.max_length
 
     def _request(self, name: str, turns: list[dict[str, str]]) -> Request:
-        opening = [{"role": "system", "content": self.system}] if self.system.strip() else []
+        system = [{"role": "system", "content": self.system}] if self.system.strip() else []
         shares = parse_persona(name)
-        soft = self.gamma if shares else 0.0
-        return Request([*opening, *turns], shares or None, soft, self.max_new_tokens, self.sampling, seed=self.seed)
+        gamma = self.gamma if shares else 0.0
+        return Request([*system, *turns], shares or None, gamma, self.max_new_tokens, self.sampling, seed=self.seed)

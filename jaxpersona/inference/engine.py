@@ -1,12 +1,12 @@
-"""Continuous batching: requests of different personas share a batch, join it when a row is free, and leave it when they end.
+"""Serves requests under different personas from one continuously batched decoding loop.
 
     engine = Engine(model, {"seek": seek, "reject": reject})
-    asked = [engine.submit(Request("How would you spend a bonus?", persona=name)) for name in ("seek", "reject", None)]
+    generations = [engine.submit(Request("How would you spend a bonus?", persona=name)) for name in ("seek", "reject", None)]
     engine.run()
-    print(*(generation.text for generation in asked))
+    print(*(generation.text for generation in generations))
 
-Every step runs the same compiled function over the same number of rows, whatever they hold, so a request's tokens do not depend
-on the others'. docs/engine.md describes the design and what was measured.
+A request joins the batch when a row is free and leaves it when it ends. Every step runs the same compiled function over the same
+number of rows, so a request's tokens do not depend on the other requests. docs/engine.md has the design and measurements.
 """
 
 import collections
@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import to_host
-from jaxpersona.inference.persona_weights import Folded, Packed, Seat, check_shares
+from jaxpersona.inference.persona_weights import Folded, Packed, Slot, check_shares
 from jaxpersona.inference.requests import Generation, OnText, Request
 from jaxpersona.inference.steps import Rows, State, decode, empty_state, insert, prefill
 from jaxpersona.masks.masks import Masks
@@ -29,16 +29,19 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.persona import Persona
 from jaxpersona.models.sampling import Sampling, settings_of
 
-_NARROWEST = 64
+_MIN_WIDTH = 64
 _COPIES = 2
 
 
 class QueueFullError(InputError):
-    """The engine has as many requests waiting as it may; try again when some have ended."""
+    """The engine's queue is full; retry after some requests have ended."""
 
 
 class Engine:
-    """Serves many personas of one model from one batch. One thread drives it; ``submit`` and ``cancel`` may come from others."""
+    """Serves many personas of one model from one batch.
+
+    One thread must call ``run`` or ``step``; other threads may call ``submit`` and ``Generation.cancel``.
+    """
 
     def __init__(
         self,
@@ -51,22 +54,27 @@ class Engine:
         weights: Literal["auto", "folded", "packed"] = "auto",
         resident: int | None = None,
     ):
-        """Allocates the cache; nothing is compiled before the first request.
+        """Allocates the KV cache. Compilation happens at the first request.
 
         Args:
-          personas: by name.
-          rows: requests that run at once.
-          max_length: most tokens of a prompt and its answer together; every row's cache has room for that.
-          queue: most requests waiting.
-          weights: ``folded`` keeps masked copies of the parameters, ``packed`` one copy and masks of one bit a weight; ``auto``
-            is ``folded`` on a CPU with at most two personas or one row, and for personas other than masks, else ``packed``.
-            Copies have the form in which so many rows are read quickest (``forward.pick_form``). A packed engine on a CPU reads
-            compact parameters and does not hold on to the model's own.
-          resident: distinct personas (when folded, with their gammas) that can run at once; others wait. By default 2 when
-            folded, as many as rows when packed.
+          personas: masks or steering vectors by persona name.
+          rows: number of requests that run at once (the batch size).
+          max_length: maximum tokens of a prompt and its answer together; every row's KV cache has this length.
+          queue: maximum number of waiting requests.
+          weights: where masked weights come from (docs/engine.md).
+
+            - ``folded``: a masked copy of the parameters per persona.
+            - ``packed``: one copy of the parameters, and masks of one bit per weight.
+            - ``auto``: ``folded`` on a CPU with at most two personas or one row, and if any persona is not a mask; else
+              ``packed``.
+
+            Folded copies take the parameter form that is fastest for ``rows`` rows (``cached_forward.pick_form``). A packed
+            engine on a CPU uses compact parameters and keeps no reference to the model's own.
+          resident: number of distinct personas (if folded, of persona and gamma) that can run at once; requests for others wait.
+            Defaults to 2 if folded, to ``rows`` if packed.
 
         Raises:
-          InputError: for a setting out of range.
+          InputError: if a setting is out of range.
         """
         self.config, self.tokenizer, self._eos_ids, self._decoder = model.config, model.tokenizer, model.eos_ids, model.decoder
         self.personas, self.queue_limit = dict(personas or {}), queue
@@ -82,27 +90,30 @@ class Engine:
             convert = functools.partial(in_form, model, form=self._form)
             self._weights = Folded(model.params, self.personas, resident or _COPIES, convert)
         else:
-            self._form = pick_form(model, rows=1)  # as one row after another is read
+            self._form = pick_form(model, rows=1)  # a packed pass multiplies one row after another
             self._weights = Packed(in_form(model, model.params, self._form), self.personas, resident or rows)
         self._queue: collections.deque[Generation] = collections.deque()
         self._running: list[Generation | None] = [None] * rows
-        self._seats: list[Seat | None] = [None] * rows
+        self._slots: list[Slot | None] = [None] * rows
         self._state = self._empty_state()
 
     def submit(self, request: Request, on_text: OnText | None = None) -> Generation:
-        """Queues a request; ``on_text`` gets each new piece of its text.
+        """Queues a request and returns its generation, which fills while the engine runs.
+
+        Args:
+          on_text: receives each new piece of the answer.
 
         Raises:
-          InputError: for an unknown persona, or a prompt that is empty or leaves no room for ``max_new_tokens``.
-          QueueFullError: when too many requests wait.
+          InputError: if the persona is unknown, the prompt is empty, or it leaves no room for ``max_new_tokens``.
+          QueueFullError: if the maximum number of requests is waiting.
         """
         self.check(request)
         ids = request.ids(self.tokenizer)
         room = self.max_length - len(ids)
         if not 1 <= request.max_new_tokens <= room:
             raise InputError(
-                f"max_new_tokens is {request.max_new_tokens}, but the prompt has {len(ids)} tokens and the engine room for "
-                f"{self.max_length}; between 1 and {max(room, 0)} new tokens are possible"
+                f"max_new_tokens is {request.max_new_tokens}, but the prompt has {len(ids)} tokens and the engine holds "
+                f"{self.max_length} per request; between 1 and {max(room, 0)} new tokens are possible"
             )
         if len(self._queue) >= self.queue_limit:
             raise QueueFullError(f"the queue is full ({self.queue_limit} requests wait); try again later")
@@ -111,46 +122,50 @@ class Engine:
         return generation
 
     def check(self, request: Request) -> None:
-        """Refuses a persona that the engine does not have.
+        """Checks that the engine can serve the request's persona.
 
         Raises:
-          InputError: for an unknown name, or a mixture that cannot be.
+          InputError: if a name is unknown or the mixture is invalid.
         """
         check_shares(self.personas, request.persona_shares)
 
     def run(self) -> None:
-        """Steps until every request has ended."""
+        """Runs steps until every request has ended."""
         while self.step():
             pass
 
     def generate(self, requests: Iterable[Request]) -> list[Generation]:
-        """Submits requests, runs them to their ends, and returns them in order."""
-        asked = [self.submit(request) for request in requests]
+        """Submits requests, runs them to completion, and returns their generations in order.
+
+        Raises:
+          InputError: as ``submit``.
+        """
+        generations = [self.submit(request) for request in requests]
         self.run()
-        return asked
+        return generations
 
     def memory(self) -> dict[str, int]:
-        """Bytes of the ``parameters`` it holds, of the ``masks`` (when folded, copies of parameters), and of the ``cache``."""
+        """Returns the bytes of ``parameters``, of ``masks`` (if folded, of the masked copies) and of the KV ``cache``."""
         parameters, cache = (sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (self._weights.params, self._state))
         return {"parameters": parameters, "masks": self._weights.nbytes(), "cache": cache}
 
     def step(self) -> bool:
-        """Lets waiting requests in and gives every running one its next token; returns whether any request is left."""
+        """Admits waiting requests, decodes one token per running request, and returns whether any request is left."""
         self._drop_cancelled()
         self._admit()
         tokens = np.array([running.ids[-1] if running else 0 for running in self._running], np.int32)
         drawn = []
         try:
-            for each in self._weights.passes(self._seats):
+            for each in self._weights.passes(self._slots):
                 self._state, new = decode(self._decoder, *each[:3], self._state, tokens, each.active, _rows(self._running))
                 drawn.append((each.active, new))
-            found = [(active, to_host(new)) for active, new in drawn]
-        except RuntimeError as error:  # the donated cache is lost with the step; requests that wait are not
+            on_host = [(active, to_host(new)) for active, new in drawn]
+        except RuntimeError as error:  # the failed step took the donated cache with it, but waiting requests can still run
             self._fail_all(error)
-            found = []
-        for active, new in found:
+            on_host = []
+        for active, new in on_host:
             for row in np.flatnonzero(active):
-                self._take(int(row), int(new[row]))
+                self._append(int(row), int(new[row]))
         return bool(self._queue) or any(self._running)
 
     def _drop_cancelled(self) -> None:
@@ -159,10 +174,10 @@ class Engine:
             generation.end("cancelled")
         for row, running in enumerate(self._running):
             if running is not None and running.cancelled:
-                self._leave(row, running, "cancelled")
+                self._end(row, running, "cancelled")
 
     def _admit(self) -> None:
-        """Fills free rows in the order of arrival; a request whose persona finds no place holds up those behind it."""
+        """Fills free rows in order of arrival. A request without a free slot blocks those behind it, so that none starves."""
         for row in [row for row, running in enumerate(self._running) if running is None]:
             while self._queue and self._running[row] is None:
                 if not self._start(row, self._queue[0]):
@@ -170,56 +185,56 @@ class Engine:
                 self._queue.popleft()
 
     def _start(self, row: int, generation: Generation) -> bool:
-        """Reads a prompt into a free row; False if its persona has to wait. What goes wrong ends this request alone."""
+        """Prefills a prompt into a free row; returns False if its persona has to wait. An error ends only this request."""
         request = generation.request
-        seat = None
+        slot = None
         try:
-            seat = self._weights.acquire(request.persona_shares, request.gamma)
-            if seat is None:
+            slot = self._weights.acquire(request.persona_shares, request.gamma)
+            if slot is None:
                 return False
             tokens = np.zeros((1, self._width(len(generation.prompt_ids))), np.int32)
             tokens[0, : len(generation.prompt_ids)] = generation.prompt_ids
-            [one] = self._weights.passes([seat])
+            [one] = self._weights.passes([slot])
             new, token = prefill(self._decoder, *one[:3], tokens, _rows([generation]))
             first = int(to_host(token)[0])
         except (InputError, RuntimeError) as error:
-            if seat is not None:
-                self._weights.release(seat)
+            if slot is not None:
+                self._weights.release(slot)
             generation.end("error", error)
             return True
         self._state = insert(self._state, row, new)
-        self._running[row], self._seats[row] = generation, seat
-        self._take(row, first)
+        self._running[row], self._slots[row] = generation, slot
+        self._append(row, first)
         return True
 
     def _width(self, length: int) -> int:
-        """The padded length of a prompt: a power of two or three quarters of one, so that few shapes compile."""
-        power = max(_NARROWEST, 1 << (length - 1).bit_length())
+        """Returns the padded prompt length: a power of two or three quarters of one, so that few shapes compile."""
+        power = max(_MIN_WIDTH, 1 << (length - 1).bit_length())
         return min(self.max_length, power * 3 // 4 if length <= power * 3 // 4 else power)
 
-    def _take(self, row: int, token: int) -> None:
+    def _append(self, row: int, token: int) -> None:
         generation = self._running[row]
         assert generation is not None
         generation.add(token, self._eos_ids)
         if generation.finish is not None:
-            self._vacate(row)
+            self._free(row)
 
-    def _leave(
+    def _end(
         self, row: int, generation: Generation, finish: Literal["cancelled", "error"], error: Exception | None = None
     ) -> None:
         generation.end(finish, error)
-        self._vacate(row)
+        self._free(row)
 
-    def _vacate(self, row: int) -> None:
-        seat = self._seats[row]
-        assert seat is not None
-        self._weights.release(seat)
-        self._running[row] = self._seats[row] = None
+    def _free(self, row: int) -> None:
+        slot = self._slots[row]
+        assert slot is not None
+        self._weights.release(slot)
+        self._running[row] = self._slots[row] = None
 
     def _fail_all(self, error: RuntimeError) -> None:
         for row, generation in enumerate(self._running):
             if generation is not None:
-                self._leave(row, generation, "error", error)
+                self._end(row, generation, "error", error)
         self._state = self._empty_state()
 
     def _empty_state(self) -> State:
@@ -228,9 +243,9 @@ class Engine:
 
 
 def _pick(personas: Mapping[str, Persona], rows: int) -> Literal["folded", "packed"]:
-    few_on_a_cpu = jax.default_backend() == "cpu" and (len(personas) <= _COPIES or rows == 1)
-    masks_alone = all(isinstance(persona, Masks) for persona in personas.values())
-    return "folded" if few_on_a_cpu or not masks_alone else "packed"
+    few_on_cpu = jax.default_backend() == "cpu" and (len(personas) <= _COPIES or rows == 1)
+    only_masks = all(isinstance(persona, Masks) for persona in personas.values())
+    return "folded" if few_on_cpu or not only_masks else "packed"
 
 
 _IDLE = Sampling()

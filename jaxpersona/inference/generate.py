@@ -1,4 +1,4 @@
-"""Generation under one persona, without an engine."""
+"""Generates text under one persona, without an engine."""
 
 from collections.abc import Sequence
 
@@ -23,22 +23,23 @@ def generate(
     system: str = "",
     seed: int = 42,
 ) -> list[str]:
-    """Continues prompts under one persona.
+    """Generates a continuation of each prompt under one persona.
 
     Args:
-      persona: masks or steering vectors to apply, or None for the model as it is.
-      gamma: share of its strength a removed weight keeps (Eq. 7), or a steering vector loses.
-      max_new_tokens: at most this many tokens a prompt; a row ends earlier at an end-of-turn token.
+      persona: masks or steering vectors to apply; None selects the base model.
+      gamma: fraction of its value that a removed weight keeps (Eq. 7), or that a steering vector loses.
+      max_new_tokens: maximum tokens per prompt; a row ends earlier at an end-of-turn token.
       sampling: greedy by default.
-      chat: put prompts (and ``system``) into the model's chat template; False continues the bare text.
-      seed: of sampling; row i draws from its own stream, whatever the other prompts are.
+      chat: puts prompts (and ``system``) into the model's chat template; False continues the raw text.
+      system: system text before each prompt.
+      seed: of sampling. Row i draws from its own stream, independent of the other prompts.
 
     Returns:
       The new text of each prompt, without special tokens.
 
     Raises:
-      InputError: for an empty prompt, a prompt that leaves no room within the model's positions, a gamma
-        outside [0, 1) or without a persona, or masks that do not fit.
+      InputError: if a prompt is empty or leaves no room within the model's positions, if gamma is outside [0, 1) or given
+        without a persona, or if the masks do not fit the model.
     """
     rows = [_prompt_ids(model, prompt, chat, system) for prompt in prompts]
     if not rows:
@@ -47,7 +48,7 @@ def generate(
     if max_new_tokens < 1 or room < max_new_tokens:
         longest = max(map(len, rows))
         raise InputError(
-            f"max_new_tokens is {max_new_tokens}, but the longest prompt has {longest} tokens and the model "
+            f"max_new_tokens is {max_new_tokens}, but the longest prompt has {longest} tokens and the model has "
             f"{model.config.max_positions} positions; between 1 and {max(room, 0)} new tokens are possible"
         )
     if persona is None and gamma:

@@ -1,8 +1,8 @@
-"""A mask bank: the masks of several personas side by side, as the decoder's ``masks`` collection.
+"""Mask banks: the masks of several personas in one tree, the decoder's ``masks`` collection.
 
-It has a place for each persona, and one more, the last, that keeps all weights: the model as it is. Leaves are packed words
-uint16 [layer, place, words, out] by kernel (the head's [place, words, out]), or, for compact parameters, removal bits uint8
-[layer, bytes, out, in] as in ``compact.py``.
+A bank has one slot per persona and a last slot that keeps all weights (the base model). Its leaves, by kernel path, are packed
+words, uint16 [layer, slot, words, out] (for the head [slot, words, out]). For compact parameters they are removal bits, uint8
+[layer, bytes, out, in], as in ``models/cpu/bfloat16_bits.py``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ Bank = dict[str, Any]
 
 
 def full_bank(params: Params, personas: int, head: bool = False) -> Bank:
-    """A bank for so many personas whose every place keeps all weights.
+    """Returns a bank with ``personas`` slots, all of which keep every weight.
 
     Args:
-      head: whether the bank has masks of the head's kernel as well.
+      head: if True, the bank also has masks of the head's kernel.
     """
     leaves = kernels_and_head(params) if head else kernels(params)
     full = {path: _full(kernel, personas)[0 if path == HEAD else slice(None)] for path, kernel in leaves.items()}
@@ -40,51 +40,55 @@ def _full(kernel: jax.Array, personas: int) -> jax.Array:
     return jnp.broadcast_to(words, (layers, personas + 1, len(words), columns))
 
 
-def put(bank: Bank, place: int, masks: Masks) -> Bank:
-    """The bank with a persona's masks at a place; the given one is used up.
+def put(bank: Bank, slot: int, masks: Masks) -> Bank:
+    """Returns the bank with a persona's masks in a slot; donates the given bank.
 
     Raises:
-      InputError: when the masks are of another model, or mask a head that the bank leaves whole.
+      InputError: if the masks are of another model, or mask a head that the bank has no masks for.
     """
     fitting = {path: _words_shape(path, leaf) for path, leaf in flatten(bank).items()}
     for path, words in masks.words.items():
         if fitting.get(path) != words.shape:
             raise InputError(f"mask does not fit the model: {path} has words {words.shape}, the bank {fitting.get(path, 'none')}")
-    return _put(bank, place, masks.words)
+    return _put(bank, slot, masks.words)
 
 
 def _words_shape(path: str, leaf: jax.Array) -> tuple[int, ...]:
-    """The shape [layer, words, out] of the masks that fit a leaf."""
+    """Returns the shape [layer, words, out] of masks that fit a leaf."""
     layers = 1 if path == HEAD else leaf.shape[0]
     last = leaf.shape[-2:] if leaf.dtype == jnp.uint16 else (bitpack.word_rows(leaf.shape[-1]), leaf.shape[-2])
     return (layers, *last)
 
 
 @jax.jit(donate_argnums=0)
-def _put(bank: Bank, place: jax.Array, words: Mapping[str, jax.Array]) -> Bank:
+def _put(bank: Bank, slot: jax.Array, words: Mapping[str, jax.Array]) -> Bank:
     leaves = flatten(bank)
     for path, leaf in leaves.items():
         put_leaf = _put_words if leaf.dtype == jnp.uint16 else _put_bits
         own = words[path][0 if path == HEAD else slice(None)] if path in words else None
-        leaves[path] = put_leaf(leaf, place, own)
+        leaves[path] = put_leaf(leaf, slot, own)
     return unflatten(leaves)
 
 
-def _put_words(leaf: jax.Array, place: jax.Array, words: jax.Array | None) -> jax.Array:
-    """Without words, as for a head that a persona leaves whole, every weight is kept."""
-    return leaf.at[..., place, :, :].set(leaf[..., -1, :, :] if words is None else words)
+def _put_words(leaf: jax.Array, slot: jax.Array, words: jax.Array | None) -> jax.Array:
+    """Writes words into a slot; None, as for an unmasked head, keeps every weight."""
+    return leaf.at[..., slot, :, :].set(leaf[..., -1, :, :] if words is None else words)
 
 
-def _put_bits(leaf: jax.Array, place: jax.Array, words: jax.Array | None) -> jax.Array:
+def _put_bits(leaf: jax.Array, slot: jax.Array, words: jax.Array | None) -> jax.Array:
     removed = False if words is None else ~jnp.swapaxes(bitpack.unpack(words, leaf.shape[-1]), -1, -2)
-    bit = jnp.uint8(1) << (place % 8).astype(jnp.uint8)
-    others = leaf[..., place // 8, :, :] & ~bit
-    return leaf.at[..., place // 8, :, :].set(jnp.where(removed, others | bit, others))
+    bit = jnp.uint8(1) << (slot % 8).astype(jnp.uint8)
+    others = leaf[..., slot // 8, :, :] & ~bit
+    return leaf.at[..., slot // 8, :, :].set(jnp.where(removed, others | bit, others))
 
 
 def bank_of(params: Params, masks: Sequence[Masks]) -> Bank:
-    """A bank of these personas, in order."""
+    """Returns a bank with persona i in slot i.
+
+    Raises:
+      InputError: as ``put``.
+    """
     bank = full_bank(params, len(masks), head=any(HEAD in persona.words for persona in masks))
-    for place, persona in enumerate(masks):
-        bank = put(bank, place, persona)
+    for slot, persona in enumerate(masks):
+        bank = put(bank, slot, persona)
     return bank

@@ -1,6 +1,6 @@
-"""Where the engine's masked weights come from: folded copies of the parameters, or one copy and a bank of packed masks.
+"""Provides the engine's masked weights: folded copies of the parameters, or one copy and a bank of packed masks.
 
-Why there are two, and which is taken when, is measured in docs/engine.md.
+docs/engine.md says which is faster where, with measurements.
 """
 
 import functools
@@ -23,18 +23,22 @@ from jaxpersona.models.sites import HEAD
 Shares = tuple[tuple[str, float], ...]
 
 
-class Seat(NamedTuple):
-    """What a running request holds: a place, and what it was acquired for."""
+class Slot(NamedTuple):
+    """The weights that a running request uses: a copy's or bank slot's number, and its persona shares and gamma."""
 
-    place: int
+    number: int
     shares: Shares
     gamma: float
 
 
 class Pass(NamedTuple):
-    """One run of the decoder over all rows, of which ``active`` ones count.
+    """The arguments of one forward pass over all rows.
 
-    ``masks`` and ``personas`` are None where the parameters are masked already.
+    Attributes:
+      params: parameters, with masks applied if folded.
+      masks: bank of masks; None if folded.
+      personas: slot and gamma of each row; None if folded.
+      active: bool [row], the rows whose output counts.
     """
 
     params: Params
@@ -44,10 +48,10 @@ class Pass(NamedTuple):
 
 
 def check_shares(personas: Mapping[str, Persona], shares: Shares) -> None:
-    """Whether there is such a persona, or such a mixture.
+    """Checks that a persona or mixture exists.
 
     Raises:
-      InputError: for an unknown name, shares outside [0, 1], or a mixture of anything but masks.
+      InputError: if a name is unknown, a share is outside [0, 1], or a mixture contains something other than masks.
     """
     for name, share in shares:
         if name not in personas:
@@ -59,16 +63,16 @@ def check_shares(personas: Mapping[str, Persona], shares: Shares) -> None:
 
 
 def persona_of(personas: Mapping[str, Persona], shares: Shares) -> Persona:
-    """A persona, or a mixture of several, which ``check_shares`` has let pass."""
+    """Returns the persona or mixture for shares that ``check_shares`` has accepted."""
     if len(shares) == 1 and shares[0][1] == 1:
         return personas[shares[0][0]]
     return mix({masks: share for name, share in shares if isinstance(masks := personas[name], Masks)})
 
 
 class Folded:
-    """Masked copies of the parameters, the most recently used few; the model as it is takes none.
+    """Masked copies of the parameters for the most recently used personas, beside the base model.
 
-    ``form`` puts parameters into the form that the decoder reads (``forward.in_form``), the model as it is included.
+    ``form`` converts parameters, masked or not, to the form that the decoder reads (``cached_forward.in_form``).
     """
 
     def __init__(self, params: Params, personas: Mapping[str, Persona], copies: int, form: Callable[[Params], Params]):
@@ -77,43 +81,43 @@ class Folded:
         self._copies: list[Params | None] = [None] * copies
 
     @functools.cached_property
-    def _plain(self) -> Params:
+    def _base(self) -> Params:
         return self._form(self.params)
 
-    def acquire(self, shares: Shares, gamma: float) -> Seat | None:
-        """A seat for a request, masking a copy of the parameters if there is none; None while all copies are in use."""
+    def acquire(self, shares: Shares, gamma: float) -> Slot | None:
+        """Returns a slot for a request, and masks a copy of the parameters if needed; None while all copies are in use."""
         if not shares:
-            return Seat(-1, shares, gamma)
-        seat = self._places.acquire((shares, gamma))
-        if seat is None:
+            return Slot(-1, shares, gamma)
+        acquired = self._places.acquire((shares, gamma))
+        if acquired is None:
             return None
-        place, fresh = seat
+        number, fresh = acquired
         if fresh:
-            self._copies[place] = None  # lets go of the old copy before there is a new one
+            self._copies[number] = None  # frees the old copy before the new one is allocated
             try:
-                self._copies[place] = self._form(apply_mask(self.params, persona_of(self.personas, shares), gamma))
+                self._copies[number] = self._form(apply_mask(self.params, persona_of(self.personas, shares), gamma))
             except BaseException:
                 self._places.forget((shares, gamma))
                 raise
-        return Seat(place, shares, gamma)
+        return Slot(number, shares, gamma)
 
-    def release(self, seat: Seat) -> None:
-        """The request has ended."""
-        if seat.shares:
-            self._places.release((seat.shares, seat.gamma))
+    def release(self, slot: Slot) -> None:
+        """Releases a request's slot."""
+        if slot.shares:
+            self._places.release((slot.shares, slot.gamma))
 
     def nbytes(self) -> int:
-        """Bytes of the copies, beyond what they share with the parameters."""
+        """Returns the bytes of the copies, without arrays that they share with the parameters."""
         shared = {id(leaf) for leaf in jax.tree.leaves(self.params)}
-        held = [self.__dict__.get("_plain"), *self._copies]
-        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(held) if id(leaf) not in shared}
+        copies = [self.__dict__.get("_base"), *self._copies]
+        own = {id(leaf): leaf.nbytes for leaf in jax.tree.leaves(copies) if id(leaf) not in shared}
         return sum(own.values())
 
-    def passes(self, seats: Sequence[Seat | None]) -> Iterator[Pass]:
-        """A pass for each copy in use; rows of other copies sit it out, so that the shape of a pass never changes."""
-        for place in sorted({seat.place for seat in seats if seat}):
-            active = np.array([seat is not None and seat.place == place for seat in seats])
-            params = self._plain if place < 0 else self._copies[place]
+    def passes(self, slots: Sequence[Slot | None]) -> Iterator[Pass]:
+        """Yields one pass per copy in use; rows of other copies are inactive, so that the shape of a pass never changes."""
+        for number in sorted({slot.number for slot in slots if slot}):
+            active = np.array([slot is not None and slot.number == number for slot in slots])
+            params = self._base if number < 0 else self._copies[number]
             assert params is not None
             yield Pass(params, None, None, active)
 
@@ -121,44 +125,44 @@ class Folded:
 class Packed:
     """One copy of the parameters, stacked or compact, and a bank with the masks of the most recently used personas."""
 
-    def __init__(self, params: Params, personas: Mapping[str, Persona], places: int):
-        self.params, self.personas, self._whole = params, personas, places
-        self._places = Places(places)
+    def __init__(self, params: Params, personas: Mapping[str, Persona], slots: int):
+        self.params, self.personas, self._base_slot = params, personas, slots
+        self._places = Places(slots)
         head = any(HEAD in persona.words for persona in personas.values() if isinstance(persona, Masks))
-        self._bank = full_bank(params, places, head)
+        self._bank = full_bank(params, slots, head)
 
-    def acquire(self, shares: Shares, gamma: float) -> Seat | None:
-        """A seat for a request, packing the persona's masks into the bank if need be; None while all places are in use."""
+    def acquire(self, shares: Shares, gamma: float) -> Slot | None:
+        """Returns a slot for a request, and puts the persona's masks into the bank if needed; None while all slots are in use."""
         if not shares:
-            return Seat(self._whole, shares, gamma)
-        seat = self._places.acquire(shares)
-        if seat is None:
+            return Slot(self._base_slot, shares, gamma)
+        acquired = self._places.acquire(shares)
+        if acquired is None:
             return None
-        place, fresh = seat
+        number, fresh = acquired
         if fresh:
             try:
                 masks = persona_of(self.personas, shares)
                 if not isinstance(masks, Masks):
                     raise InputError(f"persona {shares[0][0]!r} is no mask and cannot be packed; use weights folded")
-                self._bank = put(self._bank, place, masks)
+                self._bank = put(self._bank, number, masks)
             except BaseException:
                 self._places.forget(shares)
                 raise
-        return Seat(place, shares, gamma)
+        return Slot(number, shares, gamma)
 
-    def release(self, seat: Seat) -> None:
-        """The request has ended."""
-        if seat.shares:
-            self._places.release(seat.shares)
+    def release(self, slot: Slot) -> None:
+        """Releases a request's slot."""
+        if slot.shares:
+            self._places.release(slot.shares)
 
     def nbytes(self) -> int:
-        """Bytes of the bank."""
+        """Returns the bytes of the bank."""
         return sum(leaf.nbytes for leaf in jax.tree.leaves(self._bank))
 
-    def passes(self, seats: Sequence[Seat | None]) -> Iterator[Pass]:
-        """One pass for all rows. Only if one of them is soft, a product with the bare weights is added."""
-        active = np.array([seat is not None for seat in seats])
-        ids = np.array([seat.place if seat else -1 for seat in seats], np.int32)
-        gamma = np.array([seat.gamma if seat else 0.0 for seat in seats], np.float32)
+    def passes(self, slots: Sequence[Slot | None]) -> Iterator[Pass]:
+        """Yields one pass for all rows; a gamma above 0 in any row adds a product with the unmasked weights."""
+        active = np.array([slot is not None for slot in slots])
+        ids = np.array([slot.number if slot else -1 for slot in slots], np.int32)
+        gamma = np.array([slot.gamma if slot else 0.0 for slot in slots], np.float32)
         if active.any():
             yield Pass(self.params, self._bank, Personas(jnp.asarray(ids), jnp.asarray(gamma) if gamma.any() else None), active)

@@ -1,4 +1,4 @@
-"""What the engine is asked, what it answers, and the text in between: streamed in whole characters, cut at stop strings."""
+"""Requests to the engine and their generations, whose text streams in whole characters and ends at stop strings."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -13,23 +13,27 @@ from jaxpersona.models.sampling import Sampling
 Message = Mapping[str, str]
 Finish = Literal["eos", "stop", "length", "cancelled", "error"]
 OnText = Callable[[str], None]
-"""Called with each new piece of text."""
+"""Receives each new piece of text."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One prompt under one persona.
+    """A prompt to be continued under one persona.
 
     Attributes:
-      prompt: text, or the messages of a chat so far (``{"role": "user", "content": ...}``), the last one the user's.
-      persona: a name the engine knows; a mixture, shares by name (``masks.mix``); None or ``none`` for the model as it is.
-      gamma: share of its strength a removed weight keeps, in [0, 1).
-      max_new_tokens: at most this many tokens.
+      prompt: text, or the messages of a chat (``{"role": "user", "content": ...}``) that end with the user's.
+      persona: a name the engine knows; a mixture, as shares by name (``masks.mix``); None or ``none`` for the base model.
+      gamma: fraction of its value that a removed weight keeps, in [0, 1).
+      max_new_tokens: maximum number of new tokens.
       sampling: greedy by default.
-      stop: strings before the first of which the text ends.
+      stop: the text ends before the first of these strings.
       seed: of sampling.
-      chat: put a text prompt (and ``system``) into the model's chat template; False continues the bare text.
+      chat: puts a text prompt (and ``system``) into the model's chat template; False continues the raw text.
       system: system text before the prompt.
+
+    Raises:
+      InputError: if ``stop`` is a string or has an empty one, the seed is out of range, gamma is outside [0, 1) or given without
+        a persona, or a mixture is empty.
     """
 
     prompt: str | Sequence[Message]
@@ -54,7 +58,7 @@ class Request:
 
     @property
     def persona_shares(self) -> tuple[tuple[str, float], ...]:
-        """The persona as shares by name, in order of names; empty for none."""
+        """The persona as (name, share) pairs sorted by name; empty for the base model."""
         if self.persona is None or self.persona == "none":
             return ()
         shares = {self.persona: 1.0} if isinstance(self.persona, str) else self.persona
@@ -63,10 +67,10 @@ class Request:
         return tuple(sorted((name, float(share)) for name, share in shares.items()))
 
     def ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-        """Token ids of the prompt.
+        """Returns the token ids of the prompt.
 
         Raises:
-          InputError: for an empty prompt, or a chat without a template.
+          InputError: if the prompt is empty, or is a chat and the tokenizer has no chat template.
         """
         if not isinstance(self.prompt, str):
             return messages_ids(tokenizer, self.prompt)
@@ -76,15 +80,16 @@ class Request:
 
 
 class Generation:
-    """A request under way.
+    """The state and result of a submitted request.
 
     Attributes:
-      request: what was asked.
-      prompt_ids: its tokens.
-      ids: new tokens so far, without the end-of-turn token.
-      text: text so far; after the end, all of it, without special tokens and up to a stop string.
-      finish: why it ended (``eos``, ``stop``, ``length``, ``cancelled``, ``error``), or None.
-      error: what went wrong, if something did.
+      request: the request.
+      prompt_ids: token ids of the prompt.
+      ids: new token ids so far, without the end-of-turn token.
+      text: new text so far, without special tokens, cut before a stop string.
+      finish: reason of the end (``eos``, ``stop``, ``length``, ``cancelled``, ``error``); None while it runs.
+      error: the error that ended the request, if any.
+      cancelled: whether ``cancel`` was called.
     """
 
     def __init__(self, request: Request, prompt_ids: list[int], tokenizer: PreTrainedTokenizerBase, on_text: OnText | None):
@@ -97,45 +102,45 @@ class Generation:
         self._tokenizer, self._on_text = tokenizer, on_text
 
     def cancel(self) -> None:
-        """Ends the request before its next token; the text so far stays."""
+        """Ends the request before its next token and keeps the text so far."""
         self.cancelled = True
 
     def add(self, token: int, eos: Sequence[int]) -> None:
-        """Takes the next token."""
+        """Appends the next token; ends the request at a token of ``eos``, a stop string or the maximum length."""
         if token in eos:
             return self.end("eos")
         self.ids.append(token)
-        said = self._decoded()
-        cut = min((place for stop in self.request.stop if (place := said.find(stop)) >= 0), default=None)
+        text = self._decoded()
+        cut = min((start for stop in self.request.stop if (start := text.find(stop)) >= 0), default=None)
         if cut is not None:
             self.end("stop")
-            return self._say(said[:cut])
-        self._say(said[: len(said) - _unsettled(said, self.request.stop)])
+            return self._emit(text[:cut])
+        self._emit(text[: len(text) - _unsettled(text, self.request.stop)])
         if self.finish is None and len(self.ids) == self.request.max_new_tokens:
             self.end("length")
         return None
 
     def end(self, finish: Finish, error: Exception | None = None) -> None:
-        """Ends the request; text held back for a stop string that did not come is said."""
+        """Ends the request and emits text that was held back as the possible beginning of a stop string."""
         self.finish, self.error = finish, error
         if finish != "stop":
-            self._say(self._decoded())
+            self._emit(self._decoded())
 
     def _decoded(self) -> str:
         return str(self._tokenizer.decode(self.ids, skip_special_tokens=True))
 
-    def _say(self, said: str) -> None:
-        new, self.text = said[len(self.text) :], max(self.text, said, key=len)
+    def _emit(self, text: str) -> None:
+        new, self.text = text[len(self.text) :], max(self.text, text, key=len)
         if not new or self._on_text is None:
             return
         try:
             self._on_text(new)
-        except Exception as error:  # the caller's; it must not stop the other requests
+        except Exception as error:  # raised by the caller's callback; it must not stop the other requests
             self._on_text, self.finish, self.error = None, "error", error
 
 
 def _unsettled(text: str, stops: Sequence[str]) -> int:
-    """How many characters at the end may still change or turn out to begin a stop string.
+    """Returns the number of final characters that may still change or may begin a stop string.
 
     >>> _unsettled("one\\n", ["\\n\\nUser:"]), _unsettled("caf\ufffd", []), _unsettled("done", ["x"])
     (1, 1, 0)

@@ -1,37 +1,43 @@
-"""A fixed number of places for things that are costly to bring in, given up least recently used first."""
+"""Reference-counted slots, evicted least recently used first."""
 
 import collections
 from collections.abc import Hashable
 
 
 class Places:
-    """Who sits where. A key that is in use keeps its place; an unused one keeps it until another key needs it."""
+    """Assigns a fixed number of slots to keys.
+
+    A key with users keeps its slot. A key without users keeps it until another key needs one.
+    """
 
     def __init__(self, count: int):
         self._free = list(range(count))[::-1]
-        self._place: collections.OrderedDict[Hashable, int] = collections.OrderedDict()  # least recently used first
+        self._slot: collections.OrderedDict[Hashable, int] = collections.OrderedDict()  # least recently used first
         self._users: collections.Counter[Hashable] = collections.Counter()
 
     def acquire(self, key: Hashable) -> tuple[int, bool] | None:
-        """A place for one more user of ``key``, and whether the key is new there; None while all places are in use by other
-        keys."""
-        fresh = key not in self._place
+        """Adds a user of ``key``.
+
+        Returns:
+          The key's slot, and True if the caller must fill it because the key is new there. None if other keys use all slots.
+        """
+        fresh = key not in self._slot
         if fresh:
             if not self._free:
-                unused = next((other for other in self._place if not self._users[other]), None)
+                unused = next((other for other in self._slot if not self._users[other]), None)
                 if unused is None:
                     return None
-                self._free.append(self._place.pop(unused))
-            self._place[key] = self._free.pop()
-        self._place.move_to_end(key)
+                self._free.append(self._slot.pop(unused))
+            self._slot[key] = self._free.pop()
+        self._slot.move_to_end(key)
         self._users[key] += 1
-        return self._place[key], fresh
+        return self._slot[key], fresh
 
     def release(self, key: Hashable) -> None:
-        """One user of ``key`` less."""
+        """Removes a user of ``key``."""
         self._users[key] -= 1
 
     def forget(self, key: Hashable) -> None:
-        """Takes back an ``acquire`` after which the key could not be brought in."""
+        """Undoes an ``acquire`` whose slot could not be filled."""
         self.release(key)
-        self._free.append(self._place.pop(key))
+        self._free.append(self._slot.pop(key))

@@ -1,7 +1,7 @@
-"""The engine's three compiled functions: read a prompt, put what it left into a row, and give every row its next token.
+"""The engine's three compiled functions: prefill a prompt, insert its state into a row, decode one token per row.
 
-All shapes are fixed but the prompt's, which comes in a few widths. The last position of the cache is scratch: rows that sit a
-pass out write there, and nothing reads it.
+All shapes are fixed except the prompt's, which comes in a few widths. The last cache position is scratch: inactive rows write
+there, and no query attends to it.
 """
 
 import functools
@@ -21,13 +21,13 @@ Array = jax.Array
 
 
 class Rows(NamedTuple):
-    """What a step needs to know of each row, arrays [B].
+    """Per-row inputs of a step, arrays [B].
 
     Attributes:
-      positions: int32, of the token that goes in (the last of the prompt, or the newest one).
-      numbers: int32, which new token comes out, from 0.
-      seeds: uint32.
-      settings: how it is drawn.
+      positions: int32, position of the input token (the last of the prompt, or the newest one).
+      numbers: int32, index of the output token among the new ones, from 0.
+      seeds: uint32, of sampling.
+      settings: sampling settings.
     """
 
     positions: Array
@@ -37,10 +37,10 @@ class Rows(NamedTuple):
 
 
 class State(NamedTuple):
-    """What stays on the device from step to step.
+    """The device state carried from step to step.
 
     Attributes:
-      cache: k and v as in ``cache.empty_cache``, of length + 1, of all layers or of each.
+      cache: keys and values as in ``kv_cache.empty_cache``, of length + 1, stacked over layers or one per layer.
       seen: bool [row, vocab], the tokens of each row's text.
     """
 
@@ -49,7 +49,7 @@ class State(NamedTuple):
 
 
 def empty_state(form: Form, config: ModelConfig, rows: int, length: int, dtype: Any) -> State:
-    """State for so many rows of so many positions, under parameters of that form."""
+    """Returns the state of ``rows`` empty rows of ``length`` positions, for parameters of form ``form``."""
     return State(empty_cache_for(form, config, rows, length + 1, dtype), jnp.zeros((rows, config.vocab_size), bool))
 
 
@@ -57,7 +57,14 @@ def empty_state(form: Form, config: ModelConfig, rows: int, length: int, dtype: 
 def prefill(
     decoder: Decoder, params: Params, masks: Any, personas: Personas | None, tokens: Array, rows: Rows
 ) -> tuple[State, Array]:
-    """Reads one prompt, tokens int32 [1, W] padded at the end; returns its state, of W positions, and its first new token [1]."""
+    """Runs one prompt through the decoder.
+
+    Args:
+      tokens: int32 [1, W], padded at the end.
+
+    Returns:
+      The prompt's state, of W positions, and its first new token, int32 [1].
+    """
     cache = empty_cache_for(form_of(params), decoder.config, 1, tokens.shape[1], compute_dtype(params))
     positions = jnp.arange(tokens.shape[1])[None]
     visible = positions[:, None, :] <= positions[:, :, None]
@@ -69,12 +76,15 @@ def prefill(
 
 @functools.partial(jax.jit, donate_argnums=0)
 def insert(state: State, row: Array, new: State) -> State:
-    """Puts a prompt's state into a row. What an earlier request left behind it there is overwritten before it is seen."""
+    """Copies a prompt's state into a row.
 
-    def place(all_rows: Array, one: Array) -> Array:
+    Later positions still hold an earlier request's keys and values; ``decode`` overwrites each before a query attends to it.
+    """
+
+    def write(all_rows: Array, one: Array) -> Array:
         return jax.lax.dynamic_update_slice(all_rows, one.astype(all_rows.dtype), (0, row, *[0] * (one.ndim - 2)))
 
-    return State(jax.tree.map(place, state.cache, new.cache), jax.lax.dynamic_update_slice(state.seen, new.seen, (row, 0)))
+    return State(jax.tree.map(write, state.cache, new.cache), jax.lax.dynamic_update_slice(state.seen, new.seen, (row, 0)))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
@@ -88,12 +98,20 @@ def decode(
     active: Array,
     rows: Rows,
 ) -> tuple[State, Array]:
-    """Takes each row's newest token, int32 [B], and returns the next; of rows that are not ``active`` [B] nothing changes."""
+    """Decodes one token per row; donates ``state``.
+
+    Args:
+      tokens: int32 [B], the newest token of each row.
+      active: bool [B]; the state and token of other rows stay unchanged.
+
+    Returns:
+      The new state, and the next token of each row, int32 [B].
+    """
     scratch = cache_length(state.cache) - 1
     positions = jnp.where(active, rows.positions, scratch)[:, None]
     visible = jnp.arange(scratch + 1) <= positions[..., None]
     last = jnp.zeros_like(tokens)
     logits, cache = next_logits(decoder, params, state.cache, tokens[:, None], positions, visible, last, masks, personas)
     drawn = sample(logits, token_keys(rows.seeds, rows.numbers), rows.settings, state.seen)
-    drawn = jnp.where(active, drawn, tokens)  # which is seen already
+    drawn = jnp.where(active, drawn, tokens)  # an inactive row's token is in ``seen`` already
     return State(cache, state.seen.at[jnp.arange(tokens.shape[0]), drawn].set(True)), drawn

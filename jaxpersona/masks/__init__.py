@@ -1,1 +1,1 @@
-"""Masks as values: packed bits with an algebra, bundles on disk, overlap."""
+"""Masks as values: packed bits with set operations, bundles on disk, and overlap."""

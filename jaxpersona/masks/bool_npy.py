@@ -1,4 +1,4 @@
-"""Masks as the paper's scripts keep them: one .npy file of booleans for each matrix, a byte a weight, without metadata."""
+"""Writes masks in the format of the paper's scripts: one .npy file of booleans per matrix, a byte per weight, no metadata."""
 
 import pathlib
 
@@ -13,10 +13,11 @@ from jaxpersona.ops import bitpack
 
 
 def write_bool_files(folder: pathlib.Path, masks: Masks) -> None:
-    """Writes bool (out, in) by Hugging Face's parameter name, ``model.layers.0.self_attn.q_proj.weight.npy`` and so on.
+    """Writes bool (out, in) under Hugging Face parameter names, such as ``model.layers.0.self_attn.q_proj.weight.npy``.
 
     Args:
-      folder: is created.
+      folder: to create; must not exist.
+      masks: of one persona.
     """
     if is_first():
         folder.mkdir(parents=True)

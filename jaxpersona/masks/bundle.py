@@ -1,11 +1,11 @@
-"""Personas on disk: masks, updated weights or steering vectors in Orbax checkpoints and ``metadata.json`` that says which.
+"""Bundles: personas on disk, as Orbax checkpoints with a ``metadata.json``.
 
     DIR/metadata.json      format version, method, model fingerprint, structure, and the SHA-256 of every other file and of itself
     DIR/words/             Orbax checkpoint of masks, uint16 [layer, words, out] by kernel path
-    DIR/kernels/           with ``"kind": "updated"``, also of the changed weights, [layer, in, out] by kernel path
-    DIR/vectors/           or, where metadata.json says ``"kind": "steering"``, of vectors, float32 [layer, hidden]
+    DIR/kernels/           with ``"kind": "updated"``, also the updated weights, [layer, in, out] by kernel path
+    DIR/vectors/           with ``"kind": "steering"``, only the vectors, float32 [layer, hidden]
 
-A bundle appears whole or not at all, and is read only after every hash agrees.
+A bundle is written atomically and is read only after every hash was verified.
 """
 
 import hashlib
@@ -39,12 +39,13 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
     """Writes a bundle under a temporary name and renames it to ``path``; every process writes the shards it holds.
 
     Args:
-      path: folder to create; must not exist, or be a bundle, which is replaced.
-      masks: a persona, ``Masks``, ``WeightUpdate`` or ``SteeringVectors``.
-      metadata: JSON values to keep beside the masks (``fingerprint`` lets ``load_masks`` refuse another model's).
+      path: folder to create; an existing bundle is replaced.
+      masks: a persona: ``Masks``, ``WeightUpdate`` or ``SteeringVectors``.
+      metadata: JSON values to store with the masks; ``load_masks`` compares ``fingerprint`` with the model's.
 
     Raises:
-      InputError: when ``path`` holds something else or cannot be written.
+      InputError: if ``path`` exists and is no bundle.
+      WriteError: if it cannot be written.
     """
     target = pathlib.Path(path)
     if target.exists() and not (target / "metadata.json").is_file():
@@ -65,7 +66,7 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
 
 
 def _contents(persona: Persona) -> tuple[dict[str, dict[str, jax.Array]], dict[str, Any]]:
-    """Of a persona: arrays by checkpoint, and what the metadata say of them."""
+    """Returns a persona's arrays by checkpoint name, and their entries in the metadata."""
     if isinstance(persona, SteeringVectors):
         described = {"kind": "steering", "shape": list(persona.vectors.shape), "norms": persona.norms().tolist()}
         return {"vectors": {"vectors": persona.vectors}}, described
@@ -80,7 +81,7 @@ def _contents(persona: Persona) -> tuple[dict[str, dict[str, jax.Array]], dict[s
 
 
 def _check_space(folder: pathlib.Path, checkpoints: Mapping[str, Mapping[str, jax.Array]]) -> None:
-    """Orbax's writer threads print pages when a disk is full; asking first spares the user that."""
+    """Raises WriteError if the disk is too full: Orbax's writer threads would print pages of errors."""
     needed = sum(array.nbytes for array in jax.tree.leaves(dict(checkpoints))) + 2**20
     if shutil.disk_usage(folder).free < needed:
         raise WriteError(f"no space left on the disk of {folder}: {needed / 1e6:.0f} MB are needed; free some and run again")
@@ -98,14 +99,14 @@ def _put_in_place(staged: pathlib.Path, target: pathlib.Path, replaced: pathlib.
 
 
 def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Masks | WeightUpdate | SteeringVectors:
-    """Reads a bundle: masks, masks with updated weights, or the vectors of method ``steering``.
+    """Reads a bundle: masks, masks with updated weights, or steering vectors.
 
     Args:
       path: the bundle's folder.
-      model: if given, the bundle must have been made for this model's weights, and is read onto its devices.
+      model: checks that the bundle was made for this model's weights, and places the arrays on its devices; None skips both.
 
     Raises:
-      InputError: when the bundle is missing, damaged, of a newer format, or of another model.
+      InputError: if the bundle is missing, damaged, of another format version, or made for another model.
     """
     folder = pathlib.Path(path)
     metadata = read_metadata(folder)
@@ -129,7 +130,11 @@ def load_masks(path: str | os.PathLike[str], model: Model | None = None) -> Mask
 
 
 def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
-    """A bundle's metadata, after its own checksum and format version were checked."""
+    """Returns a bundle's metadata, without reading its arrays.
+
+    Raises:
+      InputError: if the folder is no bundle, or the metadata are damaged or of another format version.
+    """
     path = folder / "metadata.json"
     if not path.is_file():
         raise InputError(f"{folder} is no mask bundle (metadata.json is missing); give DIR/masks/PERSONA of a run")
@@ -147,7 +152,7 @@ def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages a result depends on."""
+    """Returns the versions of the packages that results depend on, by package name."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
@@ -185,14 +190,14 @@ def _write_arrays(folder: pathlib.Path, arrays: Mapping[str, jax.Array]) -> None
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder.absolute(), dict(arrays))
-    except (ValueError, RuntimeError) as error:  # what Orbax makes of a failed write
+    except (ValueError, RuntimeError) as error:  # Orbax raises these if a write fails
         raise OSError(str(error).splitlines()[0]) from None
 
 
 def _read_arrays(
     folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], dtype: Any, mesh: Mesh | None
 ) -> dict[str, jax.Array]:
-    """The arrays of a checkpoint, whatever devices wrote it: on a mesh, split as ``by_output``."""
+    """Returns the arrays of a checkpoint, on a mesh sharded as by ``by_output``; the devices that wrote it do not matter."""
     import orbax.checkpoint as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

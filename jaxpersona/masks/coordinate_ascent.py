@@ -1,19 +1,19 @@
-"""Which weights to remove: coordinate ascent on what their removal gains, less the price of the damage it does.
+"""Chooses the weights to remove by coordinate ascent on the gain of their removal minus the price of its damage.
 
-For one kernel W [in, out] and removed weights Z (1: removed), D = W * Z is what the layer loses, and the objective is
+For one kernel W [in, out] and removed weights Z (1: removed), let D = W * Z. The objective is
 
     sum_ij Z_ij gain_ij  -  price * 1/2 sum_j d_j (D' A D)_jj
 
-with A = E[x x'] of the layer's inputs and d_j = E[(dL/dy_j)^2] at its outputs: the loss expected from the Kronecker-factored
-Fisher information with a diagonal output factor (Martens and Grosse, 2015). Outputs are then independent, and each is a quadratic
-problem in as many binary variables as it has inputs. Off its diagonal, A rewards removals whose errors cancel, as in Optimal
-Brain Surgeon (Hassibi and Stork, 1993), here without a weight update. Pure functions; they know no model.
+with A = E[x x'] of the layer's inputs and d_j = E[(dL/dy_j)^2] at its outputs. The second sum is the damage: the expected loss
+increase under Kronecker-factored Fisher information with a diagonal output factor (Martens and Grosse, 2015). Outputs are thus
+independent, each a quadratic problem with one binary variable per input. The off-diagonal elements of A reward removals whose
+errors cancel, as in Optimal Brain Surgeon (Hassibi and Stork, 1993), here without a weight update.
 """
 
 import jax
 import jax.numpy as jnp
 
-_LARGEST_BLOCK = 8  # of 4 to 32 the quickest on a CPU, by up to two times
+_LARGEST_BLOCK = 8  # of 4 to 32 the fastest on a CPU, by up to two times
 
 
 def choose(
@@ -21,7 +21,7 @@ def choose(
 ) -> jax.Array:
     """Marks the weights to remove, starting from none; every change raises the objective.
 
-    Inputs are visited in order, all outputs at a time. Blocks of inputs share one matrix product with A, as in SparseGPT
+    Inputs are visited in order, for all outputs at once. Blocks of inputs share one matrix product with A, as in SparseGPT
     (Frantar and Alistarh, 2023).
 
     Args:
@@ -30,7 +30,7 @@ def choose(
       inputs: second moments A, float32 [in, in].
       outputs: squared gradients d, float32 [out].
       price: of a unit of damage, in units of gain.
-      sweeps: how often every weight is visited.
+      sweeps: number of visits to every weight.
 
     Returns:
       bool [in, out], True where the weight is removed.
@@ -56,9 +56,9 @@ def choose(
 def _visit_block(
     kernel: jax.Array, gain: jax.Array, inputs: jax.Array, outputs: jax.Array, product: jax.Array, removed: jax.Array
 ) -> jax.Array:
-    """Decides the weights of a block of inputs anew, one input after another; returns its rows of D.
+    """Chooses anew which weights of a block of inputs to remove, one input after another; returns the block's rows of D.
 
-    The rows are written out, so that XLA makes a loop over outputs of them, with vector code, and none over rows.
+    The loop over rows is unrolled, so that XLA compiles it to one vectorised loop over outputs.
     """
     products, found = list(product), []
     for row, before in enumerate(removed):

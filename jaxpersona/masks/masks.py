@@ -1,7 +1,7 @@
-"""Persona masks as values: packed pytrees with an algebra, summaries, and their application to parameters.
+"""Persona masks: packed pytrees with set operations, summaries, and their application to parameters.
 
-Kernels are stored (in, out) and stacked over layers, [layer, in, out]; a mask's budget therefore runs along axis -2. True keeps a
-weight. Embeddings, norms and biases are never masked; the head, as a kernel of one layer, only if a protocol asks for it.
+Kernels are stored (in, out) and stacked over layers, [layer, in, out], so the weights of an output lie along axis -2. True keeps
+a weight. Embeddings, norms and biases are never masked; the head, as a kernel of one layer, only if the protocol masks it.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.mesh import by_output, like, mesh_of, to_host
+from jaxpersona.core.mesh import by_output, mesh_of, shard_like, to_host
 from jaxpersona.core.tree import Params, flatten, unflatten
 from jaxpersona.models.persona import Persona
 from jaxpersona.models.sites import HEAD, kernels, kernels_and_head, module_of
@@ -26,12 +26,12 @@ from jaxpersona.ops import bitpack, topk
 class Masks:
     """One persona's masks over all maskable kernels, one bit per weight.
 
-    A pytree whose leaves are the packed words; ``&``, ``|``, ``^`` and ``~`` act weight by weight.
+    A pytree whose leaves are the packed words; ``&``, ``|``, ``^`` and ``~`` act elementwise.
 
     Attributes:
       words: uint16 [layer, words, out] by kernel path (layout: ``bitpack.py``).
       in_features: number of inputs of each kernel, as (path, in) pairs.
-      others: paths of the parameters that are not masked, so that ``to_bool`` has the parameters' own structure.
+      others: paths of the parameters that are not masked, from which ``to_bool`` restores the parameters' structure.
     """
 
     words: dict[str, jax.Array]
@@ -40,24 +40,24 @@ class Masks:
 
     @classmethod
     def from_bool(cls, tree: Mapping[str, Any]) -> "Masks":
-        """Packs a pytree shaped like the parameters: bool [layer, in, out] at maskable kernels, anything elsewhere.
+        """Packs a pytree with the parameters' structure: bool [layer, in, out] at maskable kernels, anything elsewhere.
 
-        An array of bool [in, out] at the head is packed as well.
+        The head is packed as well if it is an array bool [in, out].
         """
         masked = kernels_and_head(tree) if getattr(flatten(tree).get(HEAD), "ndim", 0) == 2 else kernels(tree)
         return cls.of(tree, {path: bitpack.pack(jnp.asarray(leaf)) for path, leaf in masked.items()})
 
     @classmethod
     def of(cls, params: Params, words: dict[str, jax.Array]) -> "Masks":
-        """Masks of packed ``words`` by kernel path, for parameters of this structure."""
+        """Returns the masks with packed ``words`` by kernel path, for parameters of this structure."""
         rows = tuple((path, leaf.shape[-2]) for path, leaf in flatten(params).items() if path in words)
         others = tuple(path for path in flatten(params) if path not in words)
         return cls(words, rows, others)
 
     def to_bool(self) -> dict[str, Any]:
-        """The masks unpacked: the parameters' structure, bool [layer, in, out] at masked kernels and True elsewhere.
+        """Unpacks the masks into the parameters' structure: bool [layer, in, out] at masked kernels, True elsewhere.
 
-        ``jax.tree.map(jnp.multiply, params, masks.to_bool())`` gives the masked parameters.
+        ``jax.tree.map(jnp.multiply, params, masks.to_bool())`` returns the masked parameters.
         """
         unpacked = {path: bitpack.unpack(self.words[path], rows) for path, rows in self.in_features}
         if HEAD in unpacked:
@@ -78,11 +78,16 @@ class Masks:
         return dataclasses.replace(self, words={path: words ^ full[path] for path, words in self.words.items()})
 
     def apply(self, params: Params, gamma: float = 0.0, previous: Params | None = None) -> dict[str, Any]:
-        """New parameters under these masks; see ``apply_mask``.
+        """Returns new parameters under these masks; see ``apply_mask``.
 
         Args:
-          previous: what ``apply`` made of the same parameters for another persona. The new ones take its memory, which makes
-            switching several times faster on a CPU; it cannot be used any more.
+          params: the model's parameters, which do not change.
+          gamma: share of its value that a removed weight keeps, in [0, 1).
+          previous: result of ``apply`` to the same parameters for another persona. Its buffers are donated to the new ones, which
+            makes switching several times faster on a CPU.
+
+        Raises:
+          InputError: if the masks do not fit the parameters.
         """
         flat = flatten(params)
         maskable, old = kernels_and_head(params), kernels_and_head(previous or {})
@@ -93,22 +98,22 @@ class Masks:
                 made_for = (shape[0], rows, shape[2])
                 raise InputError(f"mask does not fit the model: {path} is {made_for} in the mask, {found} in the model")
             gate = (*_aligned(maskable[path], self.words[path]), gamma)
-            reuse = path in old and old[path] is not maskable[path]  # the base stays as it is, whatever comes as previous
+            reuse = path in old and old[path] is not maskable[path]  # never donates the base model's own arrays
             reuse = reuse and gate[0] is maskable[path]
             gated = _gate_into(old[path], *gate) if reuse else _gate(*gate)
-            flat[path] = like(maskable[path], gated).reshape(flat[path].shape)
+            flat[path] = shard_like(maskable[path], gated).reshape(flat[path].shape)
         return unflatten(flat)
 
     def in_layer(self, number: int) -> "Masks":
-        """Returns the masks of layer ``number``, words [1, words, out], without the head's."""
+        """Returns the masks of layer ``number``, words [1, words, out], without the head."""
         return _of_layer(self._at([path for path in self.words if path != HEAD]), number)
 
     def at_head(self) -> "Masks | None":
-        """Returns the head's mask alone; None where the head is unchanged."""
+        """Returns the head's mask; None if the head is not masked."""
         return self._at([HEAD]) if HEAD in self.words else None
 
     def at_kernel(self, path: str, layer: int | None = None) -> "Masks | None":
-        """Returns the mask of one kernel, of one layer (None: of all); None where the kernel is unchanged."""
+        """Returns the mask of one kernel, in ``layer`` or (None) in all layers; None if the kernel is not masked."""
         if path not in self.words:
             return None
         return self._at([path]) if layer is None else _of_layer(self._at([path]), layer)
@@ -118,22 +123,22 @@ class Masks:
         return dataclasses.replace(self, words=words, in_features=tuple(pair for pair in self.in_features if pair[0] in words))
 
     def counts(self) -> dict[str, np.ndarray]:
-        """Number of kept weights by kernel path, int64 [layer]; the words of one kernel are on the device at a time."""
+        """Returns the number of kept weights by kernel path, int64 [layer]; moves one kernel's words to the device at a time."""
         return {path: to_host(counted(words)).astype(np.int64) for path, words in self.words.items()}
 
     def sizes(self) -> dict[str, np.ndarray]:
-        """Number of weights by kernel path, int64 [layer]."""
+        """Returns the number of weights by kernel path, int64 [layer]."""
         return {
             path: np.full(self.words[path].shape[0], rows * self.words[path].shape[2], np.int64)
             for path, rows in self.in_features
         }
 
     def kept(self) -> float:
-        """Share of all maskable weights that is kept."""
+        """Returns the share of masked kernels' weights that is kept, in [0, 1]."""
         return _total(self.counts()) / _total(self.sizes())
 
     def summary(self) -> dict[str, np.ndarray]:
-        """Kept share per module (``q_proj`` ... ``down_proj``) and layer, float64 [layer]."""
+        """Returns the kept share by module (``q_proj`` ... ``down_proj``), float64 [layer]."""
         sizes = self.sizes()
         return {module_of(path): count / sizes[path] for path, count in self.counts().items()}
 
@@ -144,7 +149,7 @@ def _of_layer(masks: Masks, layer: int) -> Masks:
 
 @jax.jit
 def counted(words: jax.Array) -> jax.Array:
-    """Number of bits set in packed words [layer, words, out], int32 [layer]."""
+    """Returns the number of bits set in packed words [layer, words, out], int32 [layer]."""
     return jax.lax.population_count(words).sum(axis=(1, 2), dtype=jnp.int32)
 
 
@@ -163,15 +168,15 @@ def _total(counts: Mapping[str, np.ndarray]) -> int:
 
 
 def apply_mask(params: Params, masks: "Persona | Mapping[str, Any]", gamma: float = 0.0) -> dict[str, Any]:
-    """New parameters under a persona, (M + gamma (1 - M)) * W (Eq. 6 and 7); the given ones stay as they are.
+    """Returns new parameters under a persona, (M + gamma (1 - M)) * W (Eq. 6 and 7).
 
     Args:
-      params: the model's parameters.
-      masks: packed masks, a pytree of bool as ``Masks.to_bool`` gives, or another persona (``steering.SteeringVectors``).
-      gamma: share of its strength a removed weight keeps, in [0, 1). At 0 removed weights become 0 even where they are NaN.
+      params: the model's parameters, which do not change.
+      masks: packed masks, a pytree of bool as from ``Masks.to_bool``, or another persona (``SteeringVectors``).
+      gamma: share of its value that a removed weight keeps, in [0, 1). At 0, removed weights become 0 even if they are NaN.
 
     Raises:
-      InputError: when gamma is outside [0, 1) or the masks do not fit the parameters.
+      InputError: if gamma is outside [0, 1) or the masks do not fit the parameters.
     """
     if not 0 <= gamma < 1:
         raise InputError(f"gamma is {gamma}; it must lie in [0, 1)")
@@ -180,9 +185,10 @@ def apply_mask(params: Params, masks: "Persona | Mapping[str, Any]", gamma: floa
 
 
 def _aligned(kernel: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns a kernel [layer, in, out] and its mask words [layer, words, out] sharded alike, so that neither is unpacked whole.
+    """Returns a kernel [layer, in, out] and its mask words [layer, words, out] in one sharding, so that neither is gathered.
 
-    The kernel keeps its sharding unless it is sharded by inputs other than at the blocks of 256 that words are packed in.
+    The kernel keeps its sharding unless it is sharded by inputs and the shards do not align with the blocks of 256 inputs of a
+    word.
     """
     mesh = mesh_of(kernel)
     if mesh is None or not isinstance(kernel.sharding, NamedSharding):
@@ -201,25 +207,26 @@ def _gate(kernel: jax.Array, words: jax.Array, gamma: float) -> jax.Array:
 
 @jax.jit(static_argnames="gamma", donate_argnums=0, keep_unused=True)
 def _gate_into(previous: jax.Array, kernel: jax.Array, words: jax.Array, gamma: float) -> jax.Array:
-    """As ``_gate``, into the memory of ``previous``: fresh pages cost a CPU more than the arithmetic does."""
+    """Computes ``_gate`` into the donated buffer of ``previous``: new memory pages cost a CPU more than the arithmetic."""
     return _gate(kernel, words, gamma)
 
 
 def jaccard(a: Masks, b: Masks) -> float:
-    """Overlap of two masks: weights kept by both over weights kept by either (Table 13)."""
+    """Returns the overlap of two masks: weights kept by both over weights kept by either (Table 13)."""
     return _total((a & b).counts()) / max(1, _total((a | b).counts()))
 
 
 def mix(shares: Mapping[Masks, float], strength: Mapping[Masks, Mapping[str, jax.Array]] | None = None, seed: int = 42) -> Masks:
-    """A graded persona: of each mask the given share of its kept weights per output, the strongest first, united (App. F).
+    """Mixes personas: takes a share of each mask's kept weights per output, strongest first, and returns their union (App. F).
 
     Args:
       shares: share in [0, 1] by mask, for example ``{seek: 0.7, reject: 0.3}``.
-      strength: by mask, float [layer, in, out] by kernel path (``Run.scores``): what "strongest" means. Without it each weight
-        draws one random rank from ``seed``, the same for all masks.
+      strength: scores that rank the weights (``Run.scores``): by mask, float [layer, in, out] by kernel path. None ranks the
+        weights at random, in the same order for all masks.
+      seed: of the random order.
 
     Raises:
-      InputError: when there is no mask, a share is outside [0, 1], or the masks are of different models.
+      InputError: if there is no mask, a share is outside [0, 1], or the masks are of different models.
     """
     if not shares or not all(0 <= share <= 1 for share in shares.values()):
         raise InputError(f"mix needs masks with shares in [0, 1], got {list(shares.values())}")
@@ -236,14 +243,14 @@ def _strongest(mask: Masks, share: float, strength: Mapping[str, jax.Array] | No
         shape = (mask.words[path].shape[0], rows, mask.words[path].shape[2])
         key = jax.random.fold_in(jax.random.key(seed), number)
         rank = jax.random.uniform(key, shape) if strength is None else strength[path]
-        keep_of = np.floor(share * np.arange(rows + 1) + 1e-9).astype(np.int32)  # float32 is off by one on wide kernels
+        keep_of = np.floor(share * np.arange(rows + 1) + 1e-9).astype(np.int32)  # float32 would be off by one on wide kernels
         words[path] = _thin(mask.words[path], rank, keep_of)
     return dataclasses.replace(mask, words=words)
 
 
 @jax.jit
 def _thin(words: jax.Array, rank: jax.Array, keep_of: jax.Array) -> jax.Array:
-    """Keeps of every output with n kept weights the ``keep_of[n]`` of highest rank."""
+    """Keeps the ``keep_of[n]`` highest-ranked weights of every output that has n kept weights."""
 
     def layer(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         words, rank = args

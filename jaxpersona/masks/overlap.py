@@ -1,4 +1,4 @@
-"""What two masks are like, in numbers a person can read: shares kept, and overlap beside what chance would give."""
+"""Compares two masks: shares kept, and overlap next to the overlap of independent random masks."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Overlap:
       modules: a module's name, ``attention``, ``mlp`` or ``all``.
       kept: share of the group's weights kept by the first mask and by the second.
       jaccard: weights kept by both over weights kept by either.
-      jaccard_independent: what that would be if both masks had been drawn at random with the same shares.
+      jaccard_independent: the same for independent random masks with the same shares.
       difference_rate: share of weights that one mask keeps and the other removes (Table 2).
     """
 
@@ -31,13 +31,19 @@ class Overlap:
 
 
 def overlaps(a: Masks, b: Masks) -> list[Overlap]:
-    """Compares two masks per module, for attention, MLP, and all."""
+    """Compares two masks by module, and over attention, MLP and all modules."""
     first, second, both, sizes = a.counts(), b.counts(), (a & b).counts(), a.sizes()
     return [_overlap(name, modules, first, second, both, sizes) for name, modules in _GROUPS.items()]
 
 
 def _overlap(name: str, modules: tuple[str, ...], *counts: Mapping[str, np.ndarray]) -> Overlap:
-    """From the numbers of weights kept by the first, the second and both, and in all, each [layer] by kernel path."""
+    """Compares masks from the numbers of weights kept by the first, the second and both, and of all weights.
+
+    Args:
+      name: of the group of modules.
+      modules: in the group.
+      counts: four times [layer] by kernel path.
+    """
     picked = [np.concatenate([count[path] for path in count if module_of(path) in modules]) for count in counts]
     first, second, both, size = (layers.astype(float) for layers in picked)
     by_chance = first * second / size

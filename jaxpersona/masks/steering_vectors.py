@@ -1,6 +1,6 @@
 """Steering vectors: a persona as vectors added to the residual stream instead of a mask.
 
-Added after a layer, a vector is exactly a bias of the layer's ``down_proj``: a steered model is the same decoder with other
+A vector added after a layer is exactly a bias of the layer's ``down_proj``, so a steered model is the same decoder with other
 parameters.
 """
 
@@ -21,19 +21,19 @@ _BIAS, _KERNEL = "layers/mlp/down_proj/bias", "layers/mlp/down_proj/kernel"
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class SteeringVectors:
-    """One persona as vectors added to the residual stream; a pytree, with sums and multiples.
+    """One persona as vectors added to the residual stream; a pytree with ``+``, unary ``-`` and multiplication by a number.
 
     Attributes:
-      vectors: float32 [layer, hidden], added after each layer; zero where nothing is.
+      vectors: float32 [layer, hidden], added after each layer; zeros for a layer without one.
     """
 
     vectors: jax.Array
 
     def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
-        """New parameters whose ``down_proj`` biases hold the vectors, at 1 - gamma of their strength.
+        """Returns new parameters with the vectors, multiplied by 1 - gamma, added to the ``down_proj`` biases.
 
         Raises:
-          InputError: for a model of another shape, or one with a norm between MLP and residual stream (Gemma).
+          InputError: if the model has another shape, or a norm between MLP and residual stream (Gemma).
         """
         flat = flatten(params)
         check_steerable(params)
@@ -63,12 +63,12 @@ class SteeringVectors:
         return -1.0 * self
 
     def norms(self) -> np.ndarray:
-        """Euclidean length of each layer's vector, float64 [layer]."""
+        """Returns the Euclidean norm of each layer's vector, float64 [layer]."""
         return np.linalg.norm(np.asarray(self.vectors, np.float64), axis=1)
 
 
 def cosine(a: SteeringVectors, b: SteeringVectors) -> float:
-    """Cosine of the angle between two steerings, over all layers together; 0 where one is zero."""
+    """Returns the cosine similarity of two personas' vectors, concatenated over layers; 0 if either is zero."""
     first, second = (np.asarray(part.vectors, np.float64).ravel() for part in (a, b))
     length = np.linalg.norm(first) * np.linalg.norm(second)
     return float(first @ second / length) if length else 0.0

@@ -1,11 +1,11 @@
-"""A persona as masks with the weights that remain changed to make up for those removed: SparseGPT with its weight update."""
+"""A persona as masks and updated weights: SparseGPT changes the remaining weights to compensate for the removed ones."""
 
 import dataclasses
 from typing import Any
 
 import jax
 
-from jaxpersona.core.mesh import like
+from jaxpersona.core.mesh import shard_like
 from jaxpersona.core.tree import Params, flatten, unflatten
 from jaxpersona.masks.masks import Masks
 from jaxpersona.models.persona import Persona
@@ -14,10 +14,10 @@ from jaxpersona.models.persona import Persona
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class WeightUpdate:
-    """One persona's masks and weights; unlike masks alone, as large as the kernels themselves.
+    """One persona's masks and updated weights, which are as large as the kernels themselves.
 
     Attributes:
-      masks: which weights remain.
+      masks: True where a weight remains.
       kernels: [layer, in, out] by kernel path, in the model's dtype, 0 where a weight is removed.
     """
 
@@ -25,15 +25,15 @@ class WeightUpdate:
     kernels: dict[str, jax.Array]
 
     def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
-        """New parameters, at ``gamma`` of the way back from the updated weights to those of ``params``.
+        """Returns new parameters, interpolated from the updated weights at gamma 0 towards those of ``params`` at gamma 1.
 
         Raises:
-          InputError: when the masks do not fit the parameters.
+          InputError: if the masks do not fit the parameters.
         """
         flat, base = flatten(self.masks.apply(params)), flatten(params)
         for path, kernel in self.kernels.items():
             mixed = kernel + gamma * (base[path] - kernel) if gamma else kernel
-            flat[path] = like(base[path], mixed.astype(base[path].dtype))
+            flat[path] = shard_like(base[path], mixed.astype(base[path].dtype))
         return unflatten(flat)
 
     def in_layer(self, number: int) -> "WeightUpdate":
@@ -44,7 +44,7 @@ class WeightUpdate:
         """Returns None: the head is unchanged."""
 
     def at_kernel(self, path: str, layer: int | None = None) -> "WeightUpdate | None":
-        """Returns the part of one kernel, of one layer (None: of all); None where the kernel is unchanged."""
+        """Returns the part of one kernel, in ``layer`` or (None) in all layers; None if the kernel is unchanged."""
         masks = self.masks.at_kernel(path)
         if masks is None:
             return None
@@ -53,7 +53,7 @@ class WeightUpdate:
 
 
 def masks_of(persona: Persona) -> Masks | None:
-    """The masks of a persona; None where nothing is removed (steering)."""
+    """Returns the masks of a persona; None for steering vectors."""
     if isinstance(persona, WeightUpdate):
         return persona.masks
     return persona if isinstance(persona, Masks) else None

@@ -1,4 +1,4 @@
-"""Methods: how each scores weights, which it keeps, and what it needs collected."""
+"""Methods: each collects statistics, scores weights and selects the ones it keeps, in a file of its own."""
 
 from jaxpersona.methods.contrastive_sparse import ContrastiveSparse as ContrastiveSparse
 from jaxpersona.methods.contrastive_wanda import ContrastiveWanda as ContrastiveWanda

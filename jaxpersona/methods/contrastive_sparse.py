@@ -1,4 +1,4 @@
-"""Contrastive Sparse (Eq. 9)."""
+"""Contrastive Sparse (Eq. 9): the difference of the personas' Sparse scores."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -17,13 +17,16 @@ from jaxpersona.scores import importance
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveSparse(RowwiseMethod):
-    """Difference of the personas' Sparse scores, each as a share of its output's sum (Eq. 9).
+    """Difference of the personas' Sparse scores, each divided by the sum over its output (Eq. 9).
 
     Attributes:
-      policy: who keeps a weight that both personas want. ``none``: both. ``argmax``: the one with the larger score; an output's
-        weights are put into one order, of which each persona has an end. ``first``: the first persona; the second chooses from
-        what is left. None is the protocol's. Scores of Eq. 9 are opposite, so the last two differ in ties alone.
-      damping: lambda of Eq. 5, as a share of the mean of the diagonal.
+      policy: which persona keeps a weight that both select; None selects the protocol's. Scores of Eq. 9 are opposite, so
+        ``argmax`` and ``first`` differ only in ties.
+
+        - ``none``: both personas.
+        - ``argmax``: the one with the larger score. Each persona takes one end of an output's sorted weights.
+        - ``first``: the first persona; the second selects from the rest.
+      damping: lambda of Eq. 5, relative to the mean of the diagonal.
     """
 
     policy: Literal["none", "argmax", "first"] | None = None
@@ -38,14 +41,14 @@ class ContrastiveSparse(RowwiseMethod):
         check_not_negative(self.damping, "damping")
 
     def check(self, protocol: Protocol) -> None:
-        """Refuses disjoint masks that would need more than half of the weights each."""
+        """Raises InputError for disjoint masks of more than half of the weights each."""
         policy = self.policy or protocol.disjoint
         least = min([self.sparsity, *dict(self.overrides).values()])
         if policy != "none" and not protocol.refill and least < 0.5:
             raise InputError(f"disjoint masks (policy {policy}) need a sparsity of at least 0.5, not {least}; or use policy none")
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
-        """Computes Eq. 9, or the absolute standardised difference of the signed means where the protocol says so."""
+        """Returns Eq. 9, or under ``protocol.symmetric_sparse`` the absolute standardised difference of the signed means."""
         assert moments is not None
         if protocol.symmetric_sparse:
             signed = importance.standardized_difference(moments["line_mean"], moments["line_mean_variance"], 1e-6, True)
@@ -58,8 +61,8 @@ class ContrastiveSparse(RowwiseMethod):
         first, second = super().choose(scores, ties, keep, protocol)
         policy = self.policy or protocol.disjoint
         if policy == "first":
-            left = jnp.where(first, -jnp.inf, scores[1])
-            second = topk.top_k_mask(left, keep, ties and ties[1])
+            remaining = jnp.where(first, -jnp.inf, scores[1])
+            second = topk.top_k_mask(remaining, keep, ties and ties[1])
         if policy == "argmax":
             second = ~topk.top_k_mask(scores[0], scores[0].shape[0] - keep, ties and ties[0])
         return first, second

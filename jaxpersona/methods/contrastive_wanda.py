@@ -1,4 +1,4 @@
-"""Contrastive Wanda (Eq. 8)."""
+"""Contrastive Wanda (Eq. 8): weights scored by how much more one persona activates their inputs."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -18,10 +18,10 @@ class ContrastiveWanda(RowwiseMethod):
     """Absolute weight times the standardised difference of its input's activation between the personas (Eq. 8).
 
     Attributes:
-      activation: phi of Eq. 8, ``relu`` or ``softplus``. ReLU scores all weights of inputs that the opposite persona
-        activates more as 0; ties decide which of them are kept (``Protocol.wanda_breaks_ties``).
-      temperature: of softplus; None is the protocol's.
-      eps: keeps inputs without variance finite.
+      activation: phi of Eq. 8, ``relu`` or ``softplus``. ReLU gives 0 to all weights of inputs that the opposite persona
+        activates more; tie-breaking decides among them (``Protocol.wanda_breaks_ties``).
+      temperature: of softplus; None selects the protocol's.
+      eps: added to the deviation, so that inputs without variance have finite scores.
     """
 
     activation: Literal["relu", "softplus"] = "relu"
@@ -35,12 +35,12 @@ class ContrastiveWanda(RowwiseMethod):
         check_one_of(("relu", "softplus"), self.activation, "activation", self.name)
         if self.temperature is not None and self.activation != "softplus":
             raise InputError("temperature is a setting of activation softplus; leave it out with relu")
-        for value, what in ((self.temperature, "temperature"), (self.eps, "eps")):
+        for value, setting in ((self.temperature, "temperature"), (self.eps, "eps")):
             if value is not None and not value > 0:
-                raise InputError(f"{what} is {value}; it must be above 0")
+                raise InputError(f"{setting} is {value}; it must be above 0")
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
-        """Computes Eq. 8."""
+        """Returns Eq. 8."""
         assert moments is not None
         mean, spread = strength(moments, protocol), variance(moments, protocol)
         difference = importance.standardized_difference(mean, spread, self.eps, protocol.eps_inside_root)

@@ -1,4 +1,4 @@
-"""Magnitude pruning, a control."""
+"""Magnitude pruning, a control without data."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,7 +14,7 @@ from jaxpersona.scores import importance
 
 @dataclasses.dataclass(frozen=True)
 class Magnitude(RowwiseMethod):
-    """Absolute weight, a control that knows no persona: all personas get one and the same mask."""
+    """Absolute weight, a control that ignores the persona: both personas get the same mask."""
 
     name: ClassVar[str] = "magnitude"
     needs: ClassVar[tuple[Need, ...]] = ()

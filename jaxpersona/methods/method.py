@@ -1,4 +1,4 @@
-"""The interface of a method: a small frozen value that collects, scores, selects, streams, and knows its own cost."""
+"""The interface of a method: an immutable value that collects, scores, selects, streams, and reports its memory."""
 
 import abc
 import dataclasses
@@ -17,16 +17,16 @@ from jaxpersona.models.persona import Persona
 from jaxpersona.models.streamed_model import StreamedModel
 
 Need = Literal["statistics", "hessians", "taylor", "residuals"]
-"""A statistic that ``Calibration`` collects."""
+"""Name of a statistic that ``Calibration`` collects."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What every method is given beside model and calibration data.
+    """Inputs of a method's search, beside model and calibration data.
 
     Attributes:
-      personas: names of the two personas; the one of the matching answers comes first.
-      seed: of methods that draw.
+      personas: names of the persona of the matching answers and of its opposite.
+      seed: of methods that draw random numbers.
       stage: progress and checkpoints.
     """
 
@@ -37,59 +37,59 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
-    """Base class of all methods. Fields are its settings; equal settings are the same method."""
+    """Base class of all methods. Its fields are the method's settings."""
 
     name: ClassVar[str]
-    """As configurations name it."""
+    """The method's name in configurations."""
     needs: ClassVar[tuple[Need, ...]]
-    """Statistics that the resident form reads."""
+    """Statistics that ``find`` uses."""
 
     @abc.abstractmethod
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Persona]:
-        """Yields both personas, each as soon as it is found, from a model in memory.
+        """Finds both personas of a model in memory and yields each as soon as it is found.
 
         Raises:
-          InputError: when a selector matches nothing, or the budget cannot be met.
+          InputError: if a selector matches nothing, or the budget cannot be met.
         """
 
     @abc.abstractmethod
     def find_streamed(self, model: StreamedModel, calibration: Calibration, search: Search) -> Iterator[Persona]:
-        """Yields both personas from a model whose weights are read layer by layer; collects what it needs on the way.
+        """Finds both personas of a model whose weights are read layer by layer, and collects the statistics on the way.
 
         Raises:
-          InputError: as ``find``, and where a setting is not possible on a streamed model.
+          InputError: as ``find``, and if a setting is not possible on a streamed model.
         """
 
     @abc.abstractmethod
     def scores(self, model: Model, calibration: Calibration, persona: int, seed: int) -> dict[str, jax.Array]:
-        """Returns the scores behind the masks of persona 0 or 1, float32 [layer, in, out] by kernel path.
+        """Returns the scores that select the weights of persona 0 or 1, float32 [layer, in, out] by kernel path.
 
         Raises:
-          InputError: for a method that scores no weights.
+          InputError: if the method scores no weights.
         """
 
     @abc.abstractmethod
     def statistics_bytes(self, config: ModelConfig, shards: float, in_place: bool) -> tuple[float, float]:
-        """Returns bytes of statistics on one device: at the peak of collecting them, and until the masks are found.
+        """Returns the bytes of statistics on one device: at the peak of collection, and until the masks are found.
 
         Args:
           config: of the model.
-          shards: number of parts that arrays as large as the model are split into, by devices or by layers.
-          in_place: whether the device adds a batch's gradients to the sums in place, as it shares the texts with no other.
+          shards: number of parts that model-sized arrays are split into, by devices or by layers.
+          in_place: True if the device adds a batch's gradients in place, because the texts are not sharded.
         """
 
     takes_gradients: ClassVar[bool] = False
-    """Whether calibration runs backward passes."""
+    """True if calibration runs backward passes."""
 
-    def check(self, protocol: Protocol) -> None:  # noqa: B027, most methods have nothing to refuse
-        """Refuses a setting that contradicts the protocol.
+    def check(self, protocol: Protocol) -> None:  # noqa: B027, most methods accept every protocol
+        """Checks the settings against the protocol.
 
         Raises:
-          InputError: for such a setting.
+          InputError: if a setting contradicts the protocol.
         """
 
     def compile_ahead(self, model: Model, seed: int, protocol: Protocol) -> None:  # noqa: B027, optional
-        """Compiles the programs of ``find`` while calibration runs, where their shapes are known."""
+        """Compiles the programs of ``find`` whose shapes are known, while calibration runs."""
 
     def texts(self) -> dict[str, str]:
         """Returns the contents of the files that settings name, by configuration key."""
@@ -97,17 +97,17 @@ class Method(abc.ABC):
 
     @property
     def budget(self) -> Hashable:
-        """The budget alone: methods of one budget share their controls in a sweep."""
+        """The budget alone, because methods of equal budget share their controls in a sweep."""
         return self
 
     @property
     def measures_perplexity(self) -> bool:
-        """Whether the search runs the model under masks it tries."""
+        """True if the search runs the model under candidate masks."""
         return False
 
     @property
     def updates_weights(self) -> bool:
-        """Whether a persona is more than a mask: the remaining weights change too."""
+        """True if the method also changes the remaining weights."""
         return False
 
     def record(self, calibration: Calibration, personas: tuple[Persona, Persona]) -> dict[str, Any]:
@@ -116,20 +116,20 @@ class Method(abc.ABC):
 
 
 def check_one_of(known: tuple[str, ...], value: str, setting: str, method: str) -> None:
-    """Refuses a value of ``setting`` that is not among ``known``.
+    """Checks that the value of ``setting`` is one of ``known``.
 
     Raises:
-      InputError: for such a value.
+      InputError: if it is not.
     """
     if value not in known:
         raise InputError(f"{setting} {value!r} of method {method} is unknown; known: {', '.join(known)}")
 
 
 def check_not_negative(value: float, setting: str) -> None:
-    """Refuses a negative value.
+    """Checks that the value of ``setting`` is not negative.
 
     Raises:
-      InputError: for such a value.
+      InputError: if it is negative or NaN.
     """
     if not value >= 0:
         raise InputError(f"{setting} is {value}; it must not be negative")

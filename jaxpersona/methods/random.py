@@ -1,4 +1,4 @@
-"""Random masks, a control."""
+"""Random masks, a control without data."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,15 +14,15 @@ from jaxpersona.scores import importance
 
 @dataclasses.dataclass(frozen=True)
 class Random(RowwiseMethod):
-    """Seeded noise, a control that knows neither weights nor data: each persona gets its own draw."""
+    """Seeded noise, a control that ignores weights and data; each persona has its own draw."""
 
     name: ClassVar[str] = "random"
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def by_output(self, protocol: Protocol) -> bool:
-        """Returns False: noise is drawn for the whole kernel at once."""
+        """Returns False, because noise is drawn for the whole kernel at once."""
         return False
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
-        """Draws uniform noise."""
+        """Returns uniform noise."""
         return importance.random(kernel, key)

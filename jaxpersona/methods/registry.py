@@ -1,4 +1,4 @@
-"""Methods by name. A new method is a file in this folder and a line in ``METHODS``."""
+"""Registry of methods. To add a method, add a file to this folder and a line to ``METHODS``."""
 
 import dataclasses
 
@@ -19,14 +19,14 @@ METHODS: dict[str, type[Method]] = {
     for method in (Wanda, Sparse, SparseGPT, ContrastiveWanda, ContrastiveSparse, Magnitude, Random, Taylor, Steering)
 }
 ALIASES = {"first_order": "taylor"}
-"""Former names, in configurations and in runs on disk."""
+"""Former names, which configurations and runs on disk still contain."""
 
 
 def by_name(name: str, **settings: object) -> Method:
-    """Returns the method called ``name`` with ``settings``; those that are None keep the method's default.
+    """Returns the method called ``name`` with ``settings``; a setting of None keeps the method's default.
 
     Raises:
-      InputError: for an unknown method, or a setting it does not have.
+      InputError: if the method is unknown, has no such setting, or a setting is out of range.
     """
     name = ALIASES.get(name, name)
     if name not in METHODS:

@@ -1,4 +1,4 @@
-"""Budgets per output: every output keeps exactly K of its weights."""
+"""Base class of methods with a budget per output: every output of a kernel keeps exactly K of its weights."""
 
 import dataclasses
 from collections.abc import Hashable, Mapping
@@ -20,7 +20,7 @@ class RowBudget(Method):
     """A method that keeps the same number of weights in every output of a kernel.
 
     Attributes:
-      sparsity: share of every output's weights that is removed, in [0, 1).
+      sparsity: fraction of every output's weights that is removed, in [0, 1).
       select: modules and layers that are masked (``models/selector.py``).
       overrides: sparsity by selector, as a mapping or (selector, sparsity) pairs; later ones win.
     """
@@ -33,7 +33,7 @@ class RowBudget(Method):
         check_sparsity(self.sparsity, "sparsity")
         Selector(self.select)
         pairs = self.overrides.items() if isinstance(self.overrides, Mapping) else self.overrides
-        object.__setattr__(self, "overrides", tuple((text, value) for text, value in pairs))  # hashable, for jit
+        object.__setattr__(self, "overrides", tuple((text, value) for text, value in pairs))  # jit needs a hashable value
 
     @property
     def budget(self) -> Hashable:
@@ -41,24 +41,24 @@ class RowBudget(Method):
         return self.sparsity, self.select, self.overrides
 
     def block(self, protocol: Protocol) -> int | None:
-        """Returns how many neighbouring inputs share a budget of their own; None: all inputs of an output share one."""
+        """Returns the number of consecutive inputs that share a budget; None if all inputs of an output do."""
         return None
 
     def masked(self, params: Params, protocol: Protocol) -> dict[str, jax.Array]:
-        """Returns the kernels that are masked, [layer, in, out] by path."""
+        """Returns the kernels to mask, [layer, in, out] by path."""
         return kernels(params)
 
     def kept(self, flat: Mapping[str, Any], protocol: Protocol) -> dict[str, np.ndarray]:
-        """Returns how many weights of every output are kept.
+        """Returns the number of weights that every output keeps.
 
         Args:
           flat: kernels, or their shapes, [layer, in, out] by path.
 
         Returns:
-          int32 [layer] by kernel path, or [layer, blocks] where blocks have budgets.
+          int32 [layer] by kernel path, or [layer, blocks] if blocks have budgets.
 
         Raises:
-          InputError: when a selector matches nothing.
+          InputError: if a selector matches nothing.
         """
         block = self.block(protocol)
         shapes = {path: kernel.shape for path, kernel in flat.items()}

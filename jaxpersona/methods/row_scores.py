@@ -1,4 +1,4 @@
-"""Row-wise methods: a score for every weight, and the highest-scoring weights of every output kept."""
+"""Base class of row-wise methods, which score every weight and keep the highest-scored weights of every output."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ from jaxpersona.models.sites import kernels, kernels_and_head
 from jaxpersona.ops import topk
 
 Moments = Mapping[str, jax.Array]
-"""Moments [2, in] at one layer's site by name (``calibration/moments.py``): of the persona scored for, and of its opposite."""
+"""Moments [2, in] at one layer's site by name (``calibration/moments.py``): of the persona being scored, and of its opposite."""
 Couple = tuple[jax.Array, jax.Array]
-"""An array [in, out] for each of the two personas."""
+"""One array [in, out] per persona."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RowScores(RowBudget):
-    """A method that scores each weight, and keeps the highest-scoring ones of every output."""
+    """A method that scores each weight and keeps the highest-scored ones of every output."""
 
     prunes_head: ClassVar[bool] = False
-    """Whether the LM head is masked under protocols that mask it."""
+    """True if the method masks the LM head under protocols that mask it."""
 
     def masked(self, params: Params, protocol: Protocol) -> dict[str, jax.Array]:
-        """Returns the kernels that are masked, [layer, in, out] by path."""
+        """Returns the kernels to mask, [layer, in, out] by path."""
         head = protocol.prune_head and self.prunes_head and self.select == "all"
         return kernels_and_head(params) if head else kernels(params)
 
     def by_output(self, protocol: Protocol) -> bool:
-        """Returns whether the scores of an output's weights are independent of the kernel's other outputs."""
+        """Returns True if the scores of an output's weights do not depend on the kernel's other outputs."""
         return True
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
@@ -40,11 +40,12 @@ class RowScores(RowBudget):
 
         Args:
           kernel: [in, out].
-          moments: of the kernel's inputs, the persona scored for first; None for methods without statistics.
-          key: for methods that draw.
+          moments: of the kernel's inputs, the persona being scored first; None for methods without statistics.
+          key: for methods that draw random numbers.
+          protocol: the experimental choices.
 
         Returns:
-          float32 [in, out].
+          Scores, float32 [in, out].
         """
         raise NotImplementedError
 
@@ -53,8 +54,9 @@ class RowScores(RowBudget):
 
         Args:
           scores: of both personas.
-          ties: further scores that break ties; what is equal in both goes to the lower input index.
-          keep: int scalar, or [blocks] where blocks have budgets.
+          ties: secondary scores that break ties. Weights equal in both are ranked by input index, lower first.
+          keep: int scalar, or [blocks] if blocks have budgets.
+          protocol: the experimental choices.
         """
         block = self.block(protocol)
         if block is not None:

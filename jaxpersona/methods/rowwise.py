@@ -1,4 +1,4 @@
-"""Row-wise masks of a model in memory; one layer's scores are held at a time."""
+"""Finds row-wise masks of a model in memory; scores of only one layer are in memory at a time."""
 
 import dataclasses
 
@@ -25,17 +25,18 @@ def prune(
     protocol: Protocol = STRICT,
     stage: Stage = QUIET,
 ) -> tuple[Masks, Masks]:
-    """Finds the masks of both personas: exactly K weights per output, ties broken as the protocol says.
+    """Finds the masks of both personas, with exactly K weights per output and ties broken as the protocol says.
 
     Args:
       params: the model's parameters.
       method: scores, selection and budget.
-      statistics: for methods that need them.
-      seed: of methods that draw; personas draw independently.
+      statistics: from ``moments.collect``; None for methods without statistics.
+      seed: of methods that draw random numbers; personas draw independently.
+      protocol: the experimental choices.
       stage: progress counts kernels.
 
     Raises:
-      InputError: when the method's selectors match nothing in this model.
+      InputError: if the method's selectors match nothing in this model.
     """
     flat = method.masked(params, protocol)
     keep, scoring = method.kept(flat, protocol), without_budget(method)
@@ -53,14 +54,14 @@ def prune(
 
 @jax.jit
 def _split_personas(words: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], ...]:
-    """Splits words [layer, persona, words, out] by path into those of each persona."""
+    """Splits words [layer, persona, words, out] by path into one dict per persona."""
     return tuple({path: both[:, persona] for path, both in words.items()} for persona in (0, 1))
 
 
 def compile_ahead(params: Params, method: RowScores, seed: int, protocol: Protocol) -> None:
-    """Compiles what ``prune`` and a count of its masks will call, before there are statistics.
+    """Compiles the programs of ``prune`` and of counting its masks, before there are statistics.
 
-    For models on one device, and moments over tokens.
+    Works for models on one device and moments over tokens.
     """
     flat, scoring = method.masked(params, protocol), without_budget(method)
     keep, both = method.kept(flat, protocol), {}
@@ -76,7 +77,7 @@ def compile_ahead(params: Params, method: RowScores, seed: int, protocol: Protoc
 
 
 def without_budget(method: RowScores) -> RowScores:
-    """Returns the method as ``prune_kernel`` wants it: one compilation whatever the budget."""
+    """Returns the method without its budget, so that ``prune_kernel`` compiles once for all budgets."""
     return dataclasses.replace(method, sparsity=0.0, select="all", overrides=())
 
 
@@ -84,21 +85,21 @@ def scores(
     params: Params, method: RowScores, statistics: Statistics | None, persona: int, seed: int = 42, protocol: Protocol = STRICT
 ) -> dict[str, jax.Array]:
     """Returns the method's scores for one persona, float32 [layer, in, out] by kernel path."""
-    found = {}
+    result = {}
     for path, kernel in method.masked(params, protocol).items():
         moments, keys = inputs_of(path, kernel.shape[0], method, statistics, seed)
 
         def layer(kernel: jax.Array, moments: Moments | None, keys: jax.Array) -> jax.Array:
             return method.score(kernel, _own_first(moments, persona), keys[persona], protocol)
 
-        found[path] = jax.vmap(layer)(kernel, moments, keys)
-    return found
+        result[path] = jax.vmap(layer)(kernel, moments, keys)
+    return result
 
 
 def inputs_of(
     path: str, layers: int, method: RowScores, statistics: Statistics | None, seed: int
 ) -> tuple[Moments | None, jax.Array]:
-    """Returns the moments [layer, persona, in] that belong to a kernel, and its own random keys [layer, persona]."""
+    """Returns the moments of a kernel's inputs, [layer, persona, in], and the kernel's random keys [layer, persona]."""
     moments = None
     if method.needs:
         if statistics is None:
@@ -116,7 +117,7 @@ def _keys(key: jax.Array, number: int, layers: int) -> jax.Array:
 
 
 def _own_first(moments: Moments | None, persona: int) -> Moments | None:
-    """Puts the persona scored for in front of moments [persona, in]."""
+    """Orders moments [persona, in] so that the persona being scored comes first."""
     return moments and {name: value[::-1] if persona else value for name, value in moments.items()}
 
 
@@ -124,7 +125,7 @@ def _own_first(moments: Moments | None, persona: int) -> Moments | None:
 def prune_kernel(
     method: RowScores, protocol: Protocol, kernel: jax.Array, keep: jax.Array, moments: Moments | None, keys: jax.Array
 ) -> jax.Array:
-    """Returns packed mask words [layer, persona, words, out] of one stacked kernel [layer, in, out]."""
+    """Returns the packed masks of one stacked kernel [layer, in, out], uint16 [layer, persona, words, out]."""
 
     def layer(args: tuple[jax.Array, jax.Array, Moments | None, jax.Array]) -> jax.Array:
         kernel, keep, moments, keys = args

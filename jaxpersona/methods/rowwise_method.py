@@ -1,4 +1,4 @@
-"""Base class of row-wise methods: resident and streamed form, scores, cost."""
+"""Base class of row-wise methods, with their search, scores and memory."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,16 +19,16 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 @dataclasses.dataclass(frozen=True)
 class RowwiseMethod(RowScores):
-    """A method that is a score and a selection per output; subclasses define ``score``."""
+    """A method that scores weights and selects per output; subclasses define ``score``."""
 
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Masks]:
-        """Yields the masks of both personas from a model in memory."""
+        """Yields the masks of both personas of a model in memory."""
         statistics = calibration.statistics if self.needs else None
         stage = search.stage.part("mask")
         yield from rowwise.prune(model.params, self, statistics, search.seed, calibration.protocol, stage)
 
     def find_streamed(self, model: StreamedModel, calibration: Calibration, search: Search) -> Iterator[Masks]:
-        """Yields the masks of both personas, found layer by layer; the moments are kept in ``calibration``."""
+        """Yields the masks of both personas, found layer by layer, and stores the moments in ``calibration``."""
         masks, statistics = rowwise_streamed.prune(model, self, calibration, search.seed, search.stage.part("mask"))
         if statistics is not None:
             calibration.keep("statistics", statistics)
@@ -45,6 +45,6 @@ class RowwiseMethod(RowScores):
             rowwise.compile_ahead(model.params, self, seed, protocol)
 
     def statistics_bytes(self, config: ModelConfig, shards: float, in_place: bool) -> tuple[float, float]:
-        """Moments of both personas; three copies while a batch is added."""
+        """Returns the bytes of both personas' moments; there are three copies while a batch is added."""
         moments = float(sizes.moments_bytes(config)) if self.needs else 0.0
         return 3 * moments, moments

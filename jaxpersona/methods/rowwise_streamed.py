@@ -1,4 +1,4 @@
-"""Row-wise masks of a streamed model: a layer's moments, scores, selection and packing, then the next layer's."""
+"""Finds row-wise masks of a streamed model: collects moments, scores, selects and packs, one layer at a time."""
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +18,21 @@ from jaxpersona.models.layer_loop import State, in_order, run_layers
 from jaxpersona.models.sites import HEAD, kernels
 from jaxpersona.models.streamed_model import StreamedModel
 
-_PIECE = 2**20  # weights
+_PIECE = 2**20  # weights per part of a kernel in one selection
 
 
 def prune(
     model: StreamedModel, method: RowScores, calibration: Calibration, seed: int, stage: Stage
 ) -> tuple[tuple[Masks, Masks], Statistics | None]:
-    """Finds the masks of both personas, as ``rowwise.prune`` does, and the statistics behind them, if the method needs any.
+    """Returns the masks that ``rowwise.prune`` finds, and their statistics (None if the method needs none).
 
     Args:
-      seed: of methods that draw.
+      seed: of methods that draw random numbers.
       stage: progress counts layers.
 
     Raises:
-      InputError: when the method's selectors match nothing in this model.
-      WriteError: when there is no room for the masks.
+      InputError: if the method's selectors match nothing in this model.
+      WriteError: if the disk has no room for the masks.
     """
     protocol = calibration.protocol
     flat = jax.eval_shape(lambda params: method.masked(params, protocol), model.params)
@@ -40,8 +40,8 @@ def prune(
     writer = MaskWriter(flat, MappedArrays(stage, model.scratch).array)
     texts = collector(model, calibration) if method.needs else None
 
-    def choose(path: str, kernel: jax.Array, layer: int, found: Statistics | None) -> None:
-        moments, keys = rowwise.inputs_of(path, flat[path].shape[0], method, found, seed)
+    def choose(path: str, kernel: jax.Array, layer: int, statistics: Statistics | None) -> None:
+        moments, keys = rowwise.inputs_of(path, flat[path].shape[0], method, statistics, seed)
         which = slice(layer, layer + 1)
         parts = pieces(kernel) if method.by_output(protocol) else 1
         chosen = [
@@ -51,24 +51,27 @@ def prune(
         writer.put(path, layer, np.concatenate(chosen, axis=-1))
 
     def step(number: int, params: Params, state: State) -> None:
-        found = texts.layer(number, params, state["states"]) if texts else None
-        if found:
-            state.setdefault("found", {})[number] = vars(found)
+        statistics = texts.layer(number, params, state["states"]) if texts else None
+        if statistics:
+            state.setdefault("found", {})[number] = vars(statistics)
         for path, kernel in kernels(params).items():
-            choose(path, kernel, number, found)
+            choose(path, kernel, number, statistics)
 
     state = run_layers(model, lambda: {"states": texts.start(model)} if texts else {}, step, writer.parts, stage)
-    found = [Statistics(part["moments"], tuple(map(int, part["tokens"]))) for part in in_order(state.get("found", {}))]
+    parts = [Statistics(part["moments"], tuple(map(int, part["tokens"]))) for part in in_order(state.get("found", {}))]
     if texts and protocol.prune_head:
-        found.append(texts.head(model.part("norm"), state["states"]))
+        parts.append(texts.head(model.part("norm"), state["states"]))
     if HEAD in flat:
-        choose(HEAD, model.part("lm_head")["lm_head"]["kernel"][None], 0, found[-1] if found else None)
+        choose(HEAD, model.part("lm_head")["lm_head"]["kernel"][None], 0, parts[-1] if parts else None)
     first, second = writer.masks(model.params)
-    return (first, second), joined(found) if found else None
+    return (first, second), joined(parts) if parts else None
 
 
 def pieces(kernel: jax.Array) -> int:
-    """Returns how many parts a kernel's outputs are split into, as selection takes several times the size of its part."""
+    """Returns the number of parts to split a kernel's outputs into.
+
+    Selection takes several times the memory of its part, so a part has at most 2**20 weights if the outputs divide so.
+    """
     outputs = kernel.shape[-1]
     return next(
         count for count in range(1, outputs + 1) if (outputs % count == 0 and kernel.size // count <= _PIECE) or count == outputs

@@ -1,4 +1,4 @@
-"""Sparse (Eq. 5): optimal brain surgeon with a diagonal Hessian."""
+"""Sparse (Eq. 5): optimal-brain-surgeon saliency with a diagonal Hessian."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,10 +14,10 @@ from jaxpersona.scores import importance
 
 @dataclasses.dataclass(frozen=True)
 class Sparse(RowwiseMethod):
-    """Optimal-brain-surgeon saliency with a diagonal Hessian (Eq. 5); no weight is updated.
+    """Optimal-brain-surgeon saliency with a diagonal Hessian (Eq. 5), without weight updates.
 
     Attributes:
-      damping: lambda of Eq. 5, as a share of the mean of the diagonal.
+      damping: lambda of Eq. 5, relative to the mean of the diagonal.
     """
 
     damping: float = 0.01
@@ -30,15 +30,15 @@ class Sparse(RowwiseMethod):
         check_not_negative(self.damping, "damping")
 
     def block(self, protocol: Protocol) -> int | None:
-        """Returns 128 where the protocol ranks columns, in blocks."""
+        """Returns 128 if the protocol ranks columns in blocks, else None."""
         return 128 if protocol.sparse_columns else None
 
     def by_output(self, protocol: Protocol) -> bool:
-        """Returns False where the protocol ranks columns: their norm runs over all outputs."""
+        """Returns False if the protocol ranks columns, because their norm is over all outputs."""
         return not protocol.sparse_columns
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
-        """Computes Eq. 5, or the norm of each column where the protocol ranks columns."""
+        """Returns Eq. 5, or the norm of each column if the protocol ranks columns."""
         assert moments is not None
         if protocol.sparse_columns:
             return importance.column_norm(kernel)

@@ -1,4 +1,4 @@
-"""SparseGPT as a method: masks of the base weights, or with ``update`` the changed weights as well."""
+"""SparseGPT: masks from the full Hessian, and with ``update`` the changed weights as well."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from jaxpersona.calibration.calibrate import Calibration
 from jaxpersona.calibration.hessians import Hessians, hessian_of
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.mesh import by_output, like
+from jaxpersona.core.mesh import by_output, shard_like
 from jaxpersona.core.protocol import STRICT, Protocol
 from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import Params
@@ -34,8 +34,8 @@ class SparseGPT(RowBudget):
     """Optimal-brain-surgeon pruning with the full Hessian, block by block (``scores/sparsegpt.py``).
 
     Attributes:
-      damping: added to the diagonal of the Hessian, as a share of its mean.
-      update: whether the remaining weights change to make up for those removed; the persona is then more than a mask.
+      damping: added to the diagonal of the Hessian, relative to its mean.
+      update: if True, the remaining weights change to compensate for the removed ones, and a persona is a ``WeightUpdate``.
     """
 
     damping: float = 0.01
@@ -50,16 +50,16 @@ class SparseGPT(RowBudget):
 
     @property
     def updates_weights(self) -> bool:
-        """Whether ``update`` is set."""
+        """True if ``update`` is set."""
         return self.update
 
     def check(self, protocol: Protocol) -> None:
-        """Refuses the protocol of the authors' scripts, which have no full SparseGPT."""
+        """Raises InputError for the protocol of the authors' scripts, which have no full SparseGPT."""
         if protocol.sparse_columns:
             raise InputError(f"protocol {protocol.name} has no full SparseGPT; what its scripts call so is method sparse")
 
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Masks | WeightUpdate]:
-        """Yields both personas from a model in memory."""
+        """Yields both personas of a model in memory."""
         for index, persona in enumerate(search.personas):
             stage = search.stage.part(f"mask, {persona}")
             yield prune(model.params, self, calibration.hessians, index, calibration.protocol, stage)
@@ -68,7 +68,7 @@ class SparseGPT(RowBudget):
         """Yields the masks of both personas, found layer by layer.
 
         Raises:
-          InputError: when ``update`` is set, as the changed weights would have to fit into memory.
+          InputError: if ``update`` is set, because the changed weights would have to fit into memory.
         """
         if self.update:
             raise InputError(
@@ -78,15 +78,15 @@ class SparseGPT(RowBudget):
         yield from sparsegpt_streamed.prune(model, calibration, keep, self.damping, search.stage.part("mask"))
 
     def scores(self, model: Model, calibration: Calibration, persona: int, seed: int) -> dict[str, jax.Array]:
-        """Returns each weight's saliency while no other is removed, float32 [layer, in, out] by kernel path."""
-        found = {}
+        """Returns each weight's saliency when no other weight is removed, float32 [layer, in, out] by kernel path."""
+        result = {}
         for path, kernel in kernels(model.params).items():
             operands = kernel, hessian_of(calibration.hessians, path, persona)
-            found[path] = jax.lax.map(lambda args: saliency(args[0], args[1], self.damping), operands)
-        return found
+            result[path] = jax.lax.map(lambda args: saliency(args[0], args[1], self.damping), operands)
+        return result
 
     def statistics_bytes(self, config: ModelConfig, shards: float, in_place: bool) -> tuple[float, float]:
-        """Hessians of both personas; three copies while a batch is added."""
+        """Returns the bytes of both personas' Hessians; there are three copies while a batch is added."""
         sums = sizes.outer_bytes(config) / shards
         return 3 * sums, sums
 
@@ -94,14 +94,18 @@ class SparseGPT(RowBudget):
 def prune(
     params: Params, method: SparseGPT, hessians: Hessians, persona: int, protocol: Protocol = STRICT, stage: Stage = QUIET
 ) -> Masks | WeightUpdate:
-    """Finds the masks of one persona, exactly K weights per output, and the changed weights if ``method.update`` is set.
+    """Finds the masks of one persona, with exactly K weights per output, and the changed weights if ``method.update`` is set.
 
     Args:
+      params: the model's parameters.
+      method: budget and damping.
+      hessians: from ``hessians.collect``.
       persona: index into the persona axis of ``hessians``.
+      protocol: the experimental choices.
       stage: progress counts kernels.
 
     Raises:
-      InputError: when the method's selectors match nothing in this model.
+      InputError: if the method's selectors match nothing in this model.
     """
     saved = stage.load() or {}
     words: dict[str, jax.Array] = saved.get("words", {})
@@ -112,7 +116,7 @@ def prune(
             mask, weights = solve_kernel(by_output(kernel), hessian_of(hessians, path, persona), keep[path], method.damping)
             words[path] = jax.block_until_ready(by_output(bitpack.pack(mask)))
             if method.update:
-                changed[path] = like(kernel, weights.astype(kernel.dtype))
+                changed[path] = shard_like(kernel, weights.astype(kernel.dtype))
             stage.offer({"words": words, "changed": changed})
         stage.progress(number, len(keep))
     masks = Masks.of(params, words)

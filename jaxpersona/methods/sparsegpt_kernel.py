@@ -1,4 +1,4 @@
-"""SparseGPT on a stacked kernel, one layer after another: shared by the resident and the streamed form."""
+"""Applies SparseGPT to a stacked kernel, one layer after another, for resident and streamed models."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ from jaxpersona.scores.sparsegpt import solve
 
 @jax.jit
 def solve_kernel(kernel: jax.Array, hessian: jax.Array, keep: np.ndarray, damping: float) -> tuple[jax.Array, jax.Array]:
-    """Returns mask and changed weights [layer, in, out] of a stacked kernel.
+    """Returns mask (bool) and changed weights of a stacked kernel, [layer, in, out] each.
 
     Args:
       kernel: [layer, in, out].
       hessian: E h h^T of its inputs, [layer, in, in].
-      keep: number of weights every output keeps, int [layer].
-      damping: as for ``solve``.
+      keep: int [layer], number of weights that every output keeps.
+      damping: as in ``solve``.
     """
 
     def layer(args: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

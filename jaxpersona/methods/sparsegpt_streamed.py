@@ -1,4 +1,4 @@
-"""SparseGPT on a streamed model: the Hessians of one layer are in memory at a time."""
+"""Finds SparseGPT masks of a streamed model; Hessians of only one layer are in memory at a time."""
 
 from collections.abc import Mapping
 
@@ -22,15 +22,15 @@ from jaxpersona.ops import bitpack
 def prune(
     model: StreamedModel, calibration: Calibration, keep: Mapping[str, np.ndarray], damping: float, stage: Stage
 ) -> tuple[Masks, Masks]:
-    """Finds the masks of both personas, as ``sparsegpt.prune`` does.
+    """Returns the masks that ``sparsegpt.prune`` finds, of both personas.
 
     Args:
-      keep: number of weights every output keeps, int [layer] by kernel path.
-      damping: added to the diagonal of the Hessian, as a share of its mean.
+      keep: int [layer] by kernel path, number of weights that every output keeps.
+      damping: added to the diagonal of the Hessian, relative to its mean.
       stage: progress counts layers.
 
     Raises:
-      WriteError: when there is no room for the masks.
+      WriteError: if the disk has no room for the masks.
     """
     texts = collector(model, calibration)
     writer = MaskWriter(kernels(model.params), MappedArrays(stage, model.scratch).array)
@@ -39,8 +39,8 @@ def prune(
         hessians = texts.layer(number, params, state["states"])
         for path, kernel in kernels(params).items():
             for persona in (0, 1):
-                of_inputs = hessian_of(hessians, path, persona)
-                mask, _ = solve_kernel(kernel, of_inputs, keep[path][number : number + 1], damping)
+                hessian = hessian_of(hessians, path, persona)
+                mask, _ = solve_kernel(kernel, hessian, keep[path][number : number + 1], damping)
                 writer.put(path, number, bitpack.pack(mask), persona)
 
     run_layers(model, lambda: {"states": texts.start(model)}, step, writer.parts, stage)

@@ -1,9 +1,9 @@
-"""Activation steering, contrastive activation addition (Rimsky et al., 2024): adds a vector instead of a mask.
+"""Activation steering by contrastive activation addition (Rimsky et al., 2024): adds a vector instead of a mask.
 
-The vector of a layer is the mean over pairs of the residual stream after that layer on the persona's answer minus that on the
-opposite one, each a mean over the answer's tokens from where the two part. (The source takes one token, the letter of a
-multiple-choice answer; our answers are sentences.) ``strength`` times the vector is added after the layer at every position; the
-opposite persona gets the negative.
+A layer's vector is the mean over pairs of the difference of the residual stream after that layer, persona's answer minus opposite
+answer. Each is a mean over the answer's tokens from where the two diverge. (The source uses one token, the letter of a
+multiple-choice answer; our answers are sentences.) ``strength`` times the vector is added after the layer at every position. The
+opposite persona gets the negative vector.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 @dataclasses.dataclass(frozen=True)
 class Steering(Method):
-    """Adds a vector after one layer; removes no weight.
+    """Adds a vector after one layer and removes no weight.
 
     Attributes:
-      layer: after which layer, from 0, the vector is added; None is the middle of the model.
-      strength: multiple of the mean difference between the two personas' residual streams.
+      layer: layer, from 0, after which the vector is added; None selects the middle of the model.
+      strength: multiple of the mean difference between the two personas' residual streams, above 0.
     """
 
     layer: int | None = None
@@ -48,7 +48,7 @@ class Steering(Method):
         yield from (self.vectors(calibration.residuals, persona) for persona in (0, 1))
 
     def find_streamed(self, model: StreamedModel, calibration: Calibration, search: Search) -> Iterator[SteeringVectors]:
-        """Yields the vectors of both personas; the residual stream is kept in ``calibration``."""
+        """Yields the vectors of both personas, and stores the averages of the residual stream in ``calibration``."""
         calibration.keep("residuals", residuals_streamed.collect(model, calibration, search.stage.part("calibrate")))
         yield from self.find(model, calibration, search)
 
@@ -59,7 +59,7 @@ class Steering(Method):
           persona: 0 for the persona of the matching answers, 1 for its opposite.
 
         Raises:
-          InputError: when the model has no such layer.
+          InputError: if the model has no such layer.
         """
         layer = self.layer_of(residuals.means.shape[0])
         vector = self.strength * (residuals.means[layer, persona] - residuals.means[layer, 1 - persona])
@@ -69,7 +69,7 @@ class Steering(Method):
         """Returns the layer (from 0) after which the vector is added in a model of ``layers`` layers.
 
         Raises:
-          InputError: when there is no such layer.
+          InputError: if there is no such layer.
         """
         layer = layers // 2 if self.layer is None else self.layer
         if not 0 <= layer < layers:
@@ -77,16 +77,16 @@ class Steering(Method):
         return layer
 
     def scores(self, model: Model, calibration: Calibration, persona: int, seed: int) -> dict[str, jax.Array]:
-        """Refuses: no weight is scored."""
+        """Raises InputError, because steering scores no weights."""
         raise InputError("method steering has no scores: it adds a vector and removes no weight")
 
     def statistics_bytes(self, config: ModelConfig, shards: float, in_place: bool) -> tuple[float, float]:
-        """Moments of the residual stream; three copies while a batch is added."""
+        """Returns the bytes of the residual stream's moments; there are three copies while a batch is added."""
         moments = float(sizes.moments_bytes(config))
         return 3 * moments, moments
 
     def record(self, calibration: Calibration, personas: tuple[Any, Any]) -> dict[str, Any]:
-        """Returns the layer, the typical length of the residual stream there, and the cosine of the two vectors."""
+        """Returns the layer, the residual stream's root-mean-square norm there, and the cosine of the two vectors."""
         length = calibration.residuals.length
         layer = self.layer_of(len(length))
         return {"steering": {"layer": layer, "residual_length": float(length[layer]), "cosine": cosine(*personas)}}

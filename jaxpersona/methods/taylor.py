@@ -7,9 +7,9 @@ Then removing the set of weights Z from the kernels W
     gains    sum_ij Z_ij gain_ij,  gain_ij = -w_ij df/dw_ij                 in margin, to first order
     damages  1/2 sum_j d_j (D' A D)_jj,  D = W * Z                          in loss, to second order
 
-with the Kronecker factors A, d of the Fisher information (``calibration/fisher.py``). Weights are chosen at a price of damage by
-coordinate ascent (``masks/coordinate_ascent.py``), and the price that meets the budget is searched (``price_search.py``). The
-opposite persona has the gains -gain. No weight is updated.
+with the Kronecker factors A, d of the Fisher information (``calibration/fisher.py``). Coordinate ascent selects the weights at a
+given price of damage (``masks/coordinate_ascent.py``), and a search finds the price that meets the budget (``price_search.py``).
+The opposite persona has the gains -gain. No weight is updated.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
 from jaxpersona.masks.masks import Masks, apply_mask
 from jaxpersona.methods import price_search, taylor_masks, taylor_streamed
 from jaxpersona.methods.method import Method, Need, Search
+from jaxpersona.methods.price_search import Damage, MasksAtPrice, Priced
 from jaxpersona.models import sizes
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.model import Model
@@ -36,24 +37,28 @@ from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.models.selector import Selector, check_sparsity
 from jaxpersona.models.streamed_model import StreamedModel
 
-_BUDGET_TOKENS = 2048
+_WINDOW = 512  # tokens
 
 
 @dataclasses.dataclass(frozen=True)
 class Taylor(Method):
-    """Removes the weights whose removal turns the model to a persona for the least damage.
+    """Removes the weights whose removal shifts the model towards a persona at the least damage.
 
     Attributes:
-      sparsity: share of all maskable weights that is removed, over all layers together, in [0, 1).
-      max_perplexity_increase: instead of a share, the damage budget: the strongest mask under which perplexity on ``budget_text``
-        rises by no more than this (0.02: 2 %). Where neither is given, 0.02.
+      sparsity: fraction of all maskable weights that is removed, over all layers together, in [0, 1).
+      max_perplexity_increase: damage budget, instead of ``sparsity``: perplexity on ``budget_text`` may rise by this fraction
+        (0.02: 2 %). Defaults to 0.02 if ``sparsity`` is not given either.
       budget_text: ``builtin:neutral``, or a UTF-8 text file.
+      budget_tokens: number of its tokens on which damage is measured, at least 512.
+      budget_tolerance: fraction of the budget that may stay unused, in (0, 1); a larger one needs fewer tries.
       select: modules and layers that are masked (``models/selector.py``).
     """
 
     sparsity: float | None = None
     max_perplexity_increase: float | None = None
     budget_text: str = BUILTIN_TEXT
+    budget_tokens: int = 2048
+    budget_tolerance: float = 0.1
     select: str = "all"
     name: ClassVar[str] = "taylor"
     needs: ClassVar[tuple[Need, ...]] = ("taylor",)
@@ -61,19 +66,23 @@ class Taylor(Method):
 
     def __post_init__(self) -> None:
         Selector(self.select)
-        read_text(self.budget_text)  # refuses now, rather than after minutes of calibration
+        read_text(self.budget_text)  # raises now rather than after minutes of calibration
         if self.sparsity is not None and self.max_perplexity_increase is not None:
             raise InputError("method taylor takes sparsity or max_perplexity_increase, not both")
         if self.sparsity is not None:
             check_sparsity(self.sparsity, "sparsity")
         elif self.max_perplexity_increase is None:
             object.__setattr__(self, "max_perplexity_increase", 0.02)
+        elif self.budget_tokens < _WINDOW:
+            raise InputError(f"budget_tokens is {self.budget_tokens}; give at least {_WINDOW}")
+        elif not 0 < self.budget_tolerance < 1:
+            raise InputError(f"budget_tolerance is {self.budget_tolerance}; it must lie in (0, 1)")
         elif not self.max_perplexity_increase > 0:
             raise InputError(f"max_perplexity_increase is {self.max_perplexity_increase}; it must be above 0, e.g. 0.02 for 2 %")
 
     @property
     def measures_perplexity(self) -> bool:
-        """Whether there is a damage budget."""
+        """True if there is a damage budget."""
         return self.max_perplexity_increase is not None
 
     def texts(self) -> dict[str, str]:
@@ -81,54 +90,66 @@ class Taylor(Method):
         return {"method.budget_text": read_text(self.budget_text)}
 
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Masks]:
-        """Yields the masks of both personas from a model in memory."""
+        """Yields the masks of both personas of a model in memory."""
+        price = price_search.FIRST_PRICE
         for index, persona in enumerate(search.personas):
-            yield prune(model, self, calibration.taylor, index, search.stage.part(f"search, {persona}"))
+            masks, price = prune(model, self, calibration.taylor, index, search.stage.part(f"search, {persona}"), price)
+            yield masks
 
     def find_streamed(self, model: StreamedModel, calibration: Calibration, search: Search) -> Iterator[Masks]:
-        """Yields the masks of both personas; every price that is tried takes one pass over the weights."""
+        """Yields the masks of both personas; each price takes one pass over the weights."""
         tokens = self.budget_windows(model) if self.measures_perplexity else None
         options = self.search_price, search.personas, search.stage
         yield from taylor_streamed.prune(model, calibration, self.select, tokens, *options)
 
     def budget_windows(self, model: Model) -> np.ndarray:
         """Returns the tokens that damage is measured on, int32 [n, length]."""
-        return windows(model, read_text(self.budget_text), _BUDGET_TOKENS)
+        return windows(model, read_text(self.budget_text), self.budget_tokens, _WINDOW)
 
-    def search_price(self, masks_at: price_search.MasksAtPrice, damage: price_search.Damage, stage: Stage) -> Masks:
-        """Returns the masks at the price that meets the budget; ``damage`` is asked only where there is a damage budget."""
+    def search_price(self, masks_at: MasksAtPrice, damage: Damage, stage: Stage, first_price: float) -> Priced:
+        """Returns the masks at the price that meets the budget; calls ``damage`` only if there is a damage budget."""
         if self.sparsity is not None:
-            return price_search.of_share(masks_at, self.sparsity, stage)
+            return price_search.of_share(masks_at, self.sparsity, stage, first_price)
         assert self.max_perplexity_increase is not None
-        return price_search.within_budget(masks_at, damage, self.max_perplexity_increase, stage)
+        budget, tolerance = self.max_perplexity_increase, self.budget_tolerance
+        return price_search.within_budget(masks_at, damage, budget, stage, first_price, tolerance)
 
     def scores(self, model: Model, calibration: Calibration, persona: int, seed: int) -> dict[str, jax.Array]:
-        """Returns minus gain over damage of each weight's removal alone, float32 [layer, in, out] by kernel path."""
+        """Returns minus gain over damage of removing each weight alone, float32 [layer, in, out] by kernel path."""
         return taylor_masks.scores(model.params, calibration.taylor, persona)
 
     def statistics_bytes(self, config: ModelConfig, shards: float, in_place: bool) -> tuple[float, float]:
-        """A gradient and factors; two or three copies while a batch is added."""
+        """Returns the bytes of a gradient and factors; there are two or three copies while a batch is added."""
         gradient, factors = 4 * sizes.maskable(config) / shards, sizes.outer_bytes(config, 1) / shards
         return max((3 - in_place) * (gradient + factors), gradient + 3 * factors), gradient + factors
 
 
-def prune(model: Model, method: Taylor, statistics: TaylorStatistics, persona: int, stage: Stage = QUIET) -> Masks:
-    """Finds the masks of one persona, of the share or within the damage budget that ``method`` says.
+def prune(
+    model: Model,
+    method: Taylor,
+    statistics: TaylorStatistics,
+    persona: int,
+    stage: Stage = QUIET,
+    first_price: float = price_search.FIRST_PRICE,
+) -> Priced:
+    """Finds the masks of one persona that meet the sparsity or damage budget of ``method``.
 
     Args:
+      statistics: from ``taylor_statistics.collect``.
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       stage: progress counts prices.
+      first_price: the price to try first.
 
     Raises:
-      InputError: when fewer weights than the share have a gain at all.
+      InputError: if too few weights have a positive gain to reach the sparsity.
     """
     masks_at = functools.partial(taylor_masks.masks_at, model.params, statistics, persona, method.select)
     if not method.measures_perplexity:
-        return method.search_price(masks_at, lambda masks: math.nan, stage)
+        return method.search_price(masks_at, lambda masks: math.nan, stage, first_price)
     tokens = method.budget_windows(model)
     base = perplexity(model, model.params, tokens)
 
     def damage(masks: Masks) -> float:
         return math.log(perplexity(model, apply_mask(model.params, masks), tokens) / base)
 
-    return method.search_price(masks_at, damage, stage)
+    return method.search_price(masks_at, damage, stage, first_price)

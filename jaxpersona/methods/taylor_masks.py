@@ -1,4 +1,4 @@
-"""Masks of contrastive Taylor pruning at a given price of damage, for all layers or some."""
+"""Computes the masks and scores of contrastive Taylor pruning at a given price of damage, for all layers or some."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,16 +16,19 @@ from jaxpersona.models.selector import Selector
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.ops import bitpack
 
-_SHRINKAGE = 0.1  # of the inputs' second moments towards their diagonal, as they come from few tokens
+_SHRINKAGE = 0.1  # of the inputs' second moments towards their diagonal, because they come from few tokens
 
 
 def masks_at(params: Params, statistics: TaylorStatistics, persona: int, select: str, price: float) -> Masks:
-    """Returns masks without the weights whose removal gains more than its damage costs.
+    """Returns masks that remove the weights whose removal gains more than the price of its damage.
 
     Args:
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       select: selector of the modules and layers that may be masked.
       price: of damage, in margin per nat of loss.
+
+    Raises:
+      InputError: if the selector is invalid.
     """
     return Masks.of(params, words_at(params, statistics, eligible_layers(params, select), persona, price))
 
@@ -49,7 +52,7 @@ def words_at(
 
 @jax.jit
 def _kept(kernel: Any, margin: Any, inputs: Any, outputs: Any, eligible: Any, sign: Any, price: Any) -> jax.Array:
-    """Packed words of what one stacked kernel keeps."""
+    """Returns the packed mask of one stacked kernel."""
 
     def layer(args: tuple[Any, ...]) -> jax.Array:
         kernel, margin, inputs, outputs, eligible = args
@@ -62,11 +65,11 @@ def _kept(kernel: Any, margin: Any, inputs: Any, outputs: Any, eligible: Any, si
 
 
 def scores(params: Params, statistics: TaylorStatistics, persona: int) -> dict[str, jax.Array]:
-    """Returns how much each weight is worth keeping, float32 [layer, in, out] by path: minus gain over damage of its removal."""
-    found, sign = {}, 1.0 - 2 * persona
+    """Returns minus gain over damage of removing each weight alone, float32 [layer, in, out] by path; high scores are kept."""
+    result, sign = {}, 1.0 - 2 * persona
     for path, kernel in kernels(params).items():
         inputs = jnp.diagonal(statistics.factors.inputs[SITE_OF[module_of(path)]], axis1=-2, axis2=-1)
         weight = kernel.astype(jnp.float32)
         damage = 0.5 * jnp.square(weight) * inputs[..., None] * statistics.factors.outputs[path][:, None, :]
-        found[path] = sign * weight * statistics.margin[path] / jnp.maximum(damage, jnp.finfo(jnp.float32).tiny)
-    return found
+        result[path] = sign * weight * statistics.margin[path] / jnp.maximum(damage, jnp.finfo(jnp.float32).tiny)
+    return result

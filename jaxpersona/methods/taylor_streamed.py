@@ -1,7 +1,7 @@
-"""Contrastive Taylor pruning of a streamed model: every price that is tried takes one pass over the weights.
+"""Contrastive Taylor pruning of a streamed model; each price takes one pass over the weights.
 
-A layer's weights are chosen and, where there is a damage budget, the budget text runs through what remains of the layer; then
-comes the next layer.
+At each layer, the pass selects the layer's weights. If there is a damage budget, it also runs the budget text through the masked
+layer.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from jaxpersona.core.stage import Stage
 from jaxpersona.core.tree import Params
 from jaxpersona.masks.mask_writer import MaskWriter
 from jaxpersona.masks.masks import Masks
-from jaxpersona.methods.price_search import Damage, MasksAtPrice
+from jaxpersona.methods.price_search import FIRST_PRICE, Damage, MasksAtPrice, Priced
 from jaxpersona.methods.taylor_masks import eligible_layers, words_at
 from jaxpersona.models.layer_loop import State, run_layers
 from jaxpersona.models.perplexity_streamed import Windows, perplexities
@@ -29,7 +29,8 @@ from jaxpersona.models.streamed_forward import States
 from jaxpersona.models.streamed_model import StreamedModel
 
 Tree = TypeVar("Tree")
-SearchPrice = Callable[[MasksAtPrice, Damage, Stage], Masks]
+SearchPrice = Callable[[MasksAtPrice, Damage, Stage, float], Priced]
+"""Called with (masks at a price, damage, stage, first price)."""
 
 
 def prune(
@@ -41,17 +42,18 @@ def prune(
     personas: tuple[str, str],
     stage: Stage,
 ) -> Iterator[Masks]:
-    """Yields the masks of both personas, as ``taylor.prune`` finds them from the same calibration data.
+    """Yields the masks of both personas that ``taylor.prune`` finds from the same calibration data.
 
     Args:
       select: selector of the modules and layers that may be masked.
-      tokens: windows that damage is measured on, int32 [n, length]; None where there is no damage budget.
+      tokens: int32 [n, length], windows that damage is measured on; None without a damage budget.
       search_price: finds the masks that meet the budget.
       personas: names of the two personas.
+      stage: progress and checkpoints.
 
     Raises:
-      InputError: for single texts, selectors that match nothing, and as ``taylor.prune``.
-      WriteError: when there is no room for temporary files.
+      InputError: if the data are single texts or a selector matches nothing, and as ``taylor.prune``.
+      WriteError: if the disk has no room for temporary files.
     """
     calibration.refuse_lines()
     eligible, arrays = eligible_layers(model.params, select), MappedArrays(stage, model.scratch)
@@ -62,21 +64,23 @@ def prune(
         begin = text.start(model)
         base = perplexities(model, {"none": None}, tokens, stage.part("perplexity of the budget text"))["none"]
 
+    price = FIRST_PRICE
     for index, name in enumerate(personas):
         one_price = stage.part(f"one price, {name}").without_progress()
         choice = _Choice(model, statistics, eligible, index, text, begin, arrays, one_price)
-        yield search_price(choice.masks_at, choice.damage_from(base), stage.part(f"search, {name}"))
+        masks, price = search_price(choice.masks_at, choice.damage_from(base), stage.part(f"search, {name}"), price)
+        yield masks
 
 
 @dataclasses.dataclass
 class _Choice:
-    """The weights that a persona loses, at one price after another.
+    """Selects one persona's weights at a sequence of prices.
 
     Attributes:
-      text: what damage is measured on; None where it is not.
-      begin: the text before the first layer.
+      text: the budget text; None if damage is not measured.
+      begin: the text's hidden states before the first layer.
       stage: of one price.
-      perplexity: of the text under the masks chosen last.
+      perplexity: of the text under the latest masks.
     """
 
     model: StreamedModel
@@ -90,7 +94,7 @@ class _Choice:
     perplexity: float = math.nan
 
     def masks_at(self, price: float) -> Masks:
-        """Returns the masks at a price, as ``taylor_masks.masks_at`` does."""
+        """Returns the same as ``taylor_masks.masks_at``, and measures ``perplexity`` under these masks."""
         writer = MaskWriter(kernels(self.model.params), self.arrays.array, 1, f"words {self.persona}")
 
         def step(number: int, params: Params, state: State) -> None:
@@ -106,10 +110,10 @@ class _Choice:
         if self.text is not None:
             self.perplexity = self.text.perplexity(self.model.head(), state["states"])
         (masks,) = writer.masks(self.model.params)
-        return jax.tree.map(self._copy, masks)  # the next price is tried in the same files
+        return jax.tree.map(self._copy, masks)  # a copy, because the next price overwrites these files
 
     def damage_from(self, base: float) -> Damage:
-        """Returns what measures the damage of the masks chosen last, given the base model's perplexity."""
+        """Returns a function that measures the damage of the latest masks, given the base model's perplexity."""
         return lambda _: math.log(self.perplexity / base)
 
     def _copy(self, words: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Wanda (Eq. 3; Sun et al., 2024)."""
+"""Wanda (Eq. 3; Sun et al., 2024): absolute weight times activation strength."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -32,12 +32,12 @@ class Wanda(RowwiseMethod):
         check_one_of(("abs", "rms"), self.activation, "activation", self.name)
 
     def check(self, protocol: Protocol) -> None:
-        """Refuses ``rms`` where the protocol measures whole texts."""
+        """Raises InputError for ``rms`` under a protocol that measures whole texts."""
         if self.activation == "rms" and protocol.statistics == "lines":
             raise InputError(f"protocol {protocol.name} measures activation by the norm of each text; leave out activation rms")
 
     def score(self, kernel: jax.Array, moments: Moments | None, key: jax.Array, protocol: Protocol) -> jax.Array:
-        """Computes Eq. 3."""
+        """Returns Eq. 3."""
         assert moments is not None
         activation = strength(moments, protocol) if self.activation == "abs" else jnp.sqrt(moments["mean_square"])
         return importance.wanda(kernel, activation[0])

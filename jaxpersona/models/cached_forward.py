@@ -1,4 +1,4 @@
-"""A pass of the decoder over new tokens and the KV cache of those before, whatever form the parameters have."""
+"""Forward passes over new tokens with a KV cache, for parameters in any form."""
 
 from typing import Any, Literal
 
@@ -14,33 +14,34 @@ from jaxpersona.models.model import Model
 
 Array = jax.Array
 Form = Literal["stacked", "compact", "apart"]
+"""Form of parameters: stacked over layers, compact (``cpu/bfloat16_bits.py``), or unstacked (``cpu/unstacked.py``)."""
 
 
 def pick_form(model: Model, rows: int) -> Form:
-    """The form of parameters from which so many texts at a time are generated quickest; measured in docs/performance.md."""
+    """Returns the fastest form of parameters for generating ``rows`` texts at once; docs/performance.md has measurements."""
     if not model.quick_forms:
         return "stacked"
     return "compact" if rows == 1 else "apart"
 
 
 def form_of(params: Params) -> Form:
-    """The form that parameters have."""
+    """Returns the form of parameters."""
     if unstacked.is_apart(params):
         return "apart"
     return "compact" if bfloat16_bits.is_compact(params["embed_tokens"]["embedding"]) else "stacked"
 
 
 def in_form(model: Model, params: Params, form: Form) -> Params:
-    """Stacked parameters in that form; others stay as they are."""
+    """Converts stacked parameters to ``form``; returns parameters in another form unchanged."""
     if form == "stacked" or form_of(params) != "stacked":
         return params
     if params is model.params:
-        return model.compact_params if form == "compact" else model.apart_params
+        return model.compact_params if form == "compact" else model.unstacked_params
     return bfloat16_bits.compact(params) if form == "compact" else unstacked.apart(params, model.batch_dtype)
 
 
 def empty_cache_for(form: Form, config: ModelConfig, batch: int, length: int, dtype: Any) -> Any:
-    """A KV cache of zeros, as ``cache.empty_cache`` or one for each layer, for parameters of that form."""
+    """Returns an empty KV cache for parameters of that form: one per layer if unstacked, else ``kv_cache.empty_cache``."""
     return (unstacked.empty_caches if form == "apart" else empty_cache)(config, batch, length, dtype)
 
 
@@ -55,11 +56,18 @@ def next_logits(
     masks: Any = None,
     personas: Personas | None = None,
 ) -> tuple[Array, Any]:
-    """Logits [B, vocab] at each row's place ``last`` [B], and the cache with the keys and values of tokens [B, T].
+    """Returns the logits [B, vocab] at index ``last`` of each row, and the cache with the new keys and values.
 
     Args:
-      positions, visible: as for ``layer_inputs``.
-      masks: a mask bank, with ``personas``; needs stacked parameters.
+      decoder: of the model.
+      params: in any form.
+      cache: from ``empty_cache_for`` of the same form, or from an earlier call.
+      tokens: int [B, T].
+      positions: int [B, T], as for ``layer_inputs``.
+      visible: bool [B, T, S], as for ``layer_inputs``.
+      last: int [B], index in each row of the token whose logits are returned.
+      masks: a mask bank, used with ``personas``; needs parameters that are not unstacked.
+      personas: persona of each row in the bank.
     """
     decoder = decoder.clone(dtype=compute_dtype(params))
     inputs = {"positions": positions, "visible": visible}
@@ -73,5 +81,5 @@ def next_logits(
 
 
 def _at(hidden: Array, last: Array) -> Array:
-    """Each row's [B, hidden] at its place of [B, T, hidden]."""
+    """Picks [B, hidden] out of [B, T, hidden], at index ``last`` of each row."""
     return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]

@@ -9,10 +9,10 @@ from jaxpersona.core.errors import InputError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class Rope:
-    """Rotary position embedding: base frequency and how long contexts rescale it.
+    """Rotary position embedding: base frequency ``theta`` and its scaling for long contexts.
 
-    ``linear`` divides all frequencies by ``factor``; ``llama3`` divides the low ones, with a smooth passage between the two
-    wavelength bounds (Llama 3.1 model card); ``frequency_factors`` divides each by its own number (as GGUF files store it).
+    ``linear`` divides all frequencies by ``factor``. ``llama3`` divides the low ones, with a smooth transition between the two
+    wavelength bounds (Llama 3.1 model card). ``frequency_factors`` divides each by its own factor, as GGUF files store them.
     """
 
     theta: float = 10000.0
@@ -40,7 +40,7 @@ class ModelConfig:
     norm_eps: float
     rope: Rope
     local_rope: Rope | None = None
-    """Rope of the sliding-window layers where it differs (Gemma 3)."""
+    """Rope of the sliding-window layers if it differs (Gemma 3)."""
     activation: Literal["silu", "gelu_tanh"] = "silu"
     tied_embeddings: bool = False
     qkv_bias: bool = False
@@ -48,25 +48,25 @@ class ModelConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     gemma_norms: bool = False
-    """Norms scale by 1 + weight, also stand after attention and MLP, and embeddings are scaled by sqrt(hidden_size)."""
+    """Norms scale by 1 + weight and also follow attention and MLP; embeddings are scaled by sqrt(hidden_size)."""
     query_scale: float = 1.0
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     sliding_window: int | None = None
     sliding_layers: tuple[bool, ...] = ()
-    """For each layer whether it attends only within ``sliding_window``; empty when none does."""
+    """True for each layer that attends only within ``sliding_window``; empty if none does."""
 
     @property
     def is_sliding(self) -> tuple[bool, ...]:
-        """For each layer whether it attends only within a window."""
+        """True for each layer that attends only within a window."""
         return self.sliding_layers or (False,) * self.num_layers
 
     @classmethod
     def from_hf(cls, hf: Mapping[str, Any]) -> "ModelConfig":
-        """Reads the dictionary of a ``config.json`` as written by Transformers 4 or 5.
+        """Reads the dictionary of a ``config.json`` written by Transformers 4 or 5.
 
         Raises:
-          InputError: for an architecture, rope scaling or activation this decoder does not have, or a missing key.
+          InputError: for an unsupported architecture, rope scaling or activation, or a missing key.
         """
         architecture = (hf.get("architectures") or [hf.get("model_type", "unknown")])[0]
         if architecture not in _FAMILIES:
@@ -108,7 +108,7 @@ def _activation(hf: Mapping[str, Any]) -> str:
 
 
 def _rope(hf: Mapping[str, Any]) -> Rope:
-    """The rope of the full-attention layers: Transformers 5 nests it by layer kind where kinds differ, 4 has flat keys."""
+    """Returns the rope of the full-attention layers. Transformers 5 nests it by layer kind if kinds differ; 4 has flat keys."""
     parameters = hf.get("rope_parameters")
     if parameters is None:
         scaling = hf.get("rope_scaling") or {}
@@ -151,7 +151,7 @@ def _llama(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _windows(hf: Mapping[str, Any], is_sliding: list[bool]) -> dict[str, Any]:
-    """Window settings; ``layer_types`` of config.json, where given, overrules the family's pattern."""
+    """Returns the window settings; ``layer_types`` in config.json takes precedence over the family's pattern."""
     window = hf.get("sliding_window")
     if hf.get("layer_types"):
         is_sliding = [kind == "sliding_attention" for kind in hf["layer_types"]]
@@ -177,7 +177,7 @@ def _qwen3(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gemma(hf: Mapping[str, Any], period: int) -> dict[str, Any]:
-    """Gemma's every ``period``-th layer attends globally, the others within the window."""
+    """Returns Gemma's settings; every ``period``-th layer attends globally, the others within the window."""
     if hf.get("use_bidirectional_attention"):
         raise InputError("a Gemma with bidirectional attention is an encoder, not a language model; choose a causal one")
     is_sliding = [(layer + 1) % period != 0 for layer in range(hf["num_hidden_layers"])]
@@ -202,7 +202,7 @@ def _gemma3(hf: Mapping[str, Any]) -> dict[str, Any]:
     return {**_gemma(hf, period), "qk_norm": True, "local_rope": _local_rope(hf)}
 
 
-# What the text_config of a multimodal Gemma 3 leaves out where it equals the default of Transformers.
+# The text_config of a multimodal Gemma 3 leaves out values that equal these defaults of Transformers.
 _GEMMA3_DEFAULTS = {
     "vocab_size": 262208,
     "num_attention_heads": 8,

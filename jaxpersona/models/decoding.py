@@ -1,4 +1,4 @@
-"""Generation with a KV cache: one pass over the prompts, then one token a step until every row has ended."""
+"""Generates token ids with a KV cache: one forward pass over the prompts, then one token per step until every row has ended."""
 
 import functools
 from collections.abc import Sequence
@@ -15,16 +15,21 @@ from jaxpersona.models.decoder import Decoder, compute_dtype
 from jaxpersona.models.model import Model
 from jaxpersona.models.sampling import Sampling, Settings, sample, settings_of, tokens_seen
 
-_SHORT, _STEP = 8, 64  # prompts are that wide, or a multiple of this: few shapes, few compilations
+_SHORT, _STEP = 8, 64  # prompts are padded to the first, or to a multiple of the second, so that few shapes compile
 
 
 def generate_ids(
     model: Model, params: Params, prompts: Sequence[Sequence[int]], max_new_tokens: int, sampling: Sampling, seed: int = 42
 ) -> list[list[int]]:
-    """As ``generate``, from token ids to the new token ids, which end before the first end-of-turn token.
+    """Returns the new token ids of each prompt, up to but without the first end-of-turn token.
 
     Args:
+      model: whose decoder and ``eos_ids`` are used.
       params: the model's own or masked ones, in any form (``in_form``).
+      prompts: token ids; none may be empty.
+      max_new_tokens: per prompt.
+      sampling: the same for all prompts.
+      seed: of the draws.
     """
     params = in_form(model, params, pick_form(model, len(prompts)))
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
@@ -48,9 +53,9 @@ def _decode(
     key: jax.Array,
     settings: Settings,
 ) -> tuple[jax.Array, jax.Array]:
-    """New tokens int32 [B, steps] and how many of each row count.
+    """Returns new tokens int32 [B, steps] and the number of valid ones in each row, [B].
 
-    Prompts are padded at the end; a row's new tokens are written over its padding, so what lies beyond its length is never seen.
+    Prompts are padded at the end. New tokens overwrite the padding in the KV cache, so no query attends to it.
     """
     batch, width = tokens.shape
     cache = empty_cache_for(form_of(params), decoder.config, batch, width + steps, compute_dtype(params))

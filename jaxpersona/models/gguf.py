@@ -1,4 +1,4 @@
-"""GGUF files of the Llama family: configuration and dequantised tensors under their Hugging Face names."""
+"""Reads GGUF files of the Llama family: configuration, and dequantised tensors under their Hugging Face names."""
 
 import math
 import pathlib
@@ -35,11 +35,11 @@ class GGUFSource:
         self._names = gguf.get_tensor_name_map(by_name[self._architecture], self._hyper("block_count"))
 
     def field(self, name: str, default: Any = None) -> Any:
-        """The metadata value ``name``, or ``default`` where the file has none."""
+        """Returns the metadata value ``name``, or ``default`` if the file has none."""
         return self.fields.get(name, default)
 
     def required(self, name: str) -> Any:
-        """The metadata value ``name``, which the file must have."""
+        """Returns the metadata value ``name``; raises InputError if the file has none."""
         if name not in self.fields:
             raise InputError(f"{self.path}: metadata {name} is missing; download the file again")
         return self.fields[name]
@@ -49,7 +49,7 @@ class GGUFSource:
         return self.required(full) if default is None else self.field(full, default)
 
     def hf_config(self) -> dict[str, Any]:
-        """The metadata as the ``config.json`` of the same model would say it."""
+        """Returns the metadata in the form of the ``config.json`` of the same model."""
         heads = self._hyper("attention.head_count")
         hidden = self._hyper("embedding_length")
         return {
@@ -82,7 +82,7 @@ class GGUFSource:
     def _dequantise(self, name: str) -> np.ndarray:
         tensor = self._tensors[name]
         rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-        # dequantize works on 16 rows at a time, too few to be quick; rows lie end to end, so several can pass for one
+        # dequantize processes 16 rows at a time, which is slow; contiguous rows are therefore joined into longer ones
         joined = rows.reshape(len(rows) // math.gcd(len(rows), _JOINED_ROWS), -1)
         try:
             return gguf.dequantize(joined, tensor.kind).reshape(tensor.shape)
@@ -91,14 +91,18 @@ class GGUFSource:
             raise InputError(f"{self.path}: tensor {name} has type {kind}, which is not supported; use another file") from None
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of the tensor with Hugging Face name ``name``."""
+        """Returns the shape of the tensor with Hugging Face name ``name`` (without the ``model.`` prefix)."""
         return tuple(self._tensors[self._stored(name)].shape)
 
     def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
-        """The tensor with Hugging Face name ``name`` (without the ``model.`` prefix), float32, (out, in).
+        """Returns the tensor with Hugging Face name ``name`` (without the ``model.`` prefix), float32, (out, in).
 
         Args:
-          part: returns no more than this of it; it is dequantised as a whole all the same.
+          name: of the tensor.
+          part: index of the part to return; the whole tensor is dequantised all the same.
+
+        Raises:
+          InputError: if the tensor is missing or of an unsupported type.
         """
         value = self._dequantise(self._stored(name))
         if self._architecture == "llama" and ".self_attn.q_proj." in name:
@@ -108,7 +112,7 @@ class GGUFSource:
         return value[part]
 
     def _stored(self, name: str) -> str:
-        """What the file calls the tensor with Hugging Face name ``name``."""
+        """Returns the GGUF name of the tensor with Hugging Face name ``name``; raises InputError if it is missing."""
         hf_name = name if name.startswith("lm_head") else f"model.{name}"
         stored = self._names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
         if stored not in self._tensors:
@@ -117,5 +121,5 @@ class GGUFSource:
 
 
 def _halves(value: np.ndarray, heads: int) -> np.ndarray:
-    """Llama GGUFs interleave the two halves each head rotates against each other; puts them one after the other again."""
+    """Undoes the interleaving, in Llama GGUF files, of the two halves that each head rotates against each other."""
     return value.reshape(heads, -1, 2, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)

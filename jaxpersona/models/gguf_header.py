@@ -1,7 +1,7 @@
-"""The header of a GGUF file, version 2 or 3, little-endian: metadata, and where each tensor lies.
+"""Reads the header of a GGUF file, version 2 or 3, little-endian: metadata, and the location of each tensor.
 
-The ``gguf`` package's reader makes several NumPy views for every word of a vocabulary, which takes seconds; this reads the same
-in a tenth of one. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+The ``gguf`` package's reader creates several NumPy views for every word of a vocabulary, which takes seconds; this takes a tenth
+of a second. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ _DEFAULT_ALIGNMENT = 32
 
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as stored.
+    """A tensor in its stored encoding.
 
     Attributes:
-      kind: how its numbers are encoded.
+      kind: encoding of its numbers.
       shape: of its numbers, slowest axis first.
-      data: uint8, the same shape but the last axis in bytes; a view of the memory-mapped file.
+      data: uint8, of the same shape but with the last axis in bytes; a view of the memory-mapped file.
     """
 
     kind: gguf.GGMLQuantizationType
@@ -35,7 +35,7 @@ class StoredTensor:
 
 
 class _Cursor:
-    """Reads values one after another."""
+    """Reads consecutive values of a memory-mapped file."""
 
     def __init__(self, data: mmap.mmap):
         self.data, self.at = data, 0
@@ -68,10 +68,10 @@ class _Cursor:
 
 
 def read_header(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
-    """Metadata and tensors by name.
+    """Returns metadata and tensors, each by name.
 
     Raises:
-      ValueError: when the file is no GGUF file of a known version, or not whole.
+      ValueError: if the file is no GGUF file of a known version, or is truncated.
     """
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:

@@ -1,4 +1,4 @@
-"""The KV cache: keys and values of the tokens before, in the order in which attention multiplies them (``decoder.attend``)."""
+"""The KV cache: keys and values of earlier tokens, in the layout that attention multiplies (``decoder.attend``)."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from jaxpersona.models.config import ModelConfig
 
 
 def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dict[str, Any]:
-    """Zeros: k [layer, batch, KV heads, head_dim, length] and v [layer, batch, KV heads, length, head_dim].
+    """Returns zeros: k [layer, batch, KV heads, head_dim, length] and v [layer, batch, KV heads, length, head_dim].
 
-    So no product has to transpose what it reads: with keys in the order of values, attention to a cache took a CPU
-    1.2 to 1.5 times as long.
+    In these layouts no product transposes its operands. With keys in the layout of values, attention to a cache took 1.2 to 1.5
+    times as long on a CPU.
     """
     sizes = (config.num_layers, batch, config.num_kv_heads)
     k, v = (jnp.zeros((*sizes, *shape), dtype) for shape in ((config.head_dim, length), (length, config.head_dim)))
@@ -20,6 +20,6 @@ def empty_cache(config: ModelConfig, batch: int, length: int, dtype: Any) -> dic
 
 
 def cache_length(cache: Any) -> int:
-    """How many tokens a cache, or each of several, has room for."""
+    """Returns the number of tokens that a cache, or each of several, has room for."""
     paths = jax.tree_util.tree_leaves_with_path(cache)
     return next(leaf.shape[-1] for path, leaf in paths if path[-1].key == "k")

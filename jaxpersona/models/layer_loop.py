@@ -1,4 +1,4 @@
-"""The layers of a streamed model one after another, resumable."""
+"""Runs the layers of a streamed model one after another, resumably."""
 
 import logging
 import zlib
@@ -12,7 +12,7 @@ from jaxpersona.core.tree import Params
 from jaxpersona.models.streamed_model import StreamedModel
 
 State = dict[str, Any]
-"""What moves from layer to layer: a nested dictionary of arrays, without empty ones."""
+"""State passed from layer to layer: a nested dictionary of arrays, without empty dictionaries."""
 Parts = Mapping[str, np.ndarray]
 """Arrays [layer, ...] by name."""
 _log = logging.getLogger(__name__)
@@ -44,10 +44,9 @@ def run_layers(
     saved = _load(stage, filled, key) or {"done": 0, "state": start()}
     done, state = int(saved["done"]), saved.get("state", {})
     sums = {name: np.array(saved["sums"][name]) if done else np.zeros(layers, np.uint32) for name in filled}
-    model.remember(saved.get("samples", {}))
+    model.add_samples(saved.get("samples", {}))
     del saved
-    if done:
-        stage.progress(done, layers)
+    stage.progress(done, layers)
     for number, params in model.layers(backwards, done):
         done += 1
         step(number, params, state)
@@ -65,13 +64,13 @@ def in_order(layers: Mapping[int, Any]) -> list[Any]:
 
 
 def _load(stage: Stage, filled: Parts, key: float) -> dict[str, Any] | None:
-    """The checkpoint, if it has the same key and the arrays are unchanged."""
+    """Returns the checkpoint; None if it has another key or the arrays have changed."""
     saved = stage.load()
     if saved is None or saved["key"] != key:
         return None
     for name, array in filled.items():
         sums = saved["sums"][name]
-        # unfinished layers have the checksum 0, and nothing else does by more than a coincidence
+        # unfinished layers have checksum 0, which others have only by chance
         if any(seen and seen != _checksum(array[number]) for number, seen in enumerate(sums)):
             _log.warning("temporary file of %s is damaged; its stage restarts", name)
             return None

@@ -1,4 +1,4 @@
-"""Log-probabilities of the tokens of packed batches."""
+"""Computes log-probabilities of the tokens in packed batches."""
 
 from collections.abc import Sequence
 
@@ -14,21 +14,26 @@ _STEP = 32
 
 
 def most_marked(marks: Sequence[np.ndarray]) -> int:
-    """Returns the most tokens that bool [B, T] marks in a row, rounded up so that few shapes compile."""
+    """Returns the largest number of tokens that any mask bool [B, T] marks in a row, rounded up so that few shapes compile."""
     most = max(int(marked.sum(axis=1).max()) for marked in marks)
     return min(marks[0].shape[1], -(-most // _STEP) * _STEP)
 
 
 def places_of(marked: jax.Array, most: int) -> jax.Array:
-    """Returns the places int [B, most] of the tokens that bool [B, T] marks, at most ``most`` a row; others fill a row up."""
+    """Returns the indices int [B, most] of the tokens that bool [B, T] marks in each row, padded with those of other tokens."""
     return jnp.argsort(~marked, axis=1, stable=True)[:, :most]
 
 
 def token_log_probs(decoder: Decoder, params: Params, batch: Batch, places: jax.Array | None = None) -> jax.Array:
-    """Returns the log-probability of each token given those before it in its text, float32 [B, T]; undefined where a text starts.
+    """Returns the log-probability of each token given the earlier ones of its text, float32 [B, T].
+
+    The value of the first token of a text is undefined.
 
     Args:
-      places: int [B, N], of which tokens; by default of all.
+      decoder: of the model.
+      params: of the decoder.
+      batch: the tokens.
+      places: int [B, N], indices of the tokens to evaluate, for a result [B, N]; None evaluates all.
     """
     inputs = {"positions": batch.positions, "visible": batch.visible()}
     hidden = decoder.apply({"params": params}, batch.tokens, **inputs, method="hidden")
@@ -40,7 +45,7 @@ def next_log_probs(
 ) -> jax.Array:
     """Returns ``token_log_probs`` from the batch's final hidden states [B, T, hidden]; only at ``places`` int [B, N] if given.
 
-    Logits are formed a row at a time, and again on a backward pass: a whole batch of them would not fit into memory.
+    Computes logits one row at a time, and again in a backward pass, because those of a whole batch would not fit into memory.
     """
     previous, tokens = batch.previous(), batch.tokens
     if places is not None:

@@ -1,4 +1,4 @@
-"""A loaded language model as a value: configuration, parameters, tokenizer, and the function they go through."""
+"""A loaded language model: configuration, parameters, tokenizer and decoder."""
 
 import dataclasses
 import functools
@@ -31,15 +31,15 @@ class Model:
     """A language model whose parameters never change; a persona is a mask over them.
 
     Attributes:
-      name: the name it was loaded by.
-      origin: in words, where its files came from.
+      name: under which it was loaded.
+      origin: description of where its files came from.
       config: shape and variant.
       params: parameter pytree; kernels are [layer, in, out].
       tokenizer: a Transformers tokenizer.
       eos_ids: token ids that end a generation.
-      batch_dtype: of what is multiplied where batches of texts are read; None is that of the parameters.
-      quick_forms: whether text is generated from copies of the parameters in a form that a CPU reads quickly (``compact.py`` for
-        one text, ``apart.py``, in ``batch_dtype``, for several).
+      batch_dtype: dtype of matrix products in forward passes over batches of texts; None is that of the parameters.
+      quick_forms: whether text is generated from copies of the parameters in a form that is fast on a CPU: compact for one text
+        (``cpu/bfloat16_bits.py``), unstacked and in ``batch_dtype`` for several (``cpu/unstacked.py``).
     """
 
     name: str
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def mesh(self) -> Mesh | None:
-        """The mesh the parameters lie on; None on a single device."""
+        """The mesh of the parameters; None on a single device."""
         return mesh_of(self.params)
 
     @property
@@ -62,11 +62,18 @@ class Model:
         return Decoder(self.config)
 
     def batch_decoder(self, collect: Collect | None = None) -> Decoder:
-        """The decoder that reads batches of texts, with products in ``batch_dtype``; ``collect`` as in ``Decoder``."""
+        """Returns the decoder for batches of texts, with products in ``batch_dtype``; ``collect`` as for ``Decoder``."""
         return Decoder(self.config, collect, products=self.batch_dtype)
 
     def with_head(self, params: Mapping[str, Any], collect: Collect | None = None) -> tuple[Params, Decoder]:
-        """Parameters, the model's own or masked ones, and the ``batch_decoder`` that forms logits of many tokens from them."""
+        """Returns parameters and a ``batch_decoder`` for logits of many tokens.
+
+        On a CPU, a tied head is copied into a kernel of its own (``cpu/untied_head.py``).
+
+        Args:
+          params: the model's own or masked ones.
+          collect: as for ``Decoder``.
+        """
         decoder = self.batch_decoder(collect)
         return (
             (untied_head.with_head(params, self.batch_dtype), untied_head.untied(decoder))
@@ -76,43 +83,43 @@ class Model:
 
     @functools.cached_property
     def base_perplexities(self) -> dict[str, float]:
-        """Perplexities of the base model that were measured so far, by digest of the tokens."""
+        """Perplexities of the base model measured so far, by SHA-256 of the tokens."""
         return {}
 
     @functools.cached_property
     def compact_params(self) -> Params:
-        """The parameters, compact."""
+        """A compact copy of the parameters (``cpu/bfloat16_bits.py``)."""
         return compact(self.params)
 
     @functools.cached_property
-    def apart_params(self) -> Params:
-        """The parameters, apart."""
+    def unstacked_params(self) -> Params:
+        """An unstacked copy of the parameters, in ``batch_dtype`` (``cpu/unstacked.py``)."""
         return apart(self.params, self.batch_dtype)
 
     def apply(self, variables: dict[str, Any], tokens: jax.Array, **inputs: Any) -> Any:
-        """``decoder.apply``: logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""
+        """Runs ``decoder.apply``: returns logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""
         return self.decoder.apply(variables, tokens, **inputs)
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the weights, whatever dtype they were loaded in: a hash over a sample of every maskable kernel."""
+        """Hash over a sample of every maskable kernel; identifies the weights, whatever dtype they were loaded in."""
         return fingerprint(self.params)
 
 
 def fingerprint(params: Params) -> str:
-    """SHA-256 over path, shape and a regular sample (up to 17 x 17 a layer, as bfloat16) of every maskable kernel."""
+    """Returns the SHA-256 over path, shape and a sample (``sample_kernel``) of every maskable kernel."""
     flat = kernels(params)
-    return digest_of({path: kernel.shape for path, kernel in flat.items()}, {path: sample(flat[path]) for path in flat})
+    return digest_of({path: kernel.shape for path, kernel in flat.items()}, {path: sample_kernel(flat[path]) for path in flat})
 
 
-def sample(kernel: Any) -> np.ndarray:
-    """Up to 17 x 17 numbers of every layer of a kernel [layer, in, out], as bfloat16."""
+def sample_kernel(kernel: Any) -> np.ndarray:
+    """Returns a sample of a kernel [layer, in, out], as bfloat16: every (in // 16)-th input of every (out // 16)-th output."""
     rows, columns = max(1, kernel.shape[1] // 16), max(1, kernel.shape[2] // 16)
     return to_host(kernel[:, ::rows, ::columns].astype(jnp.bfloat16))
 
 
 def digest_of(shapes: Mapping[str, tuple[int, ...]], samples: Mapping[str, np.ndarray]) -> str:
-    """The fingerprint of kernels of these shapes and samples, by path."""
+    """Returns the fingerprint of kernels from their shapes and samples, by path."""
     digest = hashlib.sha256()
     for path, shape in sorted(shapes.items()):
         digest.update(f"{path} {shape}".encode() + samples[path].tobytes())
@@ -132,16 +139,15 @@ def load_model(
     Args:
       name: ``smollm2-135m-instruct``, a Hugging Face folder, a ``.gguf`` file, or a hub repository ``owner/name``.
       dtype: of the parameters and the computation; ``auto`` as in ``precision.pick_dtypes``.
-      mesh: from ``make_mesh``; default one over all devices, each with the whole model. Every device is given its shards of the
-        parameters and nothing else.
-      files: from ``open_files(name)``, if they were opened before.
+      mesh: from ``make_mesh``; None replicates the model on all devices. Each device receives only its shards of the parameters.
+      files: from ``open_files(name)``, if already opened.
       stage: progress counts parameter arrays.
 
     Raises:
-      InputError: when the model cannot be found, is of another architecture, or its files are damaged.
+      InputError: if the model cannot be found, is of another architecture, or its files are damaged.
     """
     files, mesh = files or open_files(name), mesh or make_mesh()
-    number, batch_dtype = pick_dtypes(dtype)
+    param_dtype, batch_dtype = pick_dtypes(dtype)
     quick_forms = dtype == "auto" and jax.default_backend() == "cpu" and mesh.size == 1
-    params = load_params(files.source, files.config, number, stage, mesh if mesh.size > 1 else None)
+    params = load_params(files.source, files.config, param_dtype, stage, mesh if mesh.size > 1 else None)
     return Model(name, files.origin, files.config, params, files.tokenizer, files.eos_ids, batch_dtype, quick_forms)

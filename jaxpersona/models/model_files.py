@@ -1,4 +1,4 @@
-"""The files of a model: what they say before any weight is read."""
+"""Opens the files of a model, and reads configuration and tokenizer but no weights."""
 
 import json
 import pathlib
@@ -16,7 +16,17 @@ from jaxpersona.models.weights import TensorSource
 
 
 class ModelFiles(NamedTuple):
-    """Opened weight files, configuration and tokenizer."""
+    """Opened weight files, configuration and tokenizer of a model.
+
+    Attributes:
+      path: folder or ``.gguf`` file.
+      source: the weight files.
+      hf: the contents of ``config.json``, or the equivalent for a GGUF file.
+      origin: description of where the files came from.
+      config: shape and variant.
+      tokenizer: a Transformers tokenizer.
+      eos_ids: token ids that end a generation.
+    """
 
     path: pathlib.Path
     source: TensorSource
@@ -31,7 +41,7 @@ def open_files(name: str) -> ModelFiles:
     """Opens the files of model ``name``.
 
     Raises:
-      InputError: when the model cannot be found, is of another architecture, or its files are damaged.
+      InputError: if the model cannot be found, is of another architecture, or its files are damaged.
     """
     resolved = resolve(name)
     if resolved.path.suffix == ".gguf":
@@ -54,7 +64,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _eos_ids(path: pathlib.Path, hf: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """All ids that end a turn: chat models often list more in generation_config.json than the tokenizer names."""
+    """Returns all ids that end a turn. Chat models often list more in generation_config.json than the tokenizer has."""
     listed = hf.get("eos_token_id")
     if (path / "generation_config.json").is_file():
         listed = _read_json(path / "generation_config.json").get("eos_token_id", listed)

@@ -1,4 +1,4 @@
-"""Perplexity: the check that a model is loaded right, and the measure of the damage a mask does."""
+"""Measures perplexity: it verifies that a model was loaded correctly, and measures the damage of a mask."""
 
 import functools
 import hashlib
@@ -18,12 +18,18 @@ from jaxpersona.models.model import Model
 
 
 def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) -> np.ndarray:
-    """Cuts the text's first ``max_tokens`` tokens into windows, int32 [n, length]; drops a rest shorter than a window.
+    """Cuts the first ``max_tokens`` tokens of the text into windows int32 [n, length]; drops an incomplete last window.
 
-    A window starts with BOS where the model's tokenizer starts texts so.
+    Windows start with BOS if the model's tokenizer starts texts with it.
+
+    Args:
+      model: whose tokenizer is used.
+      text: neutral text.
+      max_tokens: at most this many tokens, BOS included.
+      length: tokens per window, at most the model's ``max_positions``.
 
     Raises:
-      InputError: when the text, or ``max_tokens``, is shorter than one window, or a window predicts no token.
+      InputError: if the text or ``max_tokens`` is shorter than one window, or a window is shorter than 2 tokens.
     """
     start = model.tokenizer.encode("")[:1]
     length = min(length, model.config.max_positions)
@@ -41,11 +47,12 @@ def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) 
 
 
 def perplexity(model: Model, params: Params, tokens: np.ndarray, stage: Stage = QUIET) -> float:
-    """Returns exp of the mean negative log-likelihood per token, each given those before it in its window.
+    """Returns the perplexity: exp of the mean negative log-likelihood per token, given the earlier tokens of its window.
 
-    The base model is measured once for the same tokens.
+    The base model's perplexity is measured once per token array and cached.
 
     Args:
+      model: whose decoder is used.
       params: the model's own or masked ones.
       tokens: int32 [n, length] from ``windows``.
       stage: progress counts windows.
@@ -60,11 +67,11 @@ def perplexity(model: Model, params: Params, tokens: np.ndarray, stage: Stage = 
 
 def _measure(model: Model, params: Params, tokens: np.ndarray, stage: Stage) -> float:
     mesh, total, (params, decoder) = model.mesh, 0.0, model.with_head(params)
-    share = row_multiple(mesh)
-    for start in range(0, len(tokens), share):
-        part = tokens[start : start + share]
-        rows = np.pad(part, ((0, share - len(part)), (0, 0)))
-        counted = np.arange(share, dtype=np.float32)[:, None] < len(part)
+    height = row_multiple(mesh)
+    for start in range(0, len(tokens), height):
+        part = tokens[start : start + height]
+        rows = np.pad(part, ((0, height - len(part)), (0, 0)))
+        counted = np.arange(height, dtype=np.float32)[:, None] < len(part)
         total += float(_window_nll(decoder, mesh, params, *place_rows((rows, counted), mesh)))
         stage.progress(start + len(part), len(tokens))
     return math.exp(total / (tokens.shape[0] * (tokens.shape[1] - 1)))
@@ -72,7 +79,7 @@ def _measure(model: Model, params: Params, tokens: np.ndarray, stage: Stage) -> 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "mesh"))
 def _window_nll(decoder: Decoder, mesh: Mesh | None, params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
-    """Sums the negative log-likelihood of the tokens after the first in windows [B, T] that are ``counted``, bool [B, 1]."""
+    """Sums the negative log-likelihood of all tokens but the first over windows [B, T] that are ``counted``, bool [B, 1]."""
 
     def local(params: Params, tokens: jax.Array, counted: jax.Array) -> jax.Array:
         logits = jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1]))
@@ -82,6 +89,6 @@ def _window_nll(decoder: Decoder, mesh: Mesh | None, params: Params, tokens: jax
 
 
 def next_nll(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Returns the negative log-likelihood [B, T - 1] of tokens [B, T] after the first, from logits [B, T - 1, vocab]."""
+    """Returns the negative log-likelihood [B, T - 1] of all tokens [B, T] but the first, from logits [B, T - 1, vocab]."""
     picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - picked

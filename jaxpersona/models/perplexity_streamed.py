@@ -1,4 +1,4 @@
-"""Perplexity of a streamed model under any number of personas, in one pass over the weights."""
+"""Measures the perplexity of a streamed model under any number of personas in one pass over the weights."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from jaxpersona.models.streamed_model import StreamedModel
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Text on its way through a model; of each window the residual stream is [1, length - 1, hidden].
+    """Windows of text that pass through a streamed model layer by layer.
 
     Attributes:
       decoder: the model's ``batch_decoder``.
@@ -34,17 +34,23 @@ class Windows:
     tokens: np.ndarray
 
     def start(self, model: StreamedModel) -> States:
-        """Embeds the windows."""
+        """Returns the embeddings of the windows, each [1, length - 1, hidden]."""
         return embed(model, self.decoder, (row[None, :-1] for row in self.tokens))
 
     def layer(self, number: int, params: Params, states: States, persona: Any = None) -> None:
-        """Runs layer ``number`` and replaces ``states``, under the persona's part in it (``Persona.in_layer``)."""
+        """Runs layer ``number`` and replaces ``states``; ``persona`` is a persona's part in the layer (``Persona.in_layer``)."""
         for place, batch in enumerate(whole_rows(self.tokens[:, :-1], None)):
             x, _ = layer_step(self.decoder, params, states[place], flag_of(self.decoder, number), batch, persona)
             states[place] = np.asarray(x)
 
     def perplexity(self, params: Params, states: States, persona: Any = None) -> float:
-        """Returns exp of the mean negative log-likelihood per token; ``params`` from ``StreamedModel.head``."""
+        """Returns the perplexity from the states after the last layer.
+
+        Args:
+          params: from ``StreamedModel.head``.
+          states: residual streams after the last layer.
+          persona: its part at the head (``Persona.at_head``).
+        """
         rows = enumerate(self.tokens)
         total = sum(float(_nll(self.decoder, params, states[place], row[None], persona)) for place, row in rows)
         return math.exp(total / (self.tokens.shape[0] * (self.tokens.shape[1] - 1)))
@@ -53,9 +59,11 @@ class Windows:
 def perplexities(
     model: StreamedModel, personas: Mapping[str, Persona | None], tokens: np.ndarray, stage: Stage = QUIET
 ) -> dict[str, float]:
-    """Returns what ``perplexity`` would under each persona (None: the base model), by name, in one pass over the weights.
+    """Returns the perplexity under each persona, by name, in one pass over the weights.
 
     Args:
+      model: whose weights stay in their files.
+      personas: by name; None is the base model.
       tokens: int32 [n, length] from ``perplexity.windows``.
       stage: progress counts layers.
     """

@@ -1,4 +1,4 @@
-"""The interface of a persona: anything that makes a persona's parameters out of a model's."""
+"""The interface of a persona, which turns a model's parameters into the persona's."""
 
 from typing import Any, Protocol
 
@@ -17,5 +17,5 @@ class Persona(Protocol):
         ...
 
     def at_head(self) -> "Persona | None":
-        """Returns the part of the persona at the LM head; None where the head is unchanged."""
+        """Returns the part of the persona at the LM head; None if the head is unchanged."""
         ...

@@ -1,4 +1,4 @@
-"""In which dtype parameters are held, and in which batches are read."""
+"""Chooses the dtypes of parameters and of matrix products."""
 
 import functools
 import pathlib
@@ -14,10 +14,13 @@ _CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def pick_dtypes(dtype: Dtype) -> tuple[Any, Any]:
-    """The dtype of parameters, and that of what is multiplied where batches of texts are read: all else has the parameters'.
+    """Returns the parameter dtype and the batched-matmul dtype; everything else is computed in the parameter dtype.
 
-    ``auto`` is bfloat16 for both on GPU and TPU. On a CPU parameters are float32, as products of single rows, which generation
-    consists of, are slower in bfloat16 there; products of batches are twice as fast if the CPU multiplies bfloat16 itself.
+    ``auto`` is bfloat16 for both on GPU and TPU. On a CPU, parameters are float32, because products of single rows, as in
+    generation, are slower in bfloat16. Products of batches are twice as fast in bfloat16 if the CPU has instructions for it.
+
+    Args:
+      dtype: ``auto``, or the dtype of both.
 
     Raises:
       InputError: for an unknown dtype.
@@ -33,7 +36,7 @@ def pick_dtypes(dtype: Dtype) -> tuple[Any, Any]:
 
 @functools.cache
 def cpu_multiplies_bfloat16(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU has instructions for products of bfloat16; False where the system does not say."""
+    """Returns whether the CPU has instructions for bfloat16 products; False if the system does not tell."""
     if not cpuinfo.is_file():
         return False
     flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")

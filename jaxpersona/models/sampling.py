@@ -1,4 +1,4 @@
-"""Choosing the next token from logits: greedy, temperature, top-k, top-p, min-p, repetition penalty; each row its own way."""
+"""Draws the next token from logits: greedy, temperature, top-k, top-p, min-p, repetition penalty, with settings per row."""
 
 import dataclasses
 import math
@@ -16,15 +16,18 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn.
+    """Sampling settings of one text.
 
     Attributes:
-      temperature: 0 takes the likeliest token; otherwise logits are divided by it.
-      top_k: draw only from the k likeliest tokens; 0 means all.
-      top_p: draw only from the smallest set of likeliest tokens whose probability reaches top_p, in (0, 1].
-      min_p: draw only from tokens at least min_p times as probable as the likeliest, in [0, 1].
-      repetition_penalty: before all else, logits of tokens that stand in the prompt or the answer so far are divided by it
-        where they are positive and multiplied by it where negative (Keskar et al., 2019); 1 changes nothing.
+      temperature: divides the logits; 0 takes the most probable token.
+      top_k: draw only from the k most probable tokens; 0 means all.
+      top_p: draw only from the smallest set of most probable tokens whose total probability reaches top_p, in (0, 1].
+      min_p: draw only from tokens at least min_p times as probable as the most probable one, in [0, 1].
+      repetition_penalty: applied first to the logits of tokens in the prompt or the answer so far. It divides positive logits and
+        multiplies negative ones (Keskar et al., 2019); 1 has no effect.
+
+    Raises:
+      InputError: for a value outside its range.
     """
 
     temperature: float = 0.0
@@ -47,7 +50,7 @@ class Sampling:
 
 
 class Settings(NamedTuple):
-    """``Sampling`` as arrays, an entry a row: one compiled function serves them all."""
+    """``Sampling`` settings of a batch as arrays [B], so that one compiled function serves all settings."""
 
     temperature: Array
     top_k: Array
@@ -57,7 +60,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(rows: Sequence[Sampling]) -> Settings:
-    """The settings of a batch, host arrays [B]."""
+    """Returns the settings of a batch, host arrays [B]."""
     kinds = {"top_k": np.int32}
     names = Settings._fields
     # type: ignore
@@ -65,13 +68,13 @@ def settings_of(rows: Sequence[Sampling]) -> Settings:
 
 
 def sample(logits: Array, keys: Array, settings: Settings, seen: Array) -> Array:
-    """Draws one token a row; a row's draw depends on nothing of the other rows.
+    """Draws one token per row, independently of the other rows.
 
     Args:
       logits: float32 [B, vocab].
       keys: random keys [B].
-      settings: entries [B].
-      seen: bool [B, vocab], the tokens that stood in the row's text so far.
+      settings: arrays [B].
+      seen: bool [B, vocab], the tokens in the row's text so far.
 
     Returns:
       int32 [B].
@@ -83,7 +86,7 @@ def sample(logits: Array, keys: Array, settings: Settings, seen: Array) -> Array
     def draw() -> Array:
         warmed = logits / jnp.where(settings.temperature > 0, settings.temperature, 1.0)[:, None]
         cut = jnp.any((settings.top_k > 0) | (settings.top_p < 1) | (settings.min_p > 0))
-        restricted = jax.lax.cond(cut, lambda: _restrict(warmed, settings), lambda: warmed)  # sorting a vocabulary takes its time
+        restricted = jax.lax.cond(cut, lambda: _restrict(warmed, settings), lambda: warmed)  # sorting a vocabulary is slow
         drawn = jax.vmap(jax.random.categorical)(keys, restricted).astype(jnp.int32)
         return jnp.where(settings.temperature > 0, drawn, likeliest)
 
@@ -91,29 +94,29 @@ def sample(logits: Array, keys: Array, settings: Settings, seen: Array) -> Array
 
 
 def _argmax(logits: Array) -> Array:
-    """The first place of the largest number, int32 [B]. Two plain reductions: on a CPU ``argmax`` takes several times as long."""
+    """Returns the first index of the largest number, int32 [B]. XLA's ``argmax`` takes several times as long on a CPU."""
     largest = logits == logits.max(axis=-1, keepdims=True)
     return jnp.where(largest, jnp.arange(logits.shape[-1], dtype=jnp.int32), logits.shape[-1] - 1).min(axis=-1)
 
 
 def _restrict(logits: Array, settings: Settings) -> Array:
-    """Sets the logits outside top-k, top-p and min-p to minus infinity; the likeliest token always stays."""
+    """Sets the logits outside top-k, top-p and min-p to minus infinity, but never that of the most probable token."""
     descending = jnp.sort(logits, axis=-1, descending=True)
-    shares = jax.nn.softmax(descending, axis=-1)
-    allowed = jnp.cumsum(shares, axis=-1) - shares < settings.top_p[:, None]
+    probabilities = jax.nn.softmax(descending, axis=-1)
+    allowed = jnp.cumsum(probabilities, axis=-1) - probabilities < settings.top_p[:, None]
     allowed |= (settings.top_p == 1)[:, None]  # rounded sums may reach 1 too early
     allowed &= (jnp.arange(logits.shape[-1]) < settings.top_k[:, None]) | (settings.top_k == 0)[:, None]
-    allowed &= shares >= settings.min_p[:, None] * shares[:, :1]
+    allowed &= probabilities >= settings.min_p[:, None] * probabilities[:, :1]
     floor = jnp.min(jnp.where(allowed, descending, jnp.inf), axis=-1, keepdims=True)
     return jnp.where(logits >= floor, logits, -jnp.inf)
 
 
 def token_keys(seeds: Array, steps: Array) -> Array:
-    """A key [B] for each row's draw of its token number ``steps`` [B], from its own seed, uint32 [B]."""
+    """Returns random keys [B] for drawing token number ``steps`` int [B] of each row, from ``seeds`` uint32 [B]."""
     return jax.vmap(lambda seed, step: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0), step))(seeds, steps)
 
 
 def tokens_seen(tokens: Array, lengths: Array, vocabulary: int) -> Array:
-    """Which tokens stand in the first ``lengths`` [B] of ``tokens`` [B, T]: bool [B, vocabulary]."""
-    counted = jnp.where(jnp.arange(tokens.shape[1]) < lengths[:, None], tokens, vocabulary)  # dropped, being out of bounds
+    """Marks the tokens that occur in the first ``lengths`` [B] of ``tokens`` [B, T]; returns bool [B, vocabulary]."""
+    counted = jnp.where(jnp.arange(tokens.shape[1]) < lengths[:, None], tokens, vocabulary)  # out of bounds, so dropped below
     return jnp.zeros((tokens.shape[0], vocabulary), bool).at[jnp.arange(tokens.shape[0])[:, None], counted].set(True, mode="drop")

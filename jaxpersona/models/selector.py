@@ -1,4 +1,4 @@
-"""Choosing modules and layers by a short text, and sparsity for each: ``mlp``, ``q_proj,k_proj@0-9``, ``attention@3,7``."""
+"""Selects modules and layers by a short text, such as ``mlp``, ``q_proj,k_proj@0-9`` or ``attention@3,7``."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,7 +14,10 @@ _GROUPS = {"all": MODULES, "attention": ATTENTION, "mlp": MLP} | {module: (modul
 
 @dataclasses.dataclass(frozen=True)
 class Selector:
-    """Modules by name or group (``all``, ``attention``, ``mlp``), and after ``@`` the layers, single or as ranges.
+    """Selects modules by name or group (``all``, ``attention``, ``mlp``) and, after ``@``, layers by number or range.
+
+    Raises:
+      InputError: for an unknown module, or a part after ``@`` that is no layer or range of layers.
 
     >>> Selector("mlp@0-1").matches("up_proj", layers=4)
     array([ True,  True, False, False])
@@ -38,10 +41,10 @@ class Selector:
         return [part.strip() for part in layers.split(",")] if layers else []
 
     def matches(self, module: str, layers: int) -> np.ndarray:
-        """Which of a module's ``layers`` layers are selected, bool [layers].
+        """Marks the layers in which ``module`` is selected; returns bool [layers].
 
         Raises:
-          InputError: when a range of layers lies outside the model.
+          InputError: if a range of layers lies outside the model.
         """
         found = np.zeros(layers, bool)
         for part in self._ranges():
@@ -54,7 +57,7 @@ class Selector:
 
 
 def check_sparsity(value: float, where: str) -> float:
-    """``value`` if it is a sparsity, a number in [0, 1); otherwise an InputError that says ``where``."""
+    """Returns ``value`` if it is a number in [0, 1); otherwise raises an InputError that names ``where``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise InputError(f"{where} is {value!r}; a sparsity must lie in [0, 1)")
     return value
@@ -67,13 +70,13 @@ def budgets(
     overrides: Mapping[str, float] | None = None,
     exact: bool = True,
 ) -> dict[str, np.ndarray]:
-    """How many weights each output keeps.
+    """Returns the number of weights that each output keeps.
 
     Args:
       shapes: [layer, in, out] by kernel path.
-      sparsity: share removed where nothing else is said.
-      select: selector of what is masked at all; the rest keeps every weight.
-      overrides: sparsity by selector; later ones win.
+      sparsity: share of weights to remove, unless overridden.
+      select: selector of the kernels to mask; the others keep every weight.
+      overrides: sparsity by selector; later ones take precedence.
       exact: see ``topk.budget``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""SentencePiece BPE tokenizers (Llama 2, TinyLlama, Mistral), rebuilt from the words and scores a GGUF file holds."""
+"""Rebuilds SentencePiece BPE tokenizers (Llama 2, TinyLlama, Mistral) from the words and scores in a GGUF file."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ import tokenizers.decoders
 import tokenizers.models
 import tokenizers.normalizers
 
-_MERGEABLE = (1, 4, 5)  # normal, user-defined and unused words; unknown, control and byte words never come from a merge
+_MERGEABLE = (1, 4, 5)  # normal, user-defined and unused words; unknown, control and byte words never result from a merge
 _SPACE = "▁"
 
 
 def merges(words: Sequence[str], scores: Sequence[float], kinds: Sequence[int]) -> list[tuple[str, str]]:
-    """Every way to cut a word in two words: words of higher score first, then lower ids, then longer first parts.
+    """Returns every split of a word into two words, ordered by descending score, ascending id, and descending first length.
 
-    SentencePiece stores no merges: it joins whichever neighbours make the word of the highest score.
+    SentencePiece stores no merges: it joins the neighbours that form the word of the highest score.
     """
     ids = {word: index for index, word in enumerate(words) if kinds[index] in _MERGEABLE}
     order = sorted(ids, key=lambda word: (-scores[ids[word]], ids[word]))
@@ -25,14 +25,14 @@ def merges(words: Sequence[str], scores: Sequence[float], kinds: Sequence[int]) 
 def sentencepiece_bpe(
     words: Sequence[str], scores: Sequence[float], kinds: Sequence[int], unknown: str | None, add_space_prefix: bool
 ) -> tokenizers.Tokenizer:
-    """A tokenizer that cuts as SentencePiece does; letters outside the vocabulary become byte words such as ``<0xE2>``.
+    """Returns a tokenizer equivalent to SentencePiece; characters outside the vocabulary become byte words such as ``<0xE2>``.
 
     Args:
       words: the vocabulary, by id.
       scores: one number per word.
       kinds: the GGUF type of each word: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
-      unknown: the word for letters that have no byte words.
-      add_space_prefix: whether texts start with a space that is not theirs.
+      unknown: the word for characters without byte words; None if there is none.
+      add_space_prefix: whether a space is prepended to texts.
     """
     bpe = tokenizers.models.BPE(
         vocab={word: index for index, word in enumerate(words)},

@@ -8,13 +8,13 @@ from jax.sharding import AbstractMesh, AxisType
 from jaxpersona.core.mesh import AXES, shardings
 from jaxpersona.core.tree import flatten
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.models.decoder import BLOCKS, parameter_shapes
+from jaxpersona.models.decoder import QUERY_BLOCKS, parameter_shapes
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.ops.bitpack import word_rows
 
 PERSONAS = 2
 _MOMENTS = 3
-_SEEN = (1 + 1 / BLOCKS) / 2  # share of a row's attention scores that is formed: each block of queries skips later keys
+_COMPUTED = (1 + 1 / QUERY_BLOCKS) / 2  # share of a row's attention scores: each block of queries skips later keys
 
 
 @functools.cache
@@ -70,30 +70,30 @@ def outer_bytes(config: ModelConfig, personas: int = PERSONAS) -> int:
 def activation_bytes(config: ModelConfig, rows: int, length: int, model: int, itemsize: int) -> float:
     """Returns the peak bytes of a forward pass with statistics, for the rows of one device.
 
-    The MLP's three arrays, as products come out in float32, and |h| and h^2 of the widest site beside them; the residual stream
-    before and after a block; attention scores of the last block of queries, and their exponentials; and one layer's kernels, cut
-    out of their stack.
+    Counts the larger of two peaks: in the MLP, its three arrays in float32 with |h| and h^2 of the widest site; in attention, the
+    scores of the last block of queries and their exponentials. Adds the residual stream before and after a block, and one layer's
+    kernels, copied out of their stack.
     """
     tokens, mlp, stream = rows * length, config.intermediate_size / model, config.hidden_size * itemsize
-    scores = 2 * 4 * rows * (config.num_heads / model) * length**2 / BLOCKS
+    scores = 2 * 4 * rows * (config.num_heads / model) * length**2 / QUERY_BLOCKS
     widest = max(5 * 4 * tokens * mlp, scores + 4 * tokens * 3 * config.num_heads * config.head_dim / model)
     return widest + 2 * tokens * stream + maskable(config) / config.num_layers / model * itemsize
 
 
 def gradient_activation_bytes(config: ModelConfig, rows: int, length: int, model: int, layers: int) -> float:
-    """Returns the bytes that a backward pass keeps, float32.
+    """Returns the bytes that a backward pass keeps, all in float32.
 
-    Of ``layers`` layers the MLP's gate, up and the input of its last product, and the residual stream with what is made of it;
-    the attention scores of one layer.
+    Counts, for each of ``layers`` layers, the MLP's gate, up and last input, and eight arrays of the residual stream's size;
+    the attention scores of one layer; and the logits.
     """
     tokens = rows * length
-    scores = 3 * 4 * _SEEN * rows * (config.num_heads / model) * length**2
+    scores = 3 * 4 * _COMPUTED * rows * (config.num_heads / model) * length**2
     kept = 3 * config.intermediate_size / model + 8 * config.hidden_size
     return layers * 4 * tokens * kept + scores + logit_bytes(config, length, model)
 
 
 def logit_bytes(config: ModelConfig, tokens: int, model: int) -> float:
-    """Returns the bytes of one row's float32 logits and of what the log-probabilities make of them."""
+    """Returns the bytes of one row's float32 logits, and as many again for their log-softmax."""
     return 2 * 4 * tokens * config.vocab_size / model
 
 

@@ -1,4 +1,4 @@
-"""Forward passes of a streamed model: one layer for all batches, then the next; residual streams stay on the host in between."""
+"""Forward passes of a streamed model, one layer at a time for all batches; residual streams stay on the host between layers."""
 
 import functools
 from collections.abc import Iterable
@@ -15,20 +15,23 @@ from jaxpersona.models.sites import HEAD_SITE, SiteSums
 from jaxpersona.models.streamed_model import StreamedModel
 
 States = dict[int, np.ndarray]
-"""The residual stream [B, T, hidden] of each batch, by its number."""
+"""The residual stream [B, T, hidden] of each batch, by the batch's number."""
 
 
 def embed(model: StreamedModel, decoder: Decoder, tokens: Iterable[Any]) -> States:
-    """Embeds each of several int [B, T]."""
+    """Returns the embeddings of each of several int [B, T]."""
     params = model.part("embed_tokens")
     return {number: np.asarray(_embed(decoder, params, rows)) for number, rows in enumerate(tokens)}
 
 
 def sums_of_layer(decoder: Decoder, params: Params, number: int, states: States) -> SiteSums:
-    """Returns what runs a batch through layer ``number``, replaces its state, and returns the sums that ``decoder`` collects.
+    """Returns a function that runs a batch through layer ``number``, replaces its state, and returns the collected sums.
 
     Args:
-      params: the layer's own, kernels [1, in, out].
+      decoder: whose ``collect`` computes the sums.
+      params: of the layer, kernels [1, in, out].
+      number: of the layer.
+      states: residual streams before the layer.
     """
 
     def sums_of(place: int, batch: Batch) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def flag_of(decoder: Decoder, number: int) -> np.ndarray:
 
 
 def sums_at_head(decoder: Decoder, params: Params, states: States) -> SiteSums:
-    """Returns what collects a batch's sums at the head's input; ``params`` are the final norm's."""
+    """Returns a function that collects a batch's sums at the head's input; ``params`` are the final norm's."""
 
     def sums_of(place: int, batch: Batch) -> dict[str, Any]:
         return {HEAD_SITE: _collect_at_head(decoder, params, states[place], batch.weights)}
@@ -65,9 +68,12 @@ def layer_step(
     """Returns the residual stream [B, T, hidden] after a layer, and the sums that ``decoder`` collects there by site.
 
     Args:
-      params: the layer's, kernels [1, in, out].
+      decoder: of the model.
+      params: of the layer, kernels [1, in, out].
+      x: residual stream before the layer, [B, T, hidden].
       is_sliding: bool [1].
-      persona: the part of a persona in this layer (``Persona.in_layer``); None for the base model.
+      batch: of the states.
+      persona: a persona's part in this layer (``Persona.in_layer``); None for the base model.
     """
     variables = {"params": params if persona is None else persona.apply(params)}
     inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": batch.weights}

@@ -1,4 +1,4 @@
-"""A language model whose weights stay in their files: a layer at a time comes into memory, the next one is read meanwhile."""
+"""A language model whose weights stay in their files; one layer at a time is in memory while the next one is read."""
 
 import concurrent.futures
 import ctypes
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxpersona.core.tree import Params, flatten, unflatten
 from jaxpersona.models.decoder import parameter_shapes
-from jaxpersona.models.model import Model, digest_of, sample
+from jaxpersona.models.model import Model, digest_of, sample_kernel
 from jaxpersona.models.model_files import ModelFiles, open_files
 from jaxpersona.models.precision import Dtype, pick_dtypes
 from jaxpersona.models.sites import kernels
@@ -29,7 +29,7 @@ class StreamedModel(Model):
 
     Attributes:
       source: the weight files.
-      scratch: folder for temporary files of what does not fit into memory; None is the system's.
+      scratch: folder for temporary files of arrays that do not fit into memory; None is the system's.
     """
 
     source: TensorSource
@@ -37,28 +37,30 @@ class StreamedModel(Model):
 
     @property
     def dtype(self) -> Any:
-        """In which parameters are held once they are read."""
+        """Dtype of parameters in memory."""
         return self.params["embed_tokens"]["embedding"].dtype
 
     def part(self, *modules: str) -> Params:
-        """The parameters outside the layers that belong to ``modules``, for example ``embed_tokens``; absent ones are left out.
+        """Reads the parameters of ``modules`` outside the layers, for example ``embed_tokens``; skips modules that do not exist.
 
         Raises:
-          InputError: when a tensor is missing, has another shape than the configuration says, or holds NaN or infinity.
+          InputError: if a tensor is missing, differs in shape from the configuration, or holds NaN or infinity.
         """
         shapes = {path: leaf.shape for path, leaf in flatten(self.params).items() if path.split("/")[0] in modules}
         return read_part(self.source, shapes, self.dtype)
 
     def head(self) -> Params:
-        """The final norm, and the head or the embedding that serves as one."""
+        """Reads the parameters of the final norm and of the head, or of the embedding if the head is tied."""
         return self.part("norm", "embed_tokens" if self.config.tied_embeddings else "lm_head")
 
     def layers(self, backwards: bool = False, done: int = 0) -> Iterator[tuple[int, Params]]:
-        """Numbers and parameters of all layers, kernels [1, in, out]. While one is in use the next is read: two are in memory.
+        """Yields number and parameters of each layer, kernels [1, in, out].
+
+        The next layer is read while one is in use, so two are in memory.
 
         Args:
-          backwards: the last first.
-          done: how many are left out, from the start.
+          backwards: yields the last layer first.
+          done: number of layers to skip at the start.
 
         Raises:
           InputError: as ``part``.
@@ -73,29 +75,29 @@ class StreamedModel(Model):
                 if place + 1 < len(numbers):
                     coming = reader.submit(self._layer, numbers[place + 1])
                 yield number, params
-                del params  # or it would stay while the one after next is read
+                del params  # otherwise three layers would be in memory
 
     def _layer(self, number: int) -> Params:
         shapes = {path: leaf.shape for path, leaf in flatten(self.params).items() if path.startswith("layers/")}
-        return read_part(self.source, shapes, self.dtype, number, functools.partial(self._see, number))
+        return read_part(self.source, shapes, self.dtype, number, functools.partial(self._keep_sample, number))
 
-    def _see(self, number: int, path: str, leaf: np.ndarray) -> None:
+    def _keep_sample(self, number: int, path: str, leaf: np.ndarray) -> None:
         if path in self.samples:
-            self.samples[path][number] = sample(leaf)
+            self.samples[path][number] = sample_kernel(leaf)
 
     @functools.cached_property
     def samples(self) -> dict[str, dict[int, np.ndarray]]:
-        """What the fingerprint is made of, by kernel path and layer; every layer that is read leaves its own."""
+        """Samples of the layers read so far, by kernel path and layer number, from which the fingerprint is computed."""
         return {path: {} for path in kernels(self.params)}
 
-    def remember(self, samples: Mapping[str, Mapping[int, np.ndarray]]) -> None:
-        """Takes the ``samples`` that an earlier process had of the same weights."""
+    def add_samples(self, samples: Mapping[str, Mapping[int, np.ndarray]]) -> None:
+        """Adds ``samples`` that an earlier process took of the same weights."""
         for path, seen in samples.items():
             self.samples[path].update(seen)
 
     @functools.cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """As that of the model in memory. Takes a pass over the weights, unless they have been read before."""
+        """The same fingerprint as of the model in memory; takes a pass over the weights unless all layers were read before."""
         if any(len(seen) < self.config.num_layers for seen in self.samples.values()):
             for _ in self.layers():
                 pass
@@ -106,29 +108,30 @@ class StreamedModel(Model):
 def load_streamed(
     name: str, dtype: Dtype = "auto", scratch: pathlib.Path | None = None, files: ModelFiles | None = None
 ) -> StreamedModel:
-    """Opens a model of the Llama family whose weights are to be read a layer at a time.
+    """Opens a model of the Llama family to read its weights one layer at a time.
 
     Args:
       name: as for ``load_model``.
-      dtype: likewise.
-      scratch: folder for temporary files.
-      files: from ``open_files(name)``, if they were opened before.
+      dtype: as for ``load_model``.
+      scratch: folder for temporary files; None is the system's.
+      files: from ``open_files(name)``, if already opened.
 
     Raises:
-      InputError: when the model cannot be found, is of another architecture, or its files are damaged.
+      InputError: if the model cannot be found, is of another architecture, or its files are damaged.
     """
-    _give_memory_back()
+    _release_freed_memory()
     files = files or open_files(name)
-    number, batch_dtype = pick_dtypes(dtype)
-    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, number) for path, leaf in flatten(parameter_shapes(files.config)).items()}
-    outside = files.origin, files.config, unflatten(shapes), files.tokenizer, files.eos_ids, batch_dtype
-    return StreamedModel(name, *outside, source=files.source, scratch=scratch)
+    param_dtype, batch_dtype = pick_dtypes(dtype)
+    leaves = flatten(parameter_shapes(files.config))
+    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, param_dtype) for path, leaf in leaves.items()}
+    fields = files.origin, files.config, unflatten(shapes), files.tokenizer, files.eos_ids, batch_dtype
+    return StreamedModel(name, *fields, source=files.source, scratch=scratch)
 
 
-def _give_memory_back() -> None:
-    """Has glibc return the memory of large arrays to the system when they are freed.
+def _release_freed_memory() -> None:
+    """Makes glibc return the memory of large arrays to the system when they are freed.
 
-    By itself it keeps blocks of up to 32 MB once it has seen one freed, and fills the gaps badly: layers would seem to pile up.
+    By default it keeps blocks of up to 32 MB once one was freed and fragments them, so memory would grow with every layer.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**20)

@@ -1,4 +1,4 @@
-"""Tokenizers: from a Hugging Face folder, or built from a GGUF file's own vocabulary. Neither needs PyTorch."""
+"""Loads tokenizers from a Hugging Face folder, or builds them from a GGUF file's vocabulary; neither needs PyTorch."""
 
 import pathlib
 from typing import Any
@@ -20,12 +20,12 @@ _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
 def from_folder(folder: pathlib.Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a Hugging Face folder, with its chat template if it has one.
+    """Loads the tokenizer of a Hugging Face folder, with its chat template if it has one.
 
     Raises:
-      InputError: when the folder holds no tokenizer that loads.
+      InputError: if no tokenizer can be loaded from the folder.
     """
-    from transformers import AutoTokenizer  # imports PyTorch where that is installed, which takes seconds
+    from transformers import AutoTokenizer  # imports PyTorch if it is installed, which takes seconds
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -37,10 +37,10 @@ def from_folder(folder: pathlib.Path) -> PreTrainedTokenizerBase:
 
 
 def from_gguf(source: GGUFSource) -> PreTrainedTokenizerBase:
-    """The tokenizer whose vocabulary, merges or scores, special tokens and chat template the GGUF file holds.
+    """Builds the tokenizer from the vocabulary, merges or scores, special tokens and chat template in a GGUF file.
 
     Raises:
-      InputError: when the file holds another kind of tokenizer, cuts words by rules not known here, or is not whole.
+      InputError: if the tokenizer or its pre-tokenizer is of an unsupported kind, or metadata are missing or inconsistent.
     """
     kind = source.field("tokenizer.ggml.model")
     if kind not in _BUILDERS:
@@ -99,7 +99,7 @@ def _with_specials(tokenizer: tokenizers.Tokenizer, source: GGUFSource, words: l
         return None if index is None or index >= len(words) else words[index]
 
     bos, eos = word("bos"), word("eos")
-    # As in llama.cpp, a SentencePiece or Llama 3 file that does not say otherwise starts texts with BOS.
+    # As in llama.cpp, texts start with BOS by default for SentencePiece and Llama 3.
     starts = source.field("tokenizer.ggml.model") == "llama" or source.field("tokenizer.ggml.pre") == "llama-bpe"
     first = bos if source.field("tokenizer.ggml.add_bos_token", starts) else None
     last = eos if source.field("tokenizer.ggml.add_eos_token", False) else None

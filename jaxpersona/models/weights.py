@@ -1,4 +1,4 @@
-"""Parameters from weight files: reads one tensor at a time into the decoder's stacked tree."""
+"""Reads parameters from weight files, one tensor at a time, into the decoder's stacked tree."""
 
 import functools
 import math
@@ -18,36 +18,40 @@ from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.decoder import parameter_shapes
 
 Part = tuple[slice, ...]
-"""An index of an array, a slice for each dimension; empty for the whole."""
-See = Callable[[str, np.ndarray], None]
-_ALIGNMENT = 64  # bytes, of an array on XLA's CPU device
+"""An index of an array, one slice per dimension; empty for the whole array."""
+OnLeaf = Callable[[str, np.ndarray], None]
+"""Called with a parameter's path and host array."""
+_ALIGNMENT = 64  # bytes, of arrays on XLA's CPU device
 _LEAF_NAMES = {"kernel": "weight", "embedding": "weight", "scale": "weight", "bias": "bias"}
 
 
 class TensorSource(Protocol):
-    """Weight files that give tensors by their Hugging Face names (without the ``model.`` prefix), shaped (out, in)."""
+    """Weight files; tensors have Hugging Face names (without the ``model.`` prefix) and shapes (out, in)."""
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of the tensor called ``name``."""
+        """Returns the shape of tensor ``name``."""
         ...
 
     def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
-        """The tensor called ``name``, or a part of it."""
+        """Returns tensor ``name``, or a part of it."""
         ...
 
 
 def load_params(source: TensorSource, config: ModelConfig, dtype: Any, stage: Stage = QUIET, mesh: Mesh | None = None) -> Params:
-    """The decoder's parameters in ``dtype``.
+    """Reads the decoder's parameters.
 
-    Each leaf is filled layer by layer and moved to its devices before the next is read, so host memory holds one leaf at a time;
-    on a mesh, of this leaf what the devices of this process need.
+    Each leaf is filled layer by layer and moved to its devices before the next is read, so host memory holds one leaf at a time.
+    On a mesh, a process reads only the shards of its own devices.
 
     Args:
+      source: the weight files.
+      config: shape and variant of the model.
+      dtype: of the parameters.
       stage: progress counts leaves.
-      mesh: whose devices each get their shards (``distributed.RULES``); None is the one device there is.
+      mesh: shards the parameters over its devices (``core.mesh.RULES``); None is a single device.
 
     Raises:
-      InputError: when a tensor is missing, has another shape than the configuration says, or holds NaN or infinity.
+      InputError: if a tensor is missing, differs in shape from the configuration, or holds NaN or infinity.
     """
     shapes = flatten(parameter_shapes(config))
     params = {}
@@ -60,14 +64,20 @@ def load_params(source: TensorSource, config: ModelConfig, dtype: Any, stage: St
 
 
 def read_part(
-    source: TensorSource, shapes: Mapping[str, tuple[int, ...]], dtype: Any, layer: int | None = None, see: See | None = None
+    source: TensorSource,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: Any,
+    layer: int | None = None,
+    on_leaf: OnLeaf | None = None,
 ) -> Params:
-    """Some of the parameters in ``dtype``, on the default device.
+    """Reads some of the parameters onto the default device.
 
     Args:
-      shapes: by path, those of the whole model.
-      layer: of parameters that every layer has, [layer, ...], the one of which [1, ...] is read; all by default.
-      see: called with path and host array of each leaf.
+      source: the weight files.
+      shapes: of the parameters to read, in the whole model, by path.
+      dtype: of the parameters.
+      layer: reads only this layer, [1, ...], of stacked parameters [layer, ...]; None reads all layers.
+      on_leaf: called with path and host array of each leaf.
 
     Raises:
       InputError: as ``load_params``.
@@ -76,15 +86,15 @@ def read_part(
     for path, shape in shapes.items():
         part = () if layer is None else (slice(layer, layer + 1), *[slice(None)] * (len(shape) - 1))
         leaf = _read_leaf(source, path, shape, dtype, part)
-        if see is not None:
-            see(path, leaf)
+        if on_leaf is not None:
+            on_leaf(path, leaf)
         params[path] = jax.block_until_ready(jnp.asarray(leaf))
     _check_finite(params)
     return unflatten(params)
 
 
 def _in_shards(read: Callable[[Part], np.ndarray], sharding: NamedSharding, shape: tuple[int, ...]) -> jax.Array:
-    """An array of which each device gets its part; what several devices hold is read once."""
+    """Returns a sharded array; a shard that several devices hold is read once."""
     parts: dict[str, np.ndarray] = {}
 
     def part(index: Part | None) -> np.ndarray:
@@ -97,7 +107,7 @@ def _in_shards(read: Callable[[Part], np.ndarray], sharding: NamedSharding, shap
 
 
 def _read_leaf(source: TensorSource, path: str, shape: tuple[int, ...], dtype: Any, part: Part = ()) -> np.ndarray:
-    """The parameter at ``path``, or a part of it."""
+    """Returns the parameter at ``path``, or a part of it, as a host array."""
     leaf = _empty([len(range(size)[span]) for size, span in zip(shape, part, strict=True)] if part else shape, dtype)
     if not path.startswith("layers/"):
         _fill(leaf, source, hf_name(path), path.endswith("kernel"), shape, part)
@@ -108,7 +118,7 @@ def _read_leaf(source: TensorSource, path: str, shape: tuple[int, ...], dtype: A
 
 
 def _empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """An array that a CPU device takes over as it is; one that lies otherwise in memory it would copy."""
+    """Returns an uninitialised array, aligned so that a CPU device uses its memory instead of copying it."""
     count = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(count + _ALIGNMENT, np.uint8)
     start = -room.ctypes.data % _ALIGNMENT
@@ -116,7 +126,7 @@ def _empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
 
 
 def _fill(target: np.ndarray, source: TensorSource, name: str, transpose: bool, shape: tuple[int, ...], part: Part) -> None:
-    """Fills ``target`` with a tensor that must have ``shape`` once transposed, or with a part of it."""
+    """Fills ``target`` with a tensor, transposed if ``transpose``, or with a part of it; raises InputError for another shape."""
     turn = slice(None, None, -1 if transpose else 1)
     stored = source.shape(name)[turn]
     if stored != shape:
@@ -126,7 +136,7 @@ def _fill(target: np.ndarray, source: TensorSource, name: str, transpose: bool, 
 
 
 def hf_name(path: str, layer: int | None = None) -> str:
-    """The Hugging Face name, without the ``model.`` prefix, of the parameter at ``path``.
+    """Returns the Hugging Face name, without the ``model.`` prefix, of the parameter at ``path``.
 
     >>> hf_name("layers/mlp/up_proj/kernel", 3)
     'layers.3.mlp.up_proj.weight'
@@ -139,11 +149,14 @@ def hf_name(path: str, layer: int | None = None) -> str:
 
 @jax.jit
 def _finite(leaves: list[jax.Array]) -> jax.Array:
-    """Whether each leaf is finite throughout, bool [leaves]: no number less itself is NaN then; on a CPU this takes no memory."""
+    """Returns whether each leaf is finite throughout, bool [leaves].
+
+    x - x is 0 for finite x and NaN otherwise; on a CPU this check takes no memory.
+    """
     return jnp.stack([(leaf - leaf).sum() == 0 for leaf in leaves])
 
 
 def _check_finite(params: dict[str, jax.Array]) -> None:
     for path, finite in zip(params, np.asarray(_finite(list(params.values()))), strict=True):  # one compilation for all
         if not finite:
-            raise InputError(f"weights of {path} hold NaN or infinity; the file is damaged or its dtype overflowed, get it again")
+            raise InputError(f"weights of {path} hold NaN or infinity; the file is damaged or its dtype overflowed: replace it")

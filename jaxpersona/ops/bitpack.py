@@ -1,8 +1,8 @@
-"""One bit per weight: packing boolean kernels [..., in, out] into uint16 words along the input axis.
+"""Packs boolean masks [..., in, out] into uint16 words along the input axis, one bit per weight.
 
-Inputs are cut into blocks of 256; bit b of word ``block * 16 + j`` stands for input ``block * 256 + b * 16 + j``. Sixteen
-neighbouring words then unpack to sixteen runs of neighbouring rows by shifts alone, without a transpose, which is what
-vector units and the masked-matmul kernels want; blocks of inputs can be sharded. Inputs past the last one are bits that stay 0.
+Inputs are split into blocks of 256. Bit b of word ``block * 16 + j`` is input ``block * 256 + b * 16 + j``. Sixteen adjacent
+words thus unpack by shifts alone to sixteen runs of adjacent rows, without a transpose, which suits vector units and the
+masked-matmul kernels. Blocks of inputs can be sharded. Bits past the last input are 0.
 """
 
 import jax
@@ -14,7 +14,7 @@ _LANES = BLOCK // WORD_BITS
 
 
 def word_rows(rows: int) -> int:
-    """Number of words that hold one output's ``rows`` bits.
+    """Returns the number of words that hold the ``rows`` bits of one output.
 
     >>> word_rows(576)
     48
@@ -30,13 +30,13 @@ def pack(mask: jax.Array) -> jax.Array:
     mask = jnp.pad(mask, [(0, 0)] * len(lead) + [(0, padding), (0, 0)])
     bits = mask.reshape(*lead, -1, WORD_BITS, _LANES, columns).astype(jnp.uint16)
     words = bits[..., 0, :, :]
-    for place in range(1, WORD_BITS):  # written out: XLA on CPUs makes no vector code of a sum along a middle axis
+    for place in range(1, WORD_BITS):  # unrolled: XLA on CPUs does not vectorise a sum along a middle axis
         words = words | (bits[..., place, :, :] << place)
     return words.reshape(*lead, word_rows(rows), columns)
 
 
 def unpack(words: jax.Array, rows: int) -> jax.Array:
-    """The bool [..., rows, out] that ``pack`` made ``words`` from."""
+    """Inverts ``pack``: unpacks uint16 [..., word_rows(rows), out] into bool [..., rows, out]."""
     *lead, _, columns = words.shape
     place = jnp.arange(WORD_BITS, dtype=jnp.uint16)[:, None, None]
     blocks = words.reshape(*lead, -1, 1, _LANES, columns)

@@ -1,8 +1,8 @@
-"""Exactly K weights per output, the same ones on every backend.
+"""Exact top-k selection per output, identical on every backend.
 
-Float32 scores are read as integers of the same order and a threshold for each output is found by bisection on its bits: at most
-32 counting passes over half of them, no sort. Ties are broken by a second score if there is one, and then by the lower input
-index. What is called several times over is jitted by itself, so that it is traced and lowered once for each shape.
+Float32 scores are reinterpreted as integers of the same order. The threshold of each output is found by bisection on its bits:
+at most 32 counting passes over 16-bit halves, without sorting. Ties are broken by an optional second score and then by the lower
+input index. Functions that are called repeatedly are jitted on their own, so that each shape is traced and lowered once.
 """
 
 import fractions
@@ -14,10 +14,12 @@ import jax.numpy as jnp
 
 
 def budget(rows: int, sparsity: float, exact: bool = True) -> int:
-    """K = floor((1 - sparsity) * rows) in exact decimal arithmetic, at least 1 (Eq. 4).
+    """Returns K = floor((1 - sparsity) * rows), at least 1, computed exactly in decimals (Eq. 4).
 
     Args:
-      exact: False computes int(rows * (1 - sparsity)) in floating point, as some scripts do.
+      rows: number of inputs of an output.
+      sparsity: share of weights to remove, in [0, 1).
+      exact: False computes int(rows * (1 - sparsity)) in floating point, as the authors' scripts do.
 
     >>> budget(10, 0.9), budget(10, 0.9, exact=False)
     (1, 0)
@@ -28,10 +30,10 @@ def budget(rows: int, sparsity: float, exact: bool = True) -> int:
 
 
 def ordered_bits(scores: jax.Array) -> jax.Array:
-    """Unsigned integers in the order of float32 ``scores``; 0.0 and -0.0 are equal."""
+    """Maps float32 ``scores`` to uint32 of the same order; 0.0 and -0.0 become equal."""
     top = jnp.uint32(1 << 31)
     bits = jax.lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
-    bits = jnp.where(bits == top, 0, bits)  # -0.0; some backends would take a comparison of floats for subnormals as well
+    bits = jnp.where(bits == top, 0, bits)  # -0.0; as floats, subnormals would equal 0 on some backends
     return jnp.where(bits & top, ~bits, bits | top)
 
 
@@ -42,7 +44,7 @@ def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None =
     Args:
       scores: float [in, out], without NaN.
       keep: integer scalar or [out], each 0 to in.
-      tie_break: float [in, out], decides between equal scores; what is equal in both goes to the lower input index.
+      tie_break: float [in, out], decides between equal scores; if these are equal too, the lower input index wins.
 
     Returns:
       bool [in, out] with exactly ``keep`` True in each column.
@@ -54,11 +56,15 @@ def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None =
 
 
 def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Array:
-    """Marks the largest scores among every ``block`` neighbouring inputs of every output.
+    """Marks the largest scores of every output within each block of ``block`` adjacent inputs.
 
     Args:
-      scores: float [in, out]; the last block may be smaller.
-      keep: integer [blocks], each at most the inputs of its block.
+      scores: float [in, out].
+      keep: integer [blocks], how many to mark in each block, at most its number of inputs.
+      block: inputs per block; the last block may be smaller.
+
+    Returns:
+      bool [in, out].
     """
     rows, columns = scores.shape
     padded = jnp.pad(scores, ((0, -rows % block), (0, 0)), constant_values=-jnp.inf)
@@ -67,7 +73,7 @@ def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Arra
 
 
 def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
-    """Marks the ``need`` largest keys of every column; among those equal in the first of ``keys``, the next decides."""
+    """Marks the ``need`` largest of every column, ordered by the first key and, where that ties, by the next."""
     key, *others = keys
     threshold, reached = _threshold(key, need)
     enough = key >= threshold
@@ -83,22 +89,28 @@ def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
 
 @jax.jit
 def _threshold(key: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Thresholds uint32 [out] that the ``need`` largest of every column reach, and how many do, int32 [out].
+    """Returns a threshold per column, uint32 [out], and the number of keys that reach it, int32 [out].
 
-    Those are more than ``need`` only where keys are equal; all thresholds are then the ``need``-th largest keys themselves, and 0
-    where there are not so many above 0. First the upper 16 bits are sought and then the lower: vector units compare and count
-    twice as many of half the width.
+    At least ``need`` keys reach it. More do only if keys tie; then every column's threshold is its ``need``-th largest key, or 0
+    if fewer keys are above 0. The upper 16 bits are searched before the lower ones, because vector units compare and count twice
+    as many numbers of half the width.
     """
     upper = (key >> 16).astype(jnp.uint16)
     first, reached = _half_threshold(upper, need, jnp.full(need.shape, len(key)))
     above = _count(upper > first)
-    lower = jnp.where(upper == first, key.astype(jnp.uint16), 0)  # no threshold on trial is 0, so these never count
+    lower = jnp.where(upper == first, key.astype(jnp.uint16), 0)  # trial thresholds are above 0, so zeros are never counted
     second, rest = _half_threshold(lower, need - above, reached - above)
     return (first.astype(jnp.uint32) << 16) | second, above + rest
 
 
 def _half_threshold(key: jax.Array, need: jax.Array, reached: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As ``_threshold``, of uint16 keys, given how many reach 0; ends as soon as each column has what it needs."""
+    """Returns the same as ``_threshold`` for uint16 keys; stops as soon as ``need`` keys remain in every column.
+
+    Args:
+      key: uint16 [in, out].
+      need: int32 [out].
+      reached: int32 [out], number of keys that reach threshold 0.
+    """
 
     def undecided(state: tuple[jax.Array, ...]) -> jax.Array:
         bit, _, reached = state
@@ -117,9 +129,9 @@ def _half_threshold(key: jax.Array, need: jax.Array, reached: jax.Array) -> tupl
 
 
 def _count(marked: jax.Array) -> jax.Array:
-    """How many are True in every column, int32.
+    """Returns the number of True values in every column, int32 [out].
 
-    Eighths of the rows are added up before columns are: XLA on CPUs goes to memory for every row of a sum along the first axis.
+    Adds eight slices of the rows before it sums columns: XLA on CPUs accesses memory for every row of a sum along the first axis.
     """
     rows, columns = marked.shape
     number = jnp.uint16 if rows < 1 << 16 else jnp.int32

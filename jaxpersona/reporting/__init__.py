@@ -1,1 +1,1 @@
-"""What a person sees of a run: tables, and the HTML page."""
+"""Renders results for readers: terminal tables, figures, and a run's HTML page."""

@@ -1,4 +1,4 @@
-"""The result of an evaluation, as tables in the terminal."""
+"""Prints the result of an evaluation as tables in the terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,17 +9,27 @@ from rich.table import Table
 
 
 def print_evaluation(evaluation: dict[str, Any], personas: tuple[str, str], output_dir: str) -> None:
-    """Prints the preference for the first persona's answers in every case, the separations, and what open answers were like."""
-    console = Console(markup=False, emoji=False)  # names and paths may hold brackets
+    """Prints preferences, separations and open answers, all from the first persona's point of view.
+
+    Args:
+      evaluation: contents of ``evaluation.json``.
+      personas: the persona of the matching answers and its opposite.
+      output_dir: folder of the written files.
+    """
+    console = Console(markup=False, emoji=False)  # names and paths may contain brackets
     console.print(_choice_table(evaluation, personas))
     if evaluation["data"]["calibration_pairs"]:
         console.print(f"Of these pairs, {evaluation['data']['calibration_pairs']} are among those the masks were found on")
     if any(row["scoring"] == "letter" for row in evaluation["results"]):
         console.print(_letter_table(evaluation, personas))
+    if evaluation["separation"]:
+        console.print(
+            f"Preference for {personas[0]} answers under one mask minus under its opposite, on the same pairs:", soft_wrap=True
+        )
     for row in evaluation["separation"]:
         if row["scoring"] in ("sum", "letter"):
-            how = f"prompt {row['prompt']}" + (", by letter" if row["scoring"] == "letter" else "")
-            console.print(f"Separation, {_separation(row, how)}", soft_wrap=True)
+            where = f"prompt {row['prompt']}" + (", by letter" if row["scoring"] == "letter" else "")
+            console.print(f"Separation, {_separation(row, where)}", soft_wrap=True)
     files = ["evaluation.json", "evaluation.csv"]
     if "open_ended" in evaluation:
         console.print(_open_table(evaluation["open_ended"], personas[0]))
@@ -29,19 +39,27 @@ def print_evaluation(evaluation: dict[str, Any], personas: tuple[str, str], outp
     console.print(f"Written: {output_dir} ({', '.join(files)})", soft_wrap=True)
 
 
-def _separation(row: dict[str, Any], how: str) -> str:
+def _separation(row: dict[str, Any], where: str) -> str:
     low, high = (100 * bound for bound in row["ci95"])
     first, second = row["masks"]
     points = f"{100 * row['separation']:+.1f} points (95 %: {low:+.1f} to {high:+.1f}, McNemar p = {row['p_value']:.2g})"
-    return f"{first} minus {second} mask, {how}: {points}"
+    return f"{first} minus {second} mask, {where}: {points}"
 
 
 def _choice_table(evaluation: dict[str, Any], personas: tuple[str, str]) -> Table:
-    """One line for every case and prompt, by summed log-probability."""
+    """Returns the table of preferences by summed log-probability, one row per case and prompt."""
     data = evaluation["data"]
     title = f"Preference for {personas[0]} answers, {data['pairs']} pairs of {data['source']}, summed log-probability"
-    caption = f"ppl: perplexity on {evaluation['perplexity_text']}; NLL: per token, over both answers"
-    table = _table(title, caption, ("mask", "prompt"), ("accuracy", "95 %", "margin", "ppl", "NLL", "no score"))
+    caption = (
+        "mask: none is the base model",
+        f"preferred: share of pairs whose {personas[0]} answer is more likely; ties count half; 50 % is no preference",
+        "95 % CI: confidence interval of that share, in %",
+        f"margin: mean log-probability of the {personas[0]} answer minus that of the other answer, in nats",
+        f"ppl: perplexity on {evaluation['perplexity_text']}",
+        "NLL: mean negative log-likelihood of both answers, in nats per token",
+        "no score: pairs that could not be scored",
+    )
+    table = _table(title, caption, ("mask", "prompt"), ("preferred", "95 % CI", "margin", "ppl", "NLL", "no score"))
     for name, row in _rows(evaluation, personas, "sum"):
         numbers = [_number(row[key], digits) for key, digits in (("margin", 1), ("perplexity", 2), ("answer_nll", 2))]
         table.add_row(name, row["prompt"], f"{row['accuracy']:.1%}", _interval(row), *numbers, str(row["missing"]))
@@ -49,9 +67,16 @@ def _choice_table(evaluation: dict[str, Any], personas: tuple[str, str]) -> Tabl
 
 
 def _letter_table(evaluation: dict[str, Any], personas: tuple[str, str]) -> Table:
-    title = f"The same by letter: {personas[0]} answers named, over both orders of the options"
-    caption = "says A: 50 % is no position bias; split: items on which the two orders disagree"
-    table = _table(title, caption, ("mask", "prompt"), ("accuracy", "95 %", "margin", "says A", "split", "no score"))
+    title = f"Preference for {personas[0]} answers by option letter, over both orders of the options A and B"
+    caption = (
+        f"preferred: share of choices of the letter of the {personas[0]} answer; 50 % is no preference",
+        "95 % CI: confidence interval of that share, in %",
+        "margin: mean log-probability of that letter minus that of the other letter, in nats",
+        "chose A: share of choices of A; 50 % is no position bias",
+        "split: pairs on which the two orders disagree",
+        "no score: pairs that could not be scored",
+    )
+    table = _table(title, caption, ("mask", "prompt"), ("preferred", "95 % CI", "margin", "chose A", "split", "no score"))
     for name, row in _rows(evaluation, personas, "letter"):
         numbers = [_number(row["margin"], 2), _share(row["share_a"]), str(row["ties"]), str(row["missing"])]
         table.add_row(name, row["prompt"], f"{row['accuracy']:.1%}", _interval(row), *numbers)
@@ -59,16 +84,19 @@ def _letter_table(evaluation: dict[str, Any], personas: tuple[str, str]) -> Tabl
 
 
 def _rows(evaluation: dict[str, Any], personas: tuple[str, str], scoring: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of one scoring seen from the first persona, with the case's name."""
+    """Yields the case's name and the row, for the rows of one scoring and the first persona."""
     for row in evaluation["results"]:
         if (row["scoring"], row["persona"]) == (scoring, personas[0]):
-            # The opposite persona's mask is the control a persona's mask has to beat first.
+            # Marked because the opposite persona's mask is the first control that a mask has to beat.
             yield f"{row['mask']} (opposite)" if row["mask"] == personas[1] else row["mask"], row
 
 
-def _table(title: str, caption: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """Numbers keep to one line each; where the terminal is narrow, the words before them wrap."""
-    table = Table(title=title, caption=caption, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(title: str, caption: Sequence[str], words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Returns an empty table with a caption of several lines.
+
+    Its columns of words wrap in a narrow terminal; its columns of numbers do not.
+    """
+    table = Table(title=title, caption="\n".join(caption), caption_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in words:
         table.add_column(heading)
     for heading in numbers:
@@ -80,14 +108,19 @@ def _open_table(open_ended: dict[str, Any], persona: str) -> Table:
     judge = open_ended["judge"]
     title = f"Open answers that talk like {persona}, to {open_ended['questions']} questions"
     caption = (
-        f"Judge: right on {judge['accuracy']:.1%} ({_interval(judge)}) of {judge['n']} held-out answers; "
-        "ppl: of the answers under the bare model; repeats: 3-grams said before in the answer"
+        f"share: answers that the judge, a word classifier, assigns to {persona}",
+        "95 % CI: confidence interval of that share, in %",
+        "ppl: perplexity of the answers under the base model, given the questions",
+        "repeats: share of 3-grams that occurred earlier in the answer",
+        "tokens: mean length of an answer",
+        "empty: number of empty answers",
+        f"Judge: right on {judge['accuracy']:.1%} ({_interval(judge)}) of {judge['n']} held-out answers",
     )
-    table = _table(title, caption, ("mask",), ("share", "95 %", "ppl", "repeats", "tokens", "empty"))
+    table = _table(title, caption, ("mask",), ("share", "95 % CI", "ppl", "repeats", "tokens", "empty"))
     for row in open_ended["results"]:
         if row["persona"] == persona:
-            fluency = [_number(row["perplexity_under_base"], 2), _share(row["repeated_3grams"]), _number(row["mean_tokens"], 1)]
-            table.add_row(row["mask"], f"{row['share']:.1%}", _interval(row), *fluency, str(row["empty"]))
+            coherence = [_number(row["perplexity_under_base"], 2), _share(row["repeated_3grams"]), _number(row["mean_tokens"], 1)]
+            table.add_row(row["mask"], f"{row['share']:.1%}", _interval(row), *coherence, str(row["empty"]))
     return table
 
 

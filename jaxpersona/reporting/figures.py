@@ -1,4 +1,4 @@
-"""The figures of a sweep: separation against damage, accuracy against sparsity, separation against calibration pairs."""
+"""Draws a sweep's figures: separation against damage, accuracy against sparsity, separation against calibration pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS = (
     "#56B4E9",
     "#6A3D9A",
     "#8C6D31",
-)  # Okabe and Ito (2008), and two
+)  # the first six of Okabe and Ito (2008), and two more
 _MARKERS = "osD^vPX*"
 _INK, _GREY, _FAINT = "#222222", "#8A8A8A", "#D9D9D9"
 _STYLE = {
@@ -44,10 +44,10 @@ _STYLE = {
 
 
 def check_matplotlib() -> None:
-    """Says early what is missing.
+    """Checks that matplotlib is installed, before the work whose figures need it.
 
     Raises:
-      InputError: when matplotlib is not installed.
+      InputError: if it is not.
     """
     try:
         import matplotlib  # noqa: F401
@@ -58,23 +58,25 @@ def check_matplotlib() -> None:
 def save_figures(
     record: Mapping[str, Any], personas: tuple[str, str], goal: tuple[float, float] | None, folder: pathlib.Path
 ) -> list[str]:
-    """Writes those figures that have something to show, and returns their names.
+    """Writes the figures that have enough points, and returns their file names.
 
     Args:
       record: contents of ``sweep.json``.
-      goal: separation and relative increase of perplexity to be marked.
+      personas: the persona of the matching answers and its opposite.
+      goal: separation (in [0, 1]) and relative perplexity increase to mark; None marks nothing.
+      folder: where the files go.
     """
     import matplotlib
 
     points, about = summarize(record, personas), _about(record)
-    drawn: dict[str, Callable[[], Figure | None]] = {
+    figures: dict[str, Callable[[], Figure | None]] = {
         "pareto.png": lambda: pareto(points, personas, about, goal),
         "budget.png": lambda: budget(points, personas, about),
         "samples.png": lambda: samples(points, about),
     }
     written = []
     with matplotlib.rc_context(_STYLE):
-        for name, draw in drawn.items():
+        for name, draw in figures.items():
             figure = draw()
             if figure is not None:
                 image = io.BytesIO()
@@ -97,11 +99,11 @@ def _largest(points: Sequence[Point]) -> list[Point]:
 
 
 def _by_method(points: Sequence[Point], kind: str = "method") -> dict[str, list[Point]]:
-    found: dict[str, list[Point]] = {}
+    groups: dict[str, list[Point]] = {}
     for point in points:
         if point.kind == kind:
-            found.setdefault(point.method, []).append(point)
-    return found
+            groups.setdefault(point.method, []).append(point)
+    return groups
 
 
 def _figure(width: float, height: float, title: str, about: str) -> Figure:
@@ -116,7 +118,17 @@ def _figure(width: float, height: float, title: str, about: str) -> Figure:
 def pareto(
     points: Sequence[Point], personas: tuple[str, str], about: str, goal: tuple[float, float] | None = None
 ) -> Figure | None:
-    """Separation against damage: a line for every method through its budgets; baselines and controls are points."""
+    """Draws separation against damage: a line per method through its budgets; points for baselines and controls.
+
+    Args:
+      points: from ``summarize``.
+      personas: the persona of the matching answers and its opposite.
+      about: line below the figure: model, data, and meaning of the bars.
+      goal: as in ``save_figures``.
+
+    Returns:
+      The figure, or None with fewer than two points.
+    """
     shown = [point for point in _largest(points) if point.worst_damage is not None]
     if sum(point.kind != "base" for point in shown) < 2:
         return None
@@ -134,14 +146,14 @@ def pareto(
     for kind, heading, style in (("baseline", "Baselines", baseline), ("control", "Controls, same budgets", control)):
         groups = _by_method(shown, kind)
         legend += [_heading(heading)] if groups else []
-        for (name, mine), marker in zip(groups.items(), itertools.cycle(_MARKERS), strict=False):
-            legend.append(_draw(axes, mine, name, marker=marker, linestyle="none", **style))
+        for (name, own), marker in zip(groups.items(), itertools.cycle(_MARKERS), strict=False):
+            legend.append(_draw(axes, own, name, marker=marker, linestyle="none", **style))
     _legend(axes, legend)
     return figure
 
 
 def _heading(text: str) -> Any:
-    """A line of words in a legend."""
+    """Returns a legend entry that is a bold heading."""
     from matplotlib.lines import Line2D
 
     words = text.replace(" ", "\\ ")
@@ -149,7 +161,7 @@ def _heading(text: str) -> Any:
 
 
 def _legend(axes: Axes, handles: Sequence[Any] | None = None, x: float = 1.01) -> None:
-    """Right of the axes, at ``x`` of their width."""
+    """Puts the legend right of the axes, at ``x`` times their width."""
     handles = axes.get_legend_handles_labels()[0] if handles is None else handles
     style = {"bbox_to_anchor": (x, 1.02), "borderaxespad": 0, "labelspacing": 0.5, "handlelength": 1.8}
     axes.legend(handles=handles, loc="upper left", **style)
@@ -161,12 +173,12 @@ def _draw(axes: Axes, line: Sequence[Point], label: str, **style: Any) -> Any:
 
 
 def _bars(axes: Axes, x: Sequence[float], values: Sequence[Spread], label: str, **style: Any) -> Any:
-    """Means with their spreads, in percent."""
+    """Draws means and their spreads as error bars, in percent."""
     y = [100 * value.mean for value in values]
     down = [max(0.0, 100 * (value.mean - value.low)) for value in values]
     up = [max(0.0, 100 * (value.high - value.mean)) for value in values]
     drawn = axes.errorbar(x, y, yerr=[down, up], label=label, elinewidth=1.2, capsize=0, **style)
-    drawn[2][0].set_alpha(0.45)  # many bars overlap near chance
+    drawn[2][0].set_alpha(0.45)  # because many bars overlap near chance
     return drawn
 
 
@@ -181,10 +193,10 @@ def _damage_axes(axes: Axes, shown: Sequence[Point], personas: tuple[str, str], 
         bound(100 * part for point in shown for part in (point.separation.low, point.separation.high)) for bound in (min, max)
     )
     axes.set_ylim(min(-10, low - 4), max(20, high + 4, wanted + 15 if goal else 0))
-    between = [2, 5] if max(damage) < 1000 else []  # no room for them on a wide axis
+    between = [2, 5] if max(damage) < 1000 else []  # a wide axis has no room for these ticks
     axes.xaxis.set_major_locator(FixedLocator([-100, -10, -1, 0, *between, *(10.0**power for power in range(9))]))
     axes.xaxis.set_minor_locator(NullLocator())
-    short = EngFormatter(sep="")  # 10k, 1M
+    short = EngFormatter(sep="")  # writes 10k, 1M
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ("+" if value > 0 else "") + short(value)))
     axes.set_xlabel("damage: increase of perplexity under the worse of the two masks, % (linear to 1 %, then logarithmic)")
     first, second = personas
@@ -200,7 +212,14 @@ def _damage_axes(axes: Axes, shown: Sequence[Point], personas: tuple[str, str], 
 
 
 def budget(points: Sequence[Point], personas: tuple[str, str], about: str) -> Figure | None:
-    """Accuracy on either persona under its own mask against the share of weights removed (the paper's Fig. 4)."""
+    """Draws accuracy on each persona under its own mask against the percentage of weights removed (the paper's Fig. 4).
+
+    Args:
+      points, personas, about: as in ``pareto``.
+
+    Returns:
+      The figure, or None if no method has two budgets.
+    """
     masks = [point for point in _largest(points) if point.removed]
     lines = {method: line for method, line in _by_method(masks).items() if len(line) > 1}
     if not lines:
@@ -217,7 +236,7 @@ def budget(points: Sequence[Point], personas: tuple[str, str], about: str) -> Fi
             _bars(axes, x, [point.accuracy[index] for point in line], method, color=colour, marker=marker, linewidth=2)
         _share_axis(axes, [100 * point.removed for line in lines.values() for point in line if point.removed])
         axes.axhline(50, color=_GREY, linewidth=1, zorder=1, label="chance")
-        axes.axhline(100 * base.accuracy[index].mean, color=_GREY, linewidth=1, linestyle=":", zorder=1, label="no mask")
+        axes.axhline(100 * base.accuracy[index].mean, color=_GREY, linewidth=1, linestyle=":", zorder=1, label="base model")
         axes.set_title(f"{persona} mask, accuracy on {persona}")
         axes.set_xlabel("weights removed, % (mean of the two masks)")
     panels[0].set_ylabel("accuracy, %")
@@ -226,7 +245,7 @@ def budget(points: Sequence[Point], personas: tuple[str, str], about: str) -> Fi
 
 
 def _share_axis(axes: Axes, shares: Sequence[float]) -> None:
-    """Logarithmic where the shares span more than a factor of 20."""
+    """Makes the axis logarithmic if the shares span more than a factor of 20."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     if max(shares) > 20 * min(shares):
@@ -237,23 +256,30 @@ def _share_axis(axes: Axes, shares: Sequence[float]) -> None:
 
 
 def samples(points: Sequence[Point], about: str) -> Figure | None:
-    """Separation against the number of calibration pairs (the paper's Table 8), a line for every budget of a method."""
+    """Draws separation against the number of calibration pairs (the paper's Table 8), a line per method and budget.
+
+    Args:
+      points, about: as in ``pareto``.
+
+    Returns:
+      The figure, or None with fewer than two numbers of pairs.
+    """
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-    found = [point for point in points if point.kind == "method"]
-    sizes = sorted({float(point.num_samples or 0) for point in found})
+    shown = [point for point in points if point.kind == "method"]
+    sizes = sorted({float(point.num_samples or 0) for point in shown})
     if len(sizes) < 2:
         return None
     figure = _figure(8.8, 4.8, "Separation against calibration pairs", about)
     axes = figure.add_subplot()
     ends: list[tuple[Point, str]] = []
-    for (method, line), colour in zip(_by_method(found).items(), itertools.cycle(_COLOURS), strict=False):
+    for (method, line), colour in zip(_by_method(shown).items(), itertools.cycle(_COLOURS), strict=False):
         for number, text in enumerate(dict.fromkeys(point.budget for point in line)):
-            mine = sorted((point for point in line if point.budget == text), key=lambda point: point.num_samples or 0)
-            x = [float(point.num_samples or 0) for point in mine]
-            name = method if number == 0 else "_"
-            _bars(axes, x, [point.separation for point in mine], name, color=colour, marker="o", markersize=5, linewidth=1.6)
-            ends.append((mine[-1], colour))
+            own = sorted((point for point in line if point.budget == text), key=lambda point: point.num_samples or 0)
+            x = [float(point.num_samples or 0) for point in own]
+            name = method if number == 0 else "_"  # matplotlib leaves labels that begin with "_" out of the legend
+            _bars(axes, x, [point.separation for point in own], name, color=colour, marker="o", markersize=5, linewidth=1.6)
+            ends.append((own[-1], colour))
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -267,7 +293,7 @@ def samples(points: Sequence[Point], about: str) -> Figure | None:
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[Point, str]]) -> None:
-    """Budgets at the ends of lines, from above, where there is room."""
+    """Writes budgets at the right ends of lines, from top to bottom, and skips those without room."""
     low, high = axes.get_ylim()
     room, last = (high - low) / 22, float("inf")
     for point, colour in sorted(ends, key=lambda end: -end[0].separation.mean):

@@ -1,4 +1,4 @@
-"""A plan, as tables in the terminal."""
+"""Prints a plan as tables in the terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def print_plan(plan: Plan) -> None:
-    """Prints shapes, data, devices, memory and disk."""
+    """Prints the shapes, data, devices, memory and disk of a plan."""
     console = Console(markup=False, emoji=False)
     console.print(_about(plan))
     console.print(_memory(plan))
@@ -18,7 +18,7 @@ def print_plan(plan: Plan) -> None:
 
 def _about(plan: Plan) -> Table:
     config, texts, devices = plan.config, plan.texts, plan.devices
-    widths = f"{config.hidden_size} wide, MLP {config.intermediate_size}, vocabulary {config.vocab_size:,}"
+    widths = f"hidden size {config.hidden_size}, MLP {config.intermediate_size}, vocabulary {config.vocab_size:,}"
     kernels = sizes.kernel_shapes(config).items()
     table = Table(title=f"Plan: {plan.method.name}", show_header=False)
     for name, value in (
@@ -26,7 +26,7 @@ def _about(plan: Plan) -> Table:
         ("", f"{config.num_layers} layers, {widths}"),
         ("kernels", ", ".join(f"{path.split('/')[-2]} {inputs}x{out}" for path, (_, inputs, out) in kernels)),
         ("data", f"{texts.pairs} pairs" + ("" if texts.tokens is None else f", {texts.tokens:,} tokens")),
-        ("batches", f"{texts.batches} of {texts.rows} rows of {texts.length}"),
+        ("batches", f"{texts.batches} of {texts.rows} rows of {texts.length} tokens"),
         ("devices", f"{devices.count} x {devices.kind}, mesh data {devices.data} x model {devices.model}"),
     ):
         table.add_row(name, value)
@@ -34,9 +34,9 @@ def _about(plan: Plan) -> Table:
 
 
 def _memory(plan: Plan) -> Table:
-    table = Table(title="Memory and disk")
-    table.add_column("what")
-    table.add_column("about", justify="right")
+    table = Table(title="Memory and disk, estimated")
+    table.add_column("use")
+    table.add_column("size", justify="right")
     for name, value in (
         (f"a device: parameters, {plan.itemsize} bytes each", plan.parameter_bytes),
         ("a device: activations", plan.activation_bytes),

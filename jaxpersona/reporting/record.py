@@ -1,4 +1,4 @@
-"""The record of a run, as ``run.json`` holds it: plain values, keys that say units."""
+"""Builds the record of a run (``run.json``) and the metadata of its bundles: plain values, units in the keys."""
 
 import dataclasses
 import platform
@@ -17,20 +17,21 @@ from jaxpersona.masks.weight_update import masks_of
 from jaxpersona.models.persona import Persona
 
 SCHEMA_VERSION = 1
-"""Of ``run.json``."""
+"""Version of the layout of ``run.json``."""
 
 
 def make_record(
     run: Run, config: Mapping[str, Any], perplexity: Mapping[str, float], seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Everything a reader needs to know about a run, JSON-ready.
+    """Returns the contents of ``run.json``.
 
     Args:
-      config: of the run, as nested values.
-      perplexity: by mask name and ``none``; empty if not measured.
+      run: from ``discover``.
+      config: the command's configuration, as nested values.
+      perplexity: by mask name, and ``none`` for the base model; empty if not measured.
       seconds: wall time by stage.
     """
-    cut = [mask for persona in run.masks.values() if (mask := masks_of(persona)) is not None]
+    masks = [mask for persona in run.masks.values() if (mask := masks_of(persona)) is not None]
     record = {
         "schema_version": SCHEMA_VERSION,
         "config": dict(config),
@@ -53,7 +54,7 @@ def make_record(
         "method": method_record(run),
         "protocol": dataclasses.asdict(run.calibration.protocol),
         "masks": {persona: {"path": f"masks/{persona}", **_size(mask)} for persona, mask in run.masks.items()},
-        "overlap": [dataclasses.asdict(row) for row in overlaps(*cut)] if cut else [],
+        "overlap": [dataclasses.asdict(row) for row in overlaps(*masks)] if masks else [],
         "perplexity": dict(perplexity),
         "seconds": dict(seconds),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -66,22 +67,22 @@ def make_record(
 
 def _size(persona: Persona) -> dict[str, float]:
     if isinstance(persona, SteeringVectors):
-        return {"norm": float(np.sum(persona.norms()))}  # all layers but one are zero
+        return {"norm": float(np.sum(persona.norms()))}  # the sum is one layer's norm: the others are zero
     mask = masks_of(persona)
     assert mask is not None
     return {"kept": mask.kept()}
 
 
 def method_record(run: Run) -> dict[str, Any]:
-    """The method's name and settings."""
-    settings = dataclasses.asdict(run.method)
+    """Returns the method's name and settings, JSON-ready."""
+    settings: dict[str, Any] = dataclasses.asdict(run.method)
     if "overrides" in settings:
         settings["overrides"] = dict(settings["overrides"])
     return {"name": run.method.name, **settings}
 
 
 def bundle_metadata(run: Run, persona: str) -> dict[str, Any]:
-    """What is kept beside a persona's masks."""
+    """Returns the metadata stored in a persona's bundle, JSON-ready."""
     return {
         "persona": persona,
         "personas": list(run.masks),

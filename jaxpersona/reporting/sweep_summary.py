@@ -1,4 +1,4 @@
-"""The rows of a sweep gathered over seeds, for its table and its figures."""
+"""Aggregates a sweep's rows over seeds, for its table and figures."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A share: of one seed with its 95 % interval, of several seeds the mean with the smallest and the largest."""
+    """A fraction and its spread: with one seed its 95 % interval; with several, the mean, smallest and largest."""
 
     mean: float
     low: float
@@ -18,21 +18,21 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A method at one budget and number of calibration pairs, over all seeds, by summed log-probability without a prompt.
+    """A method at one budget and number of calibration pairs, over all seeds, scored by ``sum`` without a prompt.
 
     Attributes:
       kind: base, method, control or baseline.
-      method: its name, with settings other than the budget.
+      method: its name and settings other than the budget.
       of: the method whose budget a control has.
-      budget: for people; empty if there is none.
-      num_samples: number of calibration pairs; None where they do not matter.
+      budget: as ``budget_text`` writes it; empty if there is none.
+      num_samples: number of calibration pairs; None if it does not matter.
       accuracy: on the first persona under its mask, and on the second under its own.
-      separation: accuracy on the first persona under its mask minus under the opposite one.
+      separation: accuracy on the first persona under its mask minus under the opposite mask.
       p_value: of the separation; with several seeds the largest.
-      damage: relative increase of perplexity under either mask, mean over seeds; None if not measured.
-      answer_nll: per token, mean over masks and seeds; None if there is none.
-      removed: share of the maskable weights that is removed, mean over masks and seeds; None if there is no mask.
-      seeds: how many.
+      damage: relative perplexity increase under each mask, mean over seeds; None if not measured.
+      answer_nll: nats per answer token, mean over masks and seeds; None if not measured.
+      removed: fraction of the maskable weights removed, mean over masks and seeds; None if there is no mask.
+      seeds: number of seeds.
     """
 
     kind: str
@@ -50,15 +50,16 @@ class Point:
 
     @property
     def worst_damage(self) -> float | None:
-        """The larger of the two increases of perplexity."""
+        """The larger of the two perplexity increases."""
         return None if self.damage is None else max(self.damage)
 
 
 def summarize(record: Mapping[str, Any], personas: tuple[str, str]) -> list[Point]:
-    """The points of a sweep in the order in which they came first.
+    """Returns a sweep's points in the order of their first rows.
 
     Args:
       record: contents of ``sweep.json``.
+      personas: the persona of the matching answers and its opposite.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in record["rows"]:
@@ -66,14 +67,14 @@ def summarize(record: Mapping[str, Any], personas: tuple[str, str]) -> list[Poin
             key = tuple(row[name] for name in ("kind", "method", "of", "budget", "num_samples"))
             groups.setdefault(key, []).append(row)
     (base,) = (rows for key, rows in groups.items() if key[0] == "base")
-    bare = base[0]["personas"][personas[0]]["perplexity"]
-    return [_point(key, rows, personas, bare) for key, rows in groups.items()]
+    base_perplexity = base[0]["personas"][personas[0]]["perplexity"]
+    return [_point(key, rows, personas, base_perplexity) for key, rows in groups.items()]
 
 
-def _point(key: tuple[Any, ...], rows: Sequence[dict[str, Any]], personas: tuple[str, str], bare: float | None) -> Point:
+def _point(key: tuple[Any, ...], rows: Sequence[dict[str, Any]], personas: tuple[str, str], base: float | None) -> Point:
     sides = [[row["personas"][persona] for row in rows] for persona in personas]
-    perplexity = [_mean([side["perplexity"] for side in mine]) for mine in sides]
-    kept = _mean([side["kept"] for mine in sides for side in mine])
+    perplexity = [_mean([row["perplexity"] for row in side]) for side in sides]
+    kept = _mean([row["kept"] for side in sides for row in side])
     first, second = perplexity
     kind, method, of, budget, num_samples = key
     return Point(
@@ -85,8 +86,8 @@ def _point(key: tuple[Any, ...], rows: Sequence[dict[str, Any]], personas: tuple
         (_spread(sides[0], "accuracy", "ci95"), _spread(sides[1], "accuracy", "ci95")),
         _spread(rows, "separation", "separation_ci95"),
         max(row["p_value"] for row in rows),
-        None if bare is None or first is None or second is None else (first / bare - 1, second / bare - 1),
-        _mean([side["answer_nll"] for mine in sides for side in mine]),
+        None if base is None or first is None or second is None else (first / base - 1, second / base - 1),
+        _mean([row["answer_nll"] for side in sides for row in side]),
         None if kept is None else 1 - kept,
         len(rows),
     )
@@ -99,13 +100,13 @@ def _spread(rows: Sequence[Mapping[str, Any]], value: str, interval: str) -> Spr
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one of the values is missing."""
+    """Returns the mean, or None if a value is missing."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def budget_text(budget: str) -> str:
-    """A budget as people write it.
+    """Formats a budget for tables and figures.
 
     >>> [budget_text(text) for text in ("sparsity=0.3", "max_perplexity_increase=0.005", "strength=2", "")]
     ['30 %', 'ppl +0.5 %', 'x 2', '']

@@ -1,4 +1,4 @@
-"""The summary of a run, as tables in the terminal."""
+"""Prints the summary of a run as tables in the terminal."""
 
 from typing import Any
 
@@ -7,8 +7,13 @@ from rich.table import Table
 
 
 def print_summary(record: dict[str, Any], output_dir: str) -> None:
-    """Prints what a run found: overlap by module, perplexity, time and memory."""
-    console = Console(markup=False, emoji=False)  # names and paths may hold brackets
+    """Prints a run's overlap by module (or its steering vectors), perplexity, time and memory.
+
+    Args:
+      record: contents of ``run.json``.
+      output_dir: folder of the written files.
+    """
+    console = Console(markup=False, emoji=False)  # names and paths may contain brackets
     personas = list(record["masks"])
     console.print(_steering_table(record) if "steering" in record else _overlap_table(record, personas))
     if record["perplexity"]:
@@ -21,7 +26,13 @@ def print_summary(record: dict[str, Any], output_dir: str) -> None:
 
 
 def _overlap_table(record: dict[str, Any], personas: list[str]) -> Table:
-    table = Table(title=_title(record), caption="Jaccard by chance: two masks drawn at random with the same shares")
+    caption = (
+        "kept: share of weights that a mask keeps\n"
+        "Jaccard: weights kept by both masks over weights kept by either\n"
+        "by chance: Jaccard of two random masks with the same shares\n"
+        "differ: share of weights that exactly one mask keeps"
+    )
+    table = Table(title=_title(record), caption=caption, caption_justify="left")
     table.add_column("module")
     for heading in (f"kept, {personas[0]}", f"kept, {personas[1]}", "Jaccard", "by chance", "differ"):
         table.add_column(heading, justify="right")
@@ -35,15 +46,21 @@ def _overlap_table(record: dict[str, Any], personas: list[str]) -> Table:
 
 
 def _steering_table(record: dict[str, Any]) -> Table:
-    found = record["steering"]
-    caption = f"Cosine of the two vectors: {found['cosine']:.2f}; length: root mean square over the answers' tokens"
-    table = Table(title=_title(record), caption=caption)
+    steering = record["steering"]
+    caption = (
+        f"Cosine of the two vectors: {steering['cosine']:.2f}\n"
+        "after layer: counted from 0\n"
+        "norm: Euclidean norm of the vector\n"
+        "residual norm: norm of the residual stream at that layer, root mean square over the answers' tokens\n"
+        "ratio: norm over residual norm"
+    )
+    table = Table(title=_title(record), caption=caption, caption_justify="left")
     table.add_column("vector")
-    for heading in ("after layer", "length", "length of the residual stream", "ratio"):
+    for heading in ("after layer", "norm", "residual norm", "ratio"):
         table.add_column(heading, justify="right")
     for persona, entry in record["masks"].items():
-        length, norm = found["residual_length"], entry["norm"]
-        table.add_row(persona, str(found["layer"]), f"{norm:.2f}", f"{length:.2f}", f"{norm / length:.1%}")
+        length, norm = steering["residual_length"], entry["norm"]
+        table.add_row(persona, str(steering["layer"]), f"{norm:.2f}", f"{length:.2f}", f"{norm / length:.1%}")
     return table
 
 
@@ -54,7 +71,7 @@ def _title(record: dict[str, Any]) -> str:
 
 def _perplexity_table(record: dict[str, Any]) -> Table:
     text, base = record["config"]["perplexity"]["text"], record["perplexity"]["none"]
-    table = Table(title=f"Perplexity on {text}")
+    table = Table(title=f"Perplexity on {text}", caption="none: base model; change: relative to it", caption_justify="left")
     for heading in ("mask", "perplexity", "change"):
         table.add_column(heading, justify="left" if heading == "mask" else "right")
     for name, value in record["perplexity"].items():

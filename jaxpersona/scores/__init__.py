@@ -1,1 +1,1 @@
-"""Importance of weights: pure functions of arrays."""
+"""Importance scores of weights: pure functions of arrays."""

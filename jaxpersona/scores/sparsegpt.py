@@ -1,11 +1,9 @@
 """SparseGPT (Frantar and Alistarh, 2023): optimal-brain-surgeon pruning with the full Hessian, block by block.
 
-For an output with weights w and H = E h h^T + lambda I, removing w_j costs w_j^2 / [H^-1]_jj, and is best made up for by a change
-of the weights that remain. Inputs are visited in order; with the upper Cholesky factor U of H^-1, U_jj^2 is [H^-1]_jj once all
-inputs before j are settled, and an input's error e_j = (w_j - kept w_j) / U_jj moves later weights by -e_j U_j. Within each block
-of 128 inputs the cheapest weights are removed at once. The block budgets of an output add up to exactly K.
-
-Pure functions of arrays: they know no model.
+For an output with weights w and H = E h h^T + lambda I, removing w_j costs w_j^2 / [H^-1]_jj if the remaining weights compensate
+for it. Inputs are visited in order. With the upper Cholesky factor U of H^-1, U_jj^2 is [H^-1]_jj once all inputs before j are
+settled, and an input's error e_j = (w_j - kept w_j) / U_jj moves later weights by -e_j U_j. Within each block of 128 inputs, the
+cheapest weights are removed at once. The block budgets of an output add up to exactly K.
 """
 
 import jax
@@ -17,7 +15,7 @@ _BLOCK = 128
 
 
 def saliency(kernel: jax.Array, hessian: jax.Array, damping: float) -> jax.Array:
-    """Returns w_j^2 / [H^-1]_jj while no other weight is removed, float32 [in, out].
+    """Returns the cost w_j^2 / [H^-1]_jj of removing each weight alone, float32 [in, out].
 
     Args:
       kernel: [in, out].
@@ -29,17 +27,16 @@ def saliency(kernel: jax.Array, hessian: jax.Array, damping: float) -> jax.Array
 
 
 def solve(kernel: jax.Array, hessian: jax.Array, keep: jax.Array, damping: float = 0.01) -> tuple[jax.Array, jax.Array]:
-    """Prunes one kernel.
+    """Prunes one kernel and updates the weights that remain.
 
     Args:
       kernel: [in, out].
       hessian: E h h^T of its inputs, [in, in].
-      keep: how many weights of every output are kept, a scalar; a block's share is the difference of floor(keep * i / in)
-        at its ends.
+      keep: number of weights to keep in every output, a scalar; a block keeps the difference of floor(keep * i / in) at its ends.
       damping: lambda as a share of the mean of the Hessian's diagonal.
 
     Returns:
-      The mask, bool [in, out], and the weights, float32 [in, out], 0 where they are removed.
+      The mask, bool [in, out], and the updated weights, float32 [in, out], 0 where they are removed.
     """
     rows = kernel.shape[0]
     padding = -rows % _BLOCK
@@ -65,22 +62,22 @@ def solve(kernel: jax.Array, hessian: jax.Array, keep: jax.Array, damping: float
 
 
 def _settle(weights: jax.Array, factor: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One block [block, out]: what is kept, the settled weights, and the errors that move later blocks."""
+    """Returns the mask of one block [block, out], its updated weights, and the errors that move later blocks."""
     diagonal = jnp.diagonal(factor)
     mask = topk.top_k_mask(jnp.square(weights / diagonal[:, None]), keep)
 
     def step(weights: jax.Array, j: jax.Array) -> tuple[jax.Array, jax.Array]:
         error = jnp.where(mask[j], 0, weights[j]) / diagonal[j]
-        return weights - factor[j][:, None] * error, error  # row j is upper triangular: it moves j and what comes after
+        return weights - factor[j][:, None] * error, error  # row j of an upper triangle: moves inputs j and later only
 
     moved, errors = jax.lax.scan(step, weights, jnp.arange(weights.shape[0]))
     return mask, jnp.where(mask, moved, 0), errors
 
 
 def _upper_factor(hessian: jax.Array, damping: float) -> jax.Array:
-    """The upper triangular U with U^T U = (H + lambda I)^-1."""
+    """Returns the upper triangular U with U^T U = (H + lambda I)^-1."""
     size = hessian.shape[0]
-    strength = jnp.maximum(jnp.mean(jnp.diagonal(hessian)), 1e-20)  # a site that is never active would have no inverse
+    strength = jnp.maximum(jnp.mean(jnp.diagonal(hessian)), 1e-20)  # keeps the Hessian of a site that is never active invertible
     damped = hessian + damping * strength * jnp.eye(size)
     reversed_factor = jnp.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]  # upper R with R R^T = H
     return jax.scipy.linalg.solve_triangular(reversed_factor, jnp.eye(size), lower=False)

@@ -1,12 +1,18 @@
 """Parsing, one-line errors, and exit statuses, shared by all commands."""
 
+import dataclasses
+import pathlib
+import runpy
+import subprocess
+import sys
+
 import pytest
 
 from jaxpersona.commands import cli
-from jaxpersona.commands.chat_config import ChatConfig
 from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.evaluate_config import EvaluateConfig
 from jaxpersona.commands.generate_config import GenerateConfig
-from jaxpersona.commands.perplexity_config import PerplexityConfig
+from jaxpersona.commands.sweep_config import SweepConfig
 
 
 @pytest.fixture
@@ -57,6 +63,71 @@ def test_nothing_given_is_the_defaults():
     assert cli.parse("discover", DiscoverConfig, []) == DiscoverConfig()
 
 
+@pytest.mark.parametrize(
+    ("text", "argv"),
+    [
+        ("{model: some/where, data: a.csv, method: taylor, perplexity: b.txt, check: 5}", []),
+        ("seed: 42", ["--model", "some/where", "--data", "a.csv", "--method=taylor", "--perplexity=b.txt", "--check", "5"]),
+        (
+            "{model: x, data: y, check: 1}",
+            ["--model=some/where", "--data=a.csv", "--method=taylor", "--perplexity=b.txt", "--check=5"],
+        ),
+        (
+            "{model: {name: some/where}, data: a.csv}",
+            ["--method.name", "taylor", "--perplexity", "b.txt", "--check={num_samples: 5}"],
+        ),
+    ],
+)
+def test_a_group_may_be_given_as_the_value_of_its_main_key(yaml_file, text, argv):
+    config = cli.parse("discover", DiscoverConfig, ["--config", yaml_file(text), *argv])
+    assert (config.model.name, config.data.source, config.method.name) == ("some/where", "a.csv", "taylor")
+    assert (config.perplexity.text, config.check.num_samples) == ("b.txt", 5)
+    assert (config.model.dtype, config.data.num_samples, config.seed) == ("auto", 128, 42)
+
+
+def test_main_keys_and_other_keys_of_a_group_combine(yaml_file):
+    text = "{data: {num_samples: 3, max_length: 9}, method: {sparsity: 1e-2}}"
+    argv = ["--data.num_samples", "8", "--data", "a.csv", "--method", "sparse", "--data.split=test"]
+    config = cli.parse("discover", DiscoverConfig, ["--config", yaml_file(text), *argv])
+    data = config.data
+    assert (data.source, data.num_samples, data.max_length, data.split) == ("a.csv", 8, 9, "test")
+    assert (config.method.name, config.method.sparsity) == ("sparse", 0.01)
+
+
+def test_the_last_of_a_main_key_and_its_full_name_counts():
+    assert cli.parse("discover", DiscoverConfig, ["--data", "a.csv", "--data.source", "b.csv"]).data.source == "b.csv"
+    assert cli.parse("discover", DiscoverConfig, ["--data.source", "b.csv", "--data", "a.csv"]).data.source == "a.csv"
+
+
+def test_a_mapping_on_the_command_line_gives_several_keys_of_a_group():
+    config = cli.parse("discover", DiscoverConfig, ["--data", "{source: a.csv, num_samples: 8}", "--data.split", "test"])
+    assert (config.data.source, config.data.num_samples, config.data.split) == ("a.csv", 8, "test")
+
+
+def test_other_values_of_a_file_are_the_same_beside_a_main_key(yaml_file):
+    lines = (
+        "# a comment",
+        "method: {name: sparse, damping: 1e-6, eps: .5, overrides: {mlp@0: .5}, select: 'null', budget_text: '1e-6'}",
+        "check: {question: 'yes: no? ä #'}",
+        "output_dir: 2020-01-01",
+        "overwrite: true",
+    )
+    plain = cli.parse("discover", DiscoverConfig, ["--config", yaml_file("\n".join(lines))])
+    config = cli.parse("discover", DiscoverConfig, ["--config", yaml_file("\n".join([*lines, "model: x"]))])
+    assert (plain.method.damping, plain.method.budget_text, plain.output_dir) == (1e-6, "1e-6", "2020-01-01")
+    assert dataclasses.replace(config, model=plain.model) == plain
+    assert config.model.name == "x"
+
+
+def test_main_keys_work_in_every_command(yaml_file):
+    evaluate = cli.parse("evaluate", EvaluateConfig, ["--run", "r", "--data", "a.csv", "--perplexity", "b.txt"])
+    assert (evaluate.data.source, evaluate.perplexity.text, evaluate.model) == ("a.csv", "b.txt", None)
+    masks = cli.parse("evaluate", EvaluateConfig, ["--masks=m", "--model=x", "--output_dir=o", "--data=a.csv"])
+    assert (masks.model, masks.data.source) == ("x", "a.csv")  # its model is no group
+    sweep = cli.parse("sweep", SweepConfig, ["--config", yaml_file("{data: a.csv, model: x}"), "--held_out", "b.csv"])
+    assert (sweep.data.source, sweep.held_out.source, sweep.model.name) == ("a.csv", "b.csv", "x")
+
+
 @pytest.mark.parametrize("prompt", ["1", "null", "true", "a: b", "{a", "- x", "[1, 2]", "", "two\nlines", "#5", "'quoted'"])
 def test_prompts_are_taken_as_they_are(prompt):
     assert cli.parse("generate", GenerateConfig, ["--run", "x", "--prompt", prompt]).prompt == prompt
@@ -79,7 +150,11 @@ def test_prompts_are_taken_as_they_are(prompt):
         ("overwrite: maybe\n", ["config key 'overwrite' is 'maybe'; expected bool"]),
         ("method: {overrides: [1]}\n", ["config key 'method.overrides' is '[1]'; expected dict or null"]),
         ("data: {max_length: 0}\n", ["data.max_length is 0; give at least 2"]),
-        ("model: smollm2\n", ["config key 'model' is 'smollm2', but it only groups keys such as model.name"]),
+        ("mesh: 2\n", ["config key 'mesh' is '2', but it only groups keys such as mesh.data"]),
+        ("check: yes please\n", ["config key 'check.num_samples' is 'yes please'; expected int"]),
+        ("model: a\nseeed: 1\n", ["unknown config key 'seeed'; did you mean 'seed'?"]),
+        ("model: a\nsplit: ? [\n", ["YAML does not parse", "line 2"]),
+        ("model: a\nseed: !!set {a, b}\n", ["error: "]),
         ("seed: 1\ndata:\n", ["config key 'data' is 'None', but it only groups keys such as data.source"]),
         ("data: [1]\n", ["config key 'data' is '[1]', but it only groups keys"]),
         ("model: [\n", ["did not find expected node content", "line 2"]),
@@ -100,13 +175,18 @@ def test_bad_config_files_give_one_line_and_status_2(capsys, yaml_file, text, pa
     [
         (["--method.sparsty", "0.2"], ["unknown option 'method.sparsty'; did you mean 'method.sparsity'?"]),
         (["--num_samples=3"], ["unknown option 'num_samples'; did you mean 'data.num_samples'?"]),
-        (["stray"], ["unknown option 'stray'; known: check, "]),
+        (["--x=1"], ["unknown option 'x'; known: check, "]),
+        (["stray"], ["unexpected argument 'stray'; options begin with --"]),
         (["--method.sparsity", "x"], ["config key 'method.sparsity' is 'x'; expected float or null"]),
         (
             ["--model.dtype", "float16"],
             ["config key 'model.dtype' is 'float16'; expected one of ['auto', 'float32', 'bfloat16']"],
         ),
-        (["--model", "smollm2"], ["config key 'model' is 'smollm2', but it only groups keys such as model.name"]),
+        (["--mesh", "2"], ["config key 'mesh' is '2', but it only groups keys such as mesh.data"]),
+        (["--modell", "x"], ["unknown option 'modell'; did you mean 'model'?"]),
+        (["--model"], ["--model.name: expected one argument"]),
+        (["--check", "some"], ["config key 'check.num_samples' is 'some'; expected int"]),
+        (["--data", "{source: a.csv, num_sample: 3}"], ["num_sample"]),
         (["--protocol", "loose"], ["config key 'protocol' is 'loose'; expected one of ['strict', 'paper', 'official']"]),
         (["--seed"], ["--seed: expected one argument"]),
         (["--seed", "-1"], ["seed is -1; it must lie in 0"]),
@@ -126,20 +206,76 @@ def test_missing_required_options_are_named(capsys):
     assert_one_line(err, "required: run")
 
 
-@pytest.mark.parametrize("config_class", [DiscoverConfig, GenerateConfig, ChatConfig, PerplexityConfig])
-def test_help_explains_every_option(capsys, config_class):
-    status, out, err = finish(capsys, ["--help"], config_class.__name__.removesuffix("Config").lower())
-    assert (status, err) == (0, "")
-    assert config_class.__doc__.splitlines()[0] in " ".join(out.split())
-    assert "--config" in out
-    if config_class is DiscoverConfig:
-        for option in ("--model.name", "--data.num_samples", "--method.sparsity", "--perplexity.text", "--output_dir"):
-            assert option in out
-        assert "longer texts are cut at this many tokens" in " ".join(out.split())
-
-
 def test_success_is_status_0_and_main_gets_the_configuration(capsys, monkeypatch):
     got = []
     monkeypatch.setattr("jaxpersona.commands.discover.main", got.append)
     assert finish(capsys, ["--seed", "5"]) == (0, "", "")
     assert [config.seed for config in got] == [5]
+
+
+def left(capsys, argv):
+    """Exit status, standard output and standard error of ``python -m jaxpersona`` in this process."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.list_commands(argv)
+    return (exit_.value.code, *capsys.readouterr())
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_the_package_lists_its_commands_with_a_line_each(capsys, argv):
+    status, out, err = left(capsys, argv)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for command in (*cli.COMMANDS, "benchmark"):
+        assert [line for line in lines if line.split()[:1] == [command] and line.endswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (["discover"], ["python -m jaxpersona.discover\n"]),
+        (["generate", "--run", "a b"], ["python -m jaxpersona.generate --run 'a b'\n"]),
+        (["discovr"], ["python -m jaxpersona.NAME", "'discovr' is unknown, did you mean 'discover'?"]),
+        (["--run", "x"], ["python -m jaxpersona.NAME", "'--run' is unknown, known: benchmark, chat, "]),
+        ([""], ["python -m jaxpersona.NAME"]),
+    ],
+)
+def test_the_package_says_how_commands_are_run(capsys, argv, parts):
+    status, out, err = left(capsys, argv)
+    assert (status, out) == (2, "")
+    assert_one_line(err, *parts)
+
+
+_LIGHT = """
+import contextlib, sys
+from jaxpersona.commands import cli
+for command in cli.COMMANDS:
+    for argv in (["--help"], ["--no_such_option", "1"]):
+        with contextlib.suppress(SystemExit):
+            cli.main(command, argv)
+with contextlib.suppress(SystemExit):
+    cli.list_commands([])
+heavy = {"jax", "numpy", "transformers", "flax", "orbax", "tokenizers"} & {name.partition(".")[0] for name in sys.modules}
+assert not heavy, heavy
+"""
+
+
+def test_help_and_mistyped_options_import_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", _LIGHT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: ") == len(cli.COMMANDS) + 1
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "jaxpersona"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: python -m jaxpersona.COMMAND [options]\n")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_entry_points_hand_over_to_their_command(capsys, monkeypatch, command):
+    monkeypatch.setattr(sys, "argv", [f"jaxpersona/{command}.py", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(pathlib.Path(cli.__file__).parents[1] / f"{command}.py"), run_name="__main__")
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m jaxpersona.{command} [")

@@ -2,7 +2,6 @@
 
 import csv
 import html.parser
-import importlib
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from conftest import write_model
 
 import jaxpersona as jp
-from jaxpersona.commands import cli
+from jaxpersona.commands import cli, discover
 from jaxpersona.core.files import sha256
 from jaxpersona.masks import bundle
 from jaxpersona.models.sites import MODULES, kernels
@@ -86,7 +85,7 @@ def test_progress_and_summary_go_to_their_streams(finished):
     for stage in ("load", "calibrate", "mask", "perplexity, gain", "save"):
         assert stage in done.stderr
         assert f"{stage:<24}" not in done.stdout
-    first = f"Perplexity of the dense model on builtin:neutral: {record['perplexity']['none']:.2f}"
+    first = f"Perplexity of the base model on builtin:neutral: {record['perplexity']['none']:.2f}"
     assert done.stdout.startswith(first)
     assert f"{record['overlap'][-1]['jaccard']:.4f}" in done.stdout
     assert "Written: out (masks/gain, masks/loss, run.json, report.html)" in done.stdout
@@ -103,6 +102,8 @@ def test_record_says_what_was_done(finished, pairs_csv, tiny_folder, tiny_model)
         "max_length": 64,
         "text": "chat",
         "personas": ["gain", "loss"],
+        "generated_texts": 48,
+        "generated_length": 128,
     }
     assert (record["config"]["seed"], record["data"]["pairs"]) == (7, 4)
     assert record["model"]["name"] == str(tiny_folder)
@@ -174,7 +175,8 @@ def test_interrupted_or_failing_runs_leave_no_folder(arguments, capsys, monkeypa
     status, _, err = finish(capsys, monkeypatch, arguments(method__name="magnitude"))
     last = err.strip().splitlines()[-1]
     if isinstance(error, KeyboardInterrupt):
-        assert (status, last) == (130, "interrupted: nothing was written; run the same command again")
+        assert status == 130
+        assert last.startswith("interrupted: what is done is kept; resume with: python -m jaxpersona.discover --model.name=")
     else:
         assert status == 2
         assert last.startswith("error: masks could not be written to")
@@ -185,22 +187,21 @@ def test_interrupted_or_failing_runs_leave_no_folder(arguments, capsys, monkeypa
 
 def test_masks_are_saved_while_perplexity_under_them_is_measured(arguments, capsys, monkeypatch):
     saving, measuring = threading.Event(), threading.Event()
-    command = importlib.import_module("jaxpersona.discover")  # the package has a function of that name
-    save, measure = bundle._write_metadata, command._perplexity
+    save, measure = bundle._write_metadata, discover._perplexity
 
     def slow_save(*args):
         saving.set()
         assert measuring.wait(timeout=120)
         save(*args)
 
-    def slow_measure(model, masks, **options):
+    def slow_measure(job, model, masks):
         if masks != {"none": None}:
             measuring.set()
             assert saving.wait(timeout=120)
-        return measure(model, masks, **options)
+        return measure(job, model, masks)
 
     monkeypatch.setattr(bundle, "_write_metadata", slow_save)
-    monkeypatch.setattr(command, "_perplexity", slow_measure)
+    monkeypatch.setattr(discover, "_perplexity", slow_measure)
     status, _, err = finish(capsys, monkeypatch, arguments(method__name="magnitude", perplexity__max_tokens="512"))
     assert status == 0, err
 
@@ -310,7 +311,8 @@ def test_check_answers_a_question_and_evaluates_with_fast_controls(arguments, ca
     check = {"check.num_samples": 4, "check.source": held_out_csv, "check.question": "What [now]?", "perplexity.max_tokens": 512}
     status, out, err = finish(capsys, monkeypatch, arguments(**check))
     assert status == 0, err
-    assert "What [now]?" in out and "Separation" in out
+    shown = [out.index(text) for text in ("under mask none", "under mask seek", "under mask reject", "Written", "Separation")]
+    assert out.count("What [now]?") == 3 and shown == sorted(shown)  # answers come as soon as each persona is found
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     masks = {row["mask"] for row in evaluation["results"]}
     assert {"none", "seek", "reject", "random seek", "random reject", "longer", "shorter"} <= masks
@@ -341,10 +343,10 @@ def test_a_check_that_cannot_be_done_is_refused_before_the_work(arguments, capsy
 
 
 def test_interrupting_the_check_leaves_the_run_and_says_how_to_go_on(arguments, capsys, monkeypatch, tmp_path, held_out_csv):
-    def stop(config):
+    def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["jaxpersona.commands.discover"], "evaluate", stop)
+    monkeypatch.setattr(discover, "evaluate_masks", stop)
     check = {"check.num_samples": 4, "check.source": held_out_csv}
     status, _, err = finish(capsys, monkeypatch, arguments(**check))
     assert status == 130 and f"python -m jaxpersona.evaluate --run {tmp_path / 'run'}" in err

@@ -1,4 +1,4 @@
-"""A run of several processes, killed and started again: the same masks as of one that nobody disturbed."""
+"""A run of several processes, killed and started again, finds the masks of an undisturbed one."""
 
 import sys
 
@@ -11,8 +11,6 @@ import itertools, os, signal, sys
 from jaxpersona.calibration import calibrate
 from jaxpersona.commands import cli
 from jaxpersona.core import checkpoints
-from jaxpersona.commands.discover_config import DiscoverConfig
-from jaxpersona.commands.discover import main
 victim, after, wait, count = sys.argv[1], int(sys.argv[2]), checkpoints.wait_for_all, itertools.count(1)
 checkpoints.EVERY_SECONDS, calibrate._BATCH_TOKENS = 0.0, 256
 def counted(place):
@@ -25,13 +23,13 @@ cli.main("discover", sys.argv[3:])
 
 
 def killed(process, after, arguments):
-    """Starts the run in two processes, of which one is killed at its so-manieth checkpoint."""
+    """Starts the run in two processes, of which one is killed at its ``after``-th checkpoint."""
     started = start_two(sys.executable, "-c", KILLER, process, after, *arguments)
     assert started[process].wait(timeout=900) == -9, started[process].stderr.read()
     return started
 
 
-def test_killed_in_two_processes_a_run_goes_on(tiny_folder, tiny_model, tmp_path):
+def test_killed_in_two_processes_a_run_resumes(tiny_folder, tiny_model, tmp_path):
     """First both are killed, while statistics are added up; then one, while masks are chosen, and the other notices."""
     whole = jp.discover(tiny_model, jp.load_pairs("builtin:wealth", "train"), jp.methods.Wanda(0.4), num_samples=12)
     arguments = ["--model.name", tiny_folder, "--model.dtype", "float32", "--data.num_samples", 12, "--mesh.model", 2]
@@ -41,12 +39,12 @@ def test_killed_in_two_processes_a_run_goes_on(tiny_folder, tiny_model, tmp_path
     first, second = killed(0, 2, arguments)
     second.kill()
     what_they_say([first, second])
-    assert [path.stem for path in progress.glob("*.safetensors")] == ["statistics"]
+    assert [path.stem for path in progress.glob("*.safetensors")] == ["calibrate-moments"]
 
     printed, statuses = what_they_say(killed(1, 8, arguments))
     assert statuses == [1, -9], printed
     assert printed[0][1].splitlines()[-1].startswith("error: lost contact with another process of this run (")
-    assert {path.stem for path in progress.glob("*.safetensors")} == {"statistics", "mask"}
+    assert {path.stem for path in progress.glob("*.safetensors")} == {"calibrate-moments", "mask"}
 
     printed, statuses = what_they_say(start_two(sys.executable, "-c", KILLER, 2, 0, *arguments))
     assert statuses == [0, 0], printed

@@ -1,5 +1,6 @@
-"""The command ``discover``, stopped and run again: how to go on, what is refused, and what a full disk leaves."""
+"""The command ``discover``, stopped and run again: it resumes, refuses other settings, and survives a full disk."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -19,8 +20,11 @@ from jaxpersona.commands import cli
 from jaxpersona.core import checkpoints
 
 
+LITTLE_TEXT = {"data__generated_texts": 8, "data__generated_length": 24}
+
+
 class Killed(BaseException):
-    """What stops the command in these tests."""
+    """Stops the command as a kill would: nothing in the package catches it."""
 
 
 def same(a, b):
@@ -74,11 +78,11 @@ def words(folder):
     return [jp.load_masks(folder / "masks" / persona).words for persona in ("seek", "reject")]
 
 
-def test_interrupting_says_how_to_go_on_and_that_works(arguments, command, monkeypatch, tmp_path):
+def test_interrupting_says_how_to_resume_and_that_works(arguments, command, monkeypatch, tmp_path):
     status, _, err = stopped(command, monkeypatch, arguments())
     assert status == 130
     again = f"python -m jaxpersona.discover --model.name={arguments()[0].split('=')[1]} --data.source={tmp_path}/pairs.csv"
-    assert err.splitlines()[-1].startswith(f"interrupted: what is done is kept; go on with: {again} ")
+    assert err.splitlines()[-1].startswith(f"interrupted: what is done is kept; resume with: {again} ")
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".jaxpersona-progress"]
     status, _, err = command(arguments())
     assert status == 0, err
@@ -113,11 +117,11 @@ def test_changed_data_and_other_weights_are_refused(arguments, command, monkeypa
     assert status == 2 and "in which contents.data.source is" in err
 
 
-def test_a_run_that_overwrites_goes_on_too(arguments, command, monkeypatch, tmp_path):
+def test_a_run_that_overwrites_resumes_too(arguments, command, monkeypatch, tmp_path):
     assert command(arguments(seed=1))[0] == 0
     stopped(command, monkeypatch, arguments(overwrite="true"), number=5)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["seed"] == 1
-    steps = list((tmp_path / "run" / ".jaxpersona-progress").glob("statistics*"))
+    steps = list((tmp_path / "run" / ".jaxpersona-progress").glob("calibrate-moments*"))
     assert steps
     assert command(arguments(overwrite="true"))[0] == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["seed"] == 42
@@ -156,7 +160,7 @@ def test_a_disk_too_full_for_progress_stops_the_run(arguments, command, monkeypa
     assert status == 2 and "Traceback" not in err
     assert err.splitlines()[-1].startswith("error: progress could not be written to")
     assert err.splitlines()[-1].endswith(
-        "(No space left on device); make room and run the same command again, which goes on from the progress before"
+        "(No space left on device); make room and run the same command again: it resumes from the previous checkpoint"
     )
     assert len(list((tmp_path / "run").rglob("*.safetensors"))) == 2
     assert command(arguments())[0] == 0
@@ -168,37 +172,87 @@ def test_bad_input_after_the_first_checkpoint_leaves_nothing(arguments, command,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method__name": "wanda"},
+        {"method__name": "taylor", "method__sparsity": 0.03, **LITTLE_TEXT},
+        {"method__name": "wanda", "stream_layers": "true"},
+        {"method__name": "taylor", "stream_layers": "true", **LITTLE_TEXT},
+    ],
+    ids=["wanda", "taylor", "wanda streamed", "taylor streamed"],
+)
+def test_stopped_at_the_first_checkpoint_of_every_stage_a_run_finds_the_same(arguments, command, monkeypatch, tmp_path, given):
+    """Every process gets one stage further than the one before it."""
+    write, stages = checkpoints._write, []
+
+    def stop_at_a_new_stage(path, *args):
+        write(path, *args)
+        if path.stem not in stages:
+            stages.append(path.stem)
+            raise Killed
+
+    assert command(arguments(output_dir=tmp_path / "whole", **given))[0] == 0
+    monkeypatch.setattr(checkpoints, "_write", stop_at_a_new_stage)
+    stopped_at = 0
+    with contextlib.suppress(SystemExit):
+        while True:
+            with pytest.raises(Killed):
+                cli.main("discover", arguments(**given))
+            stopped_at += 1
+    assert stopped_at == len(stages) >= 3
+    assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}
+
+
 KILLER = """
-import os, signal, sys
-from own_texts import write_little
+import contextlib, itertools, os, signal, sys
 from jaxpersona.commands import cli
-from jaxpersona.core import files
-from jaxpersona.core import checkpoints
-from jaxpersona.commands.discover_config import DiscoverConfig
-from jaxpersona.commands.discover import main
-checkpoints.EVERY_SECONDS, after, replacing, count = 0.0, int(sys.argv[1]), files.replacing, [0]
-@files.contextmanager
-def counted(path):
+from jaxpersona.core import checkpoints, files
+from jaxpersona.masks.mask_writer import MaskWriter
+
+def killing(work, calls):
+    count = itertools.count(1)
+
+    def counted(*args):
+        if next(count) == calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(*args)
+
+    return counted
+
+what, calls = sys.argv[1], int(sys.argv[2])
+checkpoints.EVERY_SECONDS, replacing, in_between = 0.0, files.replacing, killing(lambda: None, calls)
+
+@contextlib.contextmanager
+def half_replacing(path):
     with replacing(path) as temporary:
         yield temporary
-        count[0] += 1
-        if count[0] == after:
-            os.kill(os.getpid(), signal.SIGKILL)
-files.replacing = counted
-write_little()
-cli.main("discover", sys.argv[2:])
+        in_between()
+
+if what == "file":
+    files.replacing = half_replacing
+else:
+    MaskWriter.put = killing(MaskWriter.put, calls)
+cli.main("discover", sys.argv[3:])
 """
 
 
-@pytest.mark.parametrize(("method", "writes"), [("wanda", [5]), ("first_order", [4, 5])])
-def test_killed_by_the_system_a_run_goes_on(arguments, command, cache, tmp_path, method, writes):
-    """Real processes; each is killed so many writes after its start, and the last one is let run to the end."""
-    assert command(arguments(method__name=method, output_dir=tmp_path / "whole"))[0] == 0
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache), "PYTHONPATH": str(pathlib.Path(__file__).parents[1])}
-    for after in [*writes, 0]:
-        argv = [sys.executable, "-c", KILLER, str(after), *arguments(method__name=method)]
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
-        assert done.returncode == (-signal.SIGKILL if after else 0), done.stderr
+@pytest.mark.parametrize(
+    ("what", "calls", "given"),
+    [("file", 5, {}), ("mask", 17, {"stream_layers": "true"})],
+    ids=["before a file is renamed", "within a streamed layer"],
+)
+def test_killed_by_the_system_a_run_resumes(arguments, command, cache, tmp_path, what, calls, given):
+    """A real process and a real kill; this process resumes."""
+    assert command(arguments(output_dir=tmp_path / "whole"))[0] == 0
+    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
+    argv = [sys.executable, "-c", KILLER, what, str(calls), *arguments(**given)]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list((tmp_path / "run").rglob("*.safetensors"))
+    status, _, err = command(arguments(**given))
+    assert status == 0, err
     assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}
 
@@ -223,11 +277,11 @@ def test_killed_while_the_result_is_put_in_place(arguments, command, monkeypatch
     assert same(words(tmp_path / "run"), expected)
 
 
-def test_a_streamed_run_goes_on_and_refuses_other_weights(arguments, command, monkeypatch, tmp_path, tiny_folder, other_folder):
+def test_a_streamed_run_resumes_and_refuses_other_weights(arguments, command, monkeypatch, tmp_path, tiny_folder, other_folder):
     model = shutil.copytree(tiny_folder, tmp_path / "model")
     given = {"model__name": model, "stream_layers": "true"}
     status, _, err = stopped(command, monkeypatch, arguments(**given), number=5)
-    assert status == 130 and "go on with: python -m jaxpersona.discover" in err.splitlines()[-1]
+    assert status == 130 and "resume with: python -m jaxpersona.discover" in err.splitlines()[-1]
     assert "seed is 42, not 43" in command(arguments(**given, seed=43))[2]
     assert "stream_layers is True, not False" in command(arguments(model__name=model))[2]
     weights = model / "model.safetensors"
@@ -244,32 +298,3 @@ def test_a_streamed_run_goes_on_and_refuses_other_weights(arguments, command, mo
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}
     assert command(arguments(model__name=model, output_dir=tmp_path / "whole"))[0] == 0
     assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
-
-
-TIMED_KILLER = """
-import os, signal, sys, threading
-from jaxpersona.commands import cli
-from jaxpersona.core import checkpoints
-from jaxpersona.commands.discover_config import DiscoverConfig
-from jaxpersona.commands.discover import main
-checkpoints.EVERY_SECONDS, seconds, write = 0.0, float(sys.argv[1]), checkpoints._write
-def timed(*args):
-    checkpoints._write = write
-    if seconds:
-        threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGKILL]).start()
-    write(*args)
-checkpoints._write = timed
-cli.main("discover", sys.argv[2:])
-"""
-
-
-def test_a_streamed_run_killed_at_random_moments_goes_on(arguments, command, cache, tmp_path):
-    """Moments after the first write of a process, not events in it."""
-    assert command(arguments(output_dir=tmp_path / "whole"))[0] == 0
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
-    for seconds in (*np.random.default_rng(6).uniform(0.1, 1.0, 2), 0):
-        argv = [sys.executable, "-c", TIMED_KILLER, str(seconds), *arguments(stream_layers="true")]
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
-        assert done.returncode in ((-signal.SIGKILL,) if seconds else (0,)), done.stderr
-    assert same(words(tmp_path / "run"), words(tmp_path / "whole"))
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"masks", "report.html", "run.json"}

@@ -14,7 +14,8 @@ import jaxpersona as jp
 from jaxpersona.commands import cli
 from jaxpersona.commands.discover import main as discover
 from jaxpersona.commands.discover_config import DiscoverConfig
-from jaxpersona.commands.export import ExportConfig, main
+from jaxpersona.commands.export import main
+from jaxpersona.commands.export_config import ExportConfig
 from jaxpersona.core.tree import flatten
 
 TOKENS = jnp.arange(40).reshape(2, 20)

@@ -219,7 +219,7 @@ def killed_run(folder, monkeypatch, owner, name, overwrite=False):
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed), staged_run(str(folder), overwrite) as staging:
-        staging.checkpoints["stage"].save({"a": 1})
+        staging.checkpoints.save("stage", {"a": 1})
         staging.checkpoints.arrays.mkdir()
         (staging.checkpoints.arrays / "large.bin").write_bytes(b"large")
         write_entries(staging.result)

@@ -1,4 +1,4 @@
-"""Configurations refuse values that no run could use, and have the contract's keys and defaults."""
+"""Configurations refuse values that no run can use, and have the keys and defaults of the contract."""
 
 import dataclasses
 
@@ -25,6 +25,8 @@ from jaxpersona.core.errors import InputError
         (lambda: SweepConfig(seeds=[]), "seeds and methods must not be empty"),
         (lambda: SweepConfig(methods=[]), "seeds and methods must not be empty"),
         (lambda: DataOptions(max_length=1), "data.max_length is 1; give at least 2"),
+        (lambda: DataOptions(generated_texts=0), "data.generated_texts is 0; give at least 1"),
+        (lambda: DataOptions(generated_length=2), "data.generated_length is 2; give at least 3"),
         (lambda: DataOptions(personas=("a/b", "c")), "data.personas: 'a/b' cannot name a folder; use letters, digits, - and _"),
         (lambda: DataOptions(personas=("a", "..")), "'..' cannot name a folder"),
         (lambda: DataOptions(personas=("", "b")), "'' cannot name a folder"),
@@ -70,6 +72,7 @@ def test_discover_has_the_keys_and_defaults_of_the_contract():
         "text": "chat",
     }
     assert config["data"]["personas"] == ("seek", "reject")
+    assert (config["data"]["generated_texts"], config["data"]["generated_length"]) == (48, 128)
     assert {"name", "sparsity", "activation", "max_perplexity_increase"} <= set(config["method"])
     assert (config["protocol"], config["seed"], config["overwrite"]) == ("strict", 42, False)
 
@@ -78,7 +81,8 @@ def test_evaluate_has_the_keys_and_defaults_of_the_contract():
     config = dataclasses.asdict(EvaluateConfig("runs/x"))
     data = {"source": None, "split": None, "num_samples": 200, "max_length": 512, "text": "chat"}
     assert (config["run"], config["data"]) == ("runs/x", data)
-    assert (config["prompts"], config["controls"], config["dtype"], config["seed"]) == (None, False, "auto", 42)
+    assert (config["prompts"], config["prompted"], config["controls"]) == (None, True, False)
+    assert (config["dtype"], config["seed"]) == ("auto", 42)
     assert config["perplexity"] == dataclasses.asdict(DiscoverConfig())["perplexity"]
 
 

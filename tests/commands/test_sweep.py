@@ -8,11 +8,10 @@ import sys
 import pytest
 
 import jaxpersona as jp
-from jaxpersona.calibration import moments
+from jaxpersona.calibration import moments, taylor_statistics
 from jaxpersona.commands import cli
 from jaxpersona.evaluation.comparison import evaluate
 from jaxpersona.evaluation.sweep.runner import Bench
-from jaxpersona.methods import taylor
 
 METHODS = "[{name: wanda, sparsity: [0.25, 0.5]}, {name: first_order, sparsity: [0.01, 0.05]}]"
 
@@ -62,10 +61,10 @@ def test_every_method_budget_size_and_seed_is_a_cell_and_data_are_collected_once
         return lambda *args, **more: collected.append(name) or original(*args, **more)
 
     monkeypatch.setattr(moments, "collect", counted("statistics", moments.collect))
-    monkeypatch.setattr(taylor, "collect_evidence", counted("evidence", taylor.collect_evidence))
+    monkeypatch.setattr(taylor_statistics, "collect", counted("taylor", taylor_statistics.collect))
     status, out, err, record = finish("--data.num_samples=[4,6]", "--seeds=[1,2]")
     assert status == 0, err
-    assert sorted(collected) == ["evidence"] * 4 + ["statistics"] * 4  # two sizes, two seeds
+    assert sorted(collected) == ["statistics"] * 4 + ["taylor"] * 4  # two sizes, two seeds
     assert len(record["cells"]) == 1 + 2 * 2 * 4 and not any(cell["skipped"] for cell in record["cells"])
     found = rows_of(record, kind="method", scoring="sum")
     assert len(found) == 16

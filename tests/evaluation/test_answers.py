@@ -1,16 +1,13 @@
 """Scores of answers: those of each whole text read alone, in NumPy on the model's logits, however pairs are packed."""
 
-import dataclasses
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxpersona as jp
-from jaxpersona.data.packing import pack
+from jaxpersona.core.stage import Stage
 from jaxpersona.data.text import TokenizedPair, tokenize_pair
-from jaxpersona.evaluation.answers import AnswerScores, score_answers, token_log_probs
+from jaxpersona.evaluation.answers import AnswerScores, score_answers
 from jaxpersona.masks.masks import apply_mask
 
 BOS, END, START = 0, 1, 2
@@ -120,7 +117,7 @@ def test_scores_do_not_depend_on_packing(tiny_model):
     scores = score_answers(tiny_model, tiny_model.params, inputs)
     crowd = (inputs * 9)[::-1]  # fills several batches
     seen = []
-    many = score_answers(tiny_model, tiny_model.params, crowd, lambda done, total: seen.append((done, total)))
+    many = score_answers(tiny_model, tiny_model.params, crowd, Stage(lambda name, *step: seen.append(step)))
     batches = len(seen)
     assert batches > 1
     assert seen == [(done, batches) for done in range(1, batches + 1)]
@@ -140,22 +137,3 @@ def test_first_token_of_a_text_has_no_score(tiny_model):
 def test_mean_negative_log_likelihood_is_over_tokens_not_answers():
     scores = AnswerScores(np.array([[-1.0, -9.0], [-2.0, -4.0]]), np.array([[1, 5], [1, 1]]), np.zeros(2), np.ones(2, int))
     assert scores.nll() == 16 / 8
-
-
-def test_token_log_probs_are_differentiable(tiny_model):
-    (batch,) = pack(tokenized(tiny_model), BOS)
-    inside = (batch.positions > 0) & (batch.pair >= 0)
-    batch = dataclasses.replace(batch, weights=None)
-
-    @jax.jit
-    def total(params):
-        return jnp.where(inside, token_log_probs(tiny_model.decoder, params, batch), 0).sum() / inside.sum()
-
-    gradient = jax.grad(total)(tiny_model.params)
-    for leaf in jax.tree.leaves(gradient):
-        assert np.isfinite(leaf).all()
-        assert np.any(leaf)
-    size = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
-    step = 1e-2 / size
-    up, down = (jax.tree.map(lambda w, g, sign=sign: w + sign * step * g, tiny_model.params, gradient) for sign in (1, -1))
-    assert float(total(up) - total(down)) / (2 * step) == pytest.approx(size**2, rel=2e-2)

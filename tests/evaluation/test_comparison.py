@@ -108,7 +108,7 @@ def test_rag_is_a_prompt_of_the_bare_model_alone(tiny_model, masks, recipe):
 def test_baselines_are_evaluated_as_the_parameters_they_make(tiny_model, masks, recipe, monkeypatch):
     calls = []
 
-    def shrink(model, recipe, index, seed, report):
+    def shrink(model, recipe, index, seed, stage):
         calls.append((recipe, index, seed))
         return apply_mask(model.params, masks[PERSONAS[1 - index]])
 
@@ -120,7 +120,7 @@ def test_baselines_are_evaluated_as_the_parameters_they_make(tiny_model, masks, 
 
 
 def test_open_answers_are_of_the_bare_model_the_masks_and_the_baselines(tiny_model, masks, recipe, monkeypatch):
-    monkeypatch.setitem(BASELINES, "same", lambda model, recipe, index, seed, report: model.params)
+    monkeypatch.setitem(BASELINES, "same", lambda model, recipe, index, seed, stage: model.params)
     options = {"open_ended": 2, "max_new_tokens": 4, "baselines": ["same"], "letters": False, "neutral_tokens": 0}
     found = evaluate(tiny_model, masks, HELD, recipe=recipe, **options)
     assert [row["mask"] for row in found.answers[::2]] == ["none", *PERSONAS, "same gain", "same loss"]

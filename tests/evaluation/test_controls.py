@@ -7,6 +7,7 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.core.tree import flatten
+from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.evaluation.controls import (
     always_a,
@@ -19,9 +20,8 @@ from jaxpersona.evaluation.controls import (
 )
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.masks.masks import Masks
-from jaxpersona.methods.steering import cosine
+from jaxpersona.masks.steering_vectors import cosine
 from jaxpersona.models.decoder import Decoder
-from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
 from jaxpersona.models.perplexity import windows
 from jaxpersona.models.sites import SITE_OF, kernels, module_of
 

@@ -9,6 +9,7 @@ import pytest
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.protocol import OFFICIAL, STRICT
+from jaxpersona.core.stage import Stage
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.evaluation.answers import score_answers
@@ -50,7 +51,7 @@ def evaluated(tiny_model, masks):
     tokens = windows(tiny_model, "The river froze early that year. " * 4, max_tokens=64, length=32)
     stages = []
     held = hold(tiny_model, PAIRS, PROMPTS, max_length=128)
-    evaluator = Evaluator(tiny_model, held, ("gain", "loss"), tokens, lambda *stage: stages.append(stage))
+    evaluator = Evaluator(tiny_model, held, ("gain", "loss"), tokens, Stage(lambda *step: stages.append(step)))
     evaluator.add("none", tiny_model.params)
     for name, mask in masks.items():
         evaluator.add(name, apply_mask(tiny_model.params, mask))

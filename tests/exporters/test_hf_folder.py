@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.stage import Stage
 from jaxpersona.core.tree import flatten
 from jaxpersona.exporters.hf_folder import write_folder
-from jaxpersona.models.model import find
+from jaxpersona.models.model_files import open_files
 
 VOCABULARY = [f"w{number}" for number in range(93)] + ["<s>", "</s>", "<unk>"]
 
@@ -37,7 +38,7 @@ def gguf(golden_gguf):
 @pytest.mark.parametrize(("name", "architecture"), [("llama2", "llama"), ("qwen3", "qwen3"), ("smollm", "llama")])
 def test_a_gguf_file_as_a_folder(gguf, tmp_path, name, architecture):
     path, steps = gguf(name, architecture), []
-    write_folder(tmp_path / "out", find(str(path)), progress=lambda *step: steps.append(step))
+    write_folder(tmp_path / "out", open_files(str(path)), stage=Stage(lambda name, *step: steps.append(step)))
     expected, found = jp.load_model(str(path), "float32"), jp.load_model(str(tmp_path / "out"), "float32")
     jax.tree.map(np.testing.assert_array_equal, flatten(found.params), flatten(expected.params))
     assert found.config == expected.config and found.eos_ids == expected.eos_ids
@@ -51,5 +52,5 @@ def test_a_gguf_file_as_a_folder(gguf, tmp_path, name, architecture):
 def test_a_rope_without_a_name_in_transformers_is_refused(gguf, tmp_path):
     path = gguf("llama3", "llama", tensors={"rope_freqs.weight": np.ones(8, np.float32)})
     with pytest.raises(jp.InputError, match="Transformers cannot be told this file's rope"):
-        write_folder(tmp_path / "out", find(str(path)))
+        write_folder(tmp_path / "out", open_files(str(path)))
     assert not (tmp_path / "out").exists()

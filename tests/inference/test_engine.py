@@ -15,7 +15,7 @@ from jaxpersona.core.tree import flatten
 from jaxpersona.inference import steps
 from jaxpersona.inference.engine import Engine, QueueFullError
 from jaxpersona.inference.requests import Request
-from jaxpersona.methods.steering import SteeringVectors
+from jaxpersona.masks.steering_vectors import SteeringVectors
 
 PROMPTS = ["Hi", "What would you buy with all the money of the world, and why? Tell me in one line.", "Rent", "No."]
 KINDS = ["folded", "packed", "compact"]
@@ -253,7 +253,7 @@ def test_the_queue_is_bounded(model, personas):
         (lambda: Request("Hi", "a", gamma=1.0), r"gamma is 1.0; it must lie in \[0, 1\)"),
         (lambda: Request("Hi", gamma=0.5), "gamma is 0.5, but no persona is given"),
         (lambda: Request(" "), "a prompt is empty"),
-        (lambda: Request("b" * 200, chat=False), "but the prompt has 201 tokens and the engine room for 192; between 1 and 0"),
+        (lambda: Request("b" * 200, chat=False), "but the prompt has 201 tokens and the engine holds 192 per request; between 1 and 0"),
         (lambda: Request("Hi", max_new_tokens=0), "max_new_tokens is 0"),
         (lambda: Request("Hi", stop="x"), "stop is 'x'; give a list"),
         (lambda: Request("Hi", stop=[""]), "give a list of strings that are not empty"),

@@ -1,4 +1,4 @@
-"""The reference models of tests/golden, a jitted forward pass, and GGUF files written from those models."""
+"""Provides the reference models of tests/golden, a jitted forward pass, and GGUF files written from those models."""
 
 import functools
 import json
@@ -47,10 +47,6 @@ class Golden(NamedTuple):
     tensors: dict[str, np.ndarray]
 
 
-def load_quietly(source, config, dtype=np.float32):
-    return load_params(source, config, dtype, lambda done, total: None)
-
-
 @pytest.fixture(scope="session")
 def golden():
     @functools.cache
@@ -58,7 +54,7 @@ def golden():
         folder = FOLDER / name
         hf = json.loads((folder / file).read_text())
         config = ModelConfig.from_hf(hf)
-        params = load_quietly(SafetensorsSource(folder), config)
+        params = load_params(SafetensorsSource(folder), config, np.float32)
         reference = np.load(folder / "golden.npz")
         tensors = load_file(folder / "model.safetensors")
         return Golden(folder, hf, config, params, reference["tokens"], reference["logits"], tensors)
@@ -73,23 +69,23 @@ def _forward(config, variables, tokens, inputs):
 
 @pytest.fixture(scope="session")
 def forward():
-    """``forward(config, {"params": ..., "masks": ...}, tokens, **inputs)`` gives logits."""
+    """Returns ``forward(config, {"params": ..., "masks": ...}, tokens, **inputs)``, which returns logits."""
     return lambda config, variables, tokens, **inputs: _forward(config, variables, tokens, inputs)
 
 
 @pytest.fixture
 def load():
-    """``load(source, config, dtype=float32)`` gives parameters."""
-    return load_quietly
+    """Returns ``load(source, config, dtype=float32)``, which returns parameters."""
+    return lambda source, config, dtype=np.float32: load_params(source, config, dtype)
 
 
 def interleave(value, heads):
-    """The order of rows that llama.cpp's converter gives the query and key weights of a Llama."""
+    """Orders the rows of a Llama's query or key weights as llama.cpp's converter does."""
     return value.reshape(heads, 2, -1, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
 
 
 def gguf_tensors(model, architecture):
-    """The tensors of a golden under their GGUF names, permuted as llama.cpp's converter does."""
+    """Returns a golden's tensors by GGUF name, permuted as llama.cpp's converter does."""
     heads = {"self_attn.q_proj": model.config.num_heads, "self_attn.k_proj": model.config.num_kv_heads}
     renamed = {}
     for name, value in model.tensors.items():
@@ -102,7 +98,7 @@ def gguf_tensors(model, architecture):
 
 
 def gguf_fields(model, architecture):
-    """The metadata llama.cpp's converter writes for a golden."""
+    """Returns the metadata that llama.cpp's converter writes for a golden."""
     c = model.config
     values = {
         "block_count": c.num_layers,
@@ -119,7 +115,7 @@ def gguf_fields(model, architecture):
 
 
 def write_gguf(path, architecture, fields, tensors, quantised=()):
-    """Writes a GGUF file; tensors whose names are in ``quantised`` as Q8_0, integers as they are, the others as float32."""
+    """Writes a GGUF file: tensors named in ``quantised`` as Q8_0, integers unchanged, the others as float32."""
     writer = gguf.GGUFWriter(path, architecture)
     add = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
     for name, value in fields.items():
@@ -143,7 +139,7 @@ def given(values):
 
 @pytest.fixture
 def golden_gguf(golden, tmp_path):
-    """``golden_gguf("llama2", "llama", ...)`` writes that golden as GGUF, with changed fields and tensors (None drops one)."""
+    """Returns ``write(name, architecture, ...)``, which writes a golden as GGUF with changed fields and tensors (None drops one)."""
 
     def write(name, architecture, fields=None, tensors=None, quantised=()):
         model = golden(name)
@@ -156,7 +152,7 @@ def golden_gguf(golden, tmp_path):
 
 @pytest.fixture
 def tokenizer_gguf(tmp_path):
-    """Writes a GGUF file without weights: every byte, ``words`` and two special tokens, merges, and changed fields."""
+    """Returns a function that writes a GGUF file without weights: every byte, ``words``, special tokens, merges, and fields."""
 
     def write(splitter, words=(), merges=(), **fields):
         vocabulary = [*sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()), *words, "<s>", "<end>", "<tool>"]

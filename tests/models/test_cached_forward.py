@@ -1,4 +1,4 @@
-"""In which form text is generated, and that the forms agree."""
+"""Text is generated from the fastest form of parameters, and all forms agree."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxpersona.models.sampling import Sampling
 
 
 def test_one_text_is_generated_compact_and_several_apart_under_dtype_auto(tiny_folder, monkeypatch):
-    """On a CPU, from the parameters of a persona as well; under another dtype from the parameters as they are."""
+    """Holds on a CPU, for a persona's parameters as well; under another dtype parameters keep their form."""
     seen, original = [], decoding._decode
 
     def spy(decoder, eos, steps, params, *rest):
@@ -51,7 +51,7 @@ def test_parameters_of_the_model_are_converted_once_and_others_anew(tiny_folder)
 def test_next_logits_are_those_of_a_whole_pass(tiny_model, form):
     model, rows, length = tiny_model, 2, 12
     tokens, decoder = np.random.default_rng(0).integers(3, 200, (rows, length)), Decoder(model.config)
-    params = model.params if form == "stacked" else cached_forward.apart.apart(model.params, jnp.float32)
+    params = model.params if form == "stacked" else cached_forward.unstacked.apart(model.params, jnp.float32)
     cache = cached_forward.empty_cache_for(form, model.config, rows, length, jnp.float32)
     expected = np.asarray(decoder.apply({"params": model.params}, tokens))
     for start, stop in ((0, 10), (10, 11), (11, 12)):

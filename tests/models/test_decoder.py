@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpersona.core.tree import flatten, unflatten
-from jaxpersona.models import decoder
+from jaxpersona.models import decoder, rope
 from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.kv_cache import empty_cache
 from jaxpersona.models.safetensors import SafetensorsSource
@@ -163,11 +163,11 @@ def test_attention_to_earlier_tokens_in_blocks_is_that_of_whole_rows(length):
 
 def test_rope_frequencies_of_each_kind():
     plain = np.array([10000.0 ** (-2 * plane / 16) for plane in range(8)])
-    np.testing.assert_allclose(decoder.rope_frequencies(Rope(), 16), plain, rtol=1e-6)
-    np.testing.assert_allclose(decoder.rope_frequencies(Rope(kind="linear", factor=4.0), 16), plain / 4, rtol=1e-6)
+    np.testing.assert_allclose(rope.rope_frequencies(Rope(), 16), plain, rtol=1e-6)
+    np.testing.assert_allclose(rope.rope_frequencies(Rope(kind="linear", factor=4.0), 16), plain / 4, rtol=1e-6)
     factors = np.arange(1.0, 9.0)
     by_factors = Rope(kind="frequency_factors", frequency_factors=tuple(factors))
-    np.testing.assert_allclose(decoder.rope_frequencies(by_factors, 16), plain / factors, rtol=1e-6)
+    np.testing.assert_allclose(rope.rope_frequencies(by_factors, 16), plain / factors, rtol=1e-6)
 
     expected = []
     for frequency in plain:
@@ -180,7 +180,7 @@ def test_rope_frequencies_of_each_kind():
             smooth = (32 / wavelength - 1) / (4 - 1)
             expected.append((1 - smooth) * frequency / 8 + smooth * frequency)
     llama3 = Rope(kind="llama3", factor=8.0, original_max_position=32)
-    np.testing.assert_allclose(decoder.rope_frequencies(llama3, 16), expected, rtol=1e-6)
+    np.testing.assert_allclose(rope.rope_frequencies(llama3, 16), expected, rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=15)
@@ -189,8 +189,8 @@ def test_rotated_products_depend_only_on_the_distance(first, second, shift):
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
 
     def product(position, other):
-        tables = [decoder.rope_tables(Rope(100.0), 8, jnp.array([[p]])) for p in (position, other)]
-        return jnp.vdot(decoder.rotate(q, tables[0]), decoder.rotate(k, tables[1]))
+        tables = [rope.rope_tables(Rope(100.0), 8, jnp.array([[p]])) for p in (position, other)]
+        return jnp.vdot(rope.rotate(q, tables[0]), decoder.rotate(k, tables[1]))
 
     np.testing.assert_allclose(product(first + shift, second + shift), product(first, second), rtol=0, atol=1e-4)
 

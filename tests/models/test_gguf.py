@@ -5,7 +5,7 @@ import pytest
 
 from jaxpersona import InputError
 from jaxpersona.models.config import ModelConfig, Rope
-from jaxpersona.models.decoder import rope_frequencies
+from jaxpersona.models.rope import rope_frequencies
 from jaxpersona.models.gguf import GGUFSource
 
 

@@ -1,4 +1,4 @@
-"""The KV cache: room for every layer, row and head, and how much of it there is, whatever the form."""
+"""The KV cache has room for every layer, row and head, and knows its length in every form."""
 
 import jax.numpy as jnp
 

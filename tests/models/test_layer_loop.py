@@ -1,78 +1,83 @@
-"""A streamed computation goes on after a kill, from layer to layer, and ends with the same masks."""
+"""The layers of a streamed model run one after another, and a killed run resumes at the layer it had reached."""
 
 import itertools
+import math
 
-import jax
 import numpy as np
 import pytest
+from conftest import Killed, killed_at, recorded, same
 
 import jaxpersona as jp
-from jaxpersona.calibration import generated_text_streamed
-from jaxpersona.core import files
+from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.core.checkpoints import CheckpointFolder
-from jaxpersona.methods import taylor
-from jaxpersona.methods.methods import FirstOrder, SparseGPT, Steering, Wanda
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import Stage
 from jaxpersona.data.neutral_text import read_text
+from jaxpersona.methods import price_search
+from jaxpersona.methods.registry import by_name
+from jaxpersona.models.layer_loop import in_order, run_layers
 from jaxpersona.models.perplexity import windows
 from jaxpersona.models.perplexity_streamed import perplexities
 
-METHODS = {"wanda": Wanda(), "first_order": FirstOrder(max_perplexity_increase=0.03)}
+WANDA = jp.methods.Wanda()
+BUDGET = jp.methods.Taylor(max_perplexity_increase=0.03, budget_tokens=512)
 
 
-class Killed(BaseException):
-    """What stops a computation in these tests."""
-
-
-@pytest.fixture(scope="module")
-def streamed(tiny_folder):
+@pytest.fixture
+def opened(tiny_folder):
+    """Returns a function that opens the model anew, as a new process would."""
     return lambda: jp.load_streamed(str(tiny_folder), "float32")
 
 
-@pytest.fixture(autouse=True)
-def little_work(monkeypatch):
-    """Little text of the model's own."""
-    write = generated_text_streamed.write
-    monkeypatch.setattr(generated_text_streamed, "write", lambda model, **options: write(model, texts=4, length=14, **options))
-    monkeypatch.setattr(taylor, "_BUDGET_TOKENS", 512)
+def stage_in(folder):
+    """Returns a stage that keeps every checkpoint in ``folder``."""
+    return Stage(store=CheckpointFolder(folder, every_seconds=0))
 
 
-def kept_in(folder):
-    return {"checkpoints": CheckpointFolder(folder, every_seconds=0)}
+def discover(model, pairs, method, **options):
+    return jp.discover(model, pairs, method, generated=TextAmount(4, 14), **options)
 
 
-@files.contextmanager
-def killed_at(monkeypatch, number, when="after"):
-    """Stops at the ``number``-th write, before or after it takes effect; nothing that is done on the way out counts."""
-    replacing, written = files.replacing, itertools.count(1)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_every_layer_runs_once_in_order_with_its_own_parameters(tiny_model, streamed, tmp_path, backwards):
+    stage, steps = recorded()
+    norms = MappedArrays(stage, tmp_path).array("norms", (3,))
 
-    @files.contextmanager
-    def counted(path):
-        count = next(written)
-        with replacing(path) as temporary:
-            yield temporary
-            if count == number and when == "before":
-                raise Killed
-        if count == number:
-            raise Killed
+    def step(number, params, state):
+        state["seen"] = np.append(state["seen"], number)
+        norms[number] = np.linalg.norm(params["layers"]["mlp"]["up_proj"]["kernel"])
 
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "replacing", counted)
-        yield
+    state = run_layers(streamed, lambda: {"seen": np.zeros(0, int)}, step, {"norms": norms}, stage, backwards)
+    assert state["seen"].tolist() == ([2, 1, 0] if backwards else [0, 1, 2])
+    expected = [np.linalg.norm(kernel) for kernel in tiny_model.params["layers"]["mlp"]["up_proj"]["kernel"]]
+    np.testing.assert_allclose(norms, expected, rtol=1e-5)
+    assert steps == [(done, 3) for done in range(4)]
 
 
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+def test_a_checkpoint_of_another_key_is_ignored(streamed, tmp_path):
+    calls = []
+
+    def run(key):
+        return run_layers(streamed, dict, lambda number, *_: calls.append((key, number)), {}, stage_in(tmp_path).part("layers"), key=key)
+
+    for key in (1.0, 1.0, 2.0, math.inf):
+        run(key)
+    assert calls == [(key, number) for key in (1.0, 2.0, math.inf) for number in range(3)]
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_stopped_at_any_write_a_run_goes_on_to_the_same_masks(streamed, pairs, method, tmp_path, monkeypatch):
-    """One run is stopped at its first write, then at the next after that, and so on to the end."""
-    monkeypatch.setattr(taylor, "_STEPS", 2)
-    expected, stops = jp.discover(streamed(), pairs, method), 0
+def test_what_was_collected_comes_in_order_of_layers():
+    assert in_order({2: "c", 0: "a", 1: "b"}) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("method", [WANDA, BUDGET], ids=["wanda", "taylor"])
+def test_killed_at_any_write_a_run_ends_with_the_same_masks(opened, pairs, method, tmp_path, monkeypatch):
+    """Kills one run at its first write, then at the next after that, and so on to the end."""
+    monkeypatch.setattr(price_search, "_STEPS", 2)
+    expected, stops = discover(opened(), pairs, method), 0
     for when in itertools.cycle(["after", "before"]):
         try:
             with killed_at(monkeypatch, 1 if when == "after" else 2, when):
-                found = jp.discover(streamed(), pairs, method, **kept_in(tmp_path))
+                found = discover(opened(), pairs, method, stage=stage_in(tmp_path))
             break
         except Killed:
             stops += 1
@@ -84,57 +89,58 @@ def test_stopped_at_any_write_a_run_goes_on_to_the_same_masks(streamed, pairs, m
 
 
 @pytest.mark.parametrize(
-    ("method", "write"),
-    [(SparseGPT(), 2), (Steering(), 2), (FirstOrder(sparsity=0.03), 20)],
+    ("name", "settings", "write"),
+    [("sparsegpt", {}, 2), ("steering", {}, 2), ("taylor", {"sparsity": 0.03}, 20)],
     ids=["sparsegpt", "steering", "share"],
 )
-def test_other_methods_go_on_too(streamed, pairs, method, write, tmp_path, monkeypatch):
-    expected = jp.discover(streamed(), pairs, method)
+def test_other_methods_resume_too(opened, pairs, name, settings, write, tmp_path, monkeypatch):
+    method = by_name(name, **settings)
+    expected = discover(opened(), pairs, method)
     with pytest.raises(Killed), killed_at(monkeypatch, write):
-        jp.discover(streamed(), pairs, method, **kept_in(tmp_path))
-    assert same(jp.discover(streamed(), pairs, method, **kept_in(tmp_path)).masks, expected.masks)
+        discover(opened(), pairs, method, stage=stage_in(tmp_path))
+    assert same(discover(opened(), pairs, method, stage=stage_in(tmp_path)).masks, expected.masks)
 
 
-def test_statistics_of_lines_and_a_masked_head_go_on(streamed, pairs, tmp_path, monkeypatch):
-    options = {"method": Wanda(), "protocol": "official"}
-    expected = jp.discover(streamed(), pairs, **options)
+def test_statistics_of_lines_and_a_masked_head_resume(opened, pairs, tmp_path, monkeypatch):
+    expected = discover(opened(), pairs, WANDA, protocol="official")
     with pytest.raises(Killed), killed_at(monkeypatch, 2):
-        jp.discover(streamed(), pairs, **options, **kept_in(tmp_path))
-    found = jp.discover(streamed(), pairs, **options, **kept_in(tmp_path))
+        discover(opened(), pairs, WANDA, protocol="official", stage=stage_in(tmp_path))
+    found = discover(opened(), pairs, WANDA, protocol="official", stage=stage_in(tmp_path))
     assert same(found.masks, expected.masks) and found.statistics.digest == expected.statistics.digest
 
 
-def test_perplexity_goes_on_where_it_was(streamed, pairs, tmp_path, monkeypatch):
-    masks = jp.discover(streamed(), pairs, Wanda(0.4)).masks
-    options = {"personas": {"none": None, **masks}, "tokens": windows(streamed(), read_text("builtin:neutral"), 256, 128)}
-    expected, checkpoint = perplexities(streamed(), **options), kept_in(tmp_path)["checkpoints"]["perplexity"]
+def test_perplexity_resumes(opened, pairs, tmp_path, monkeypatch):
+    masks = discover(opened(), pairs, jp.methods.Wanda(0.4)).masks
+    options = {"personas": {"none": None, **masks}, "tokens": windows(opened(), read_text("builtin:neutral"), 256, 128)}
+    expected = perplexities(opened(), **options)
     with pytest.raises(Killed), killed_at(monkeypatch, 2):
-        perplexities(streamed(), **options, checkpoint=checkpoint)
-    steps = []
-    found = perplexities(streamed(), **options, checkpoint=checkpoint, progress=lambda *step: steps.append(step))
-    assert found == expected and steps == [(2, 3), (3, 3)]
+        perplexities(opened(), **options, stage=stage_in(tmp_path).part("perplexity"))
+    steps, store = [], CheckpointFolder(tmp_path, every_seconds=0)
+    stage = Stage(lambda name, *step: steps.append((name, *step)), store, "perplexity")
+    assert perplexities(opened(), **options, stage=stage) == expected
+    assert steps == [("perplexity", 2, 3), ("perplexity", 3, 3)]
 
 
-def test_layers_that_are_done_are_not_read_again(streamed, pairs, tmp_path, monkeypatch):
+def test_finished_layers_are_not_read_again(opened, pairs, tmp_path, monkeypatch):
     with pytest.raises(Killed), killed_at(monkeypatch, 2):
-        jp.discover(streamed(), pairs, Wanda(), **kept_in(tmp_path))
-    model = streamed()
+        discover(opened(), pairs, WANDA, stage=stage_in(tmp_path))
+    model = opened()
     read, seen = type(model)._layer, []
     monkeypatch.setattr(type(model), "_layer", lambda self, number: seen.append(number) or read(self, number))
-    jp.discover(model, pairs, Wanda(), **kept_in(tmp_path))
+    discover(model, pairs, WANDA, stage=stage_in(tmp_path))
     assert seen == [2]
-    assert model.fingerprint == streamed().fingerprint
+    assert model.fingerprint == opened().fingerprint
 
 
 @pytest.mark.parametrize("damaged", ["mask.safetensors", "arrays/words-layers.mlp.up_proj.kernel.bin"])
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
-def test_a_damaged_file_starts_its_stage_anew(streamed, pairs, tmp_path, monkeypatch, caplog, damaged, damage):
-    expected = jp.discover(streamed(), pairs, Wanda()).masks
+def test_a_damaged_file_restarts_its_stage(opened, pairs, tmp_path, monkeypatch, caplog, damaged, damage):
+    expected = discover(opened(), pairs, WANDA).masks
     with pytest.raises(Killed), killed_at(monkeypatch, 2):
-        jp.discover(streamed(), pairs, Wanda(), **kept_in(tmp_path))
+        discover(opened(), pairs, WANDA, stage=stage_in(tmp_path))
     path = tmp_path / damaged
     whole = path.read_bytes()
     place = len(whole) // 6  # in the first layer of the first persona
     path.write_bytes(whole[:place] if damage == "cut" else whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-    assert same(jp.discover(streamed(), pairs, Wanda(), **kept_in(tmp_path)).masks, expected)
-    assert "damaged" in caplog.text and "computed anew" in caplog.text
+    assert same(discover(opened(), pairs, WANDA, stage=stage_in(tmp_path)).masks, expected)
+    assert "damaged" in caplog.text and "its stage restarts" in caplog.text

@@ -1,15 +1,16 @@
-"""Perplexity against NumPy on the model's own logits; windows; texts that cannot be measured."""
+"""Perplexity is that of NumPy on the model's logits; windows, and texts that cannot be measured."""
 
 import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import byte_tokenizer, write_model
+from conftest import byte_tokenizer, recorded, write_model
 
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
 from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
+from jaxpersona.models import perplexity as module
 from jaxpersona.models.perplexity import perplexity, windows
 
 BOS = 0
@@ -46,10 +47,23 @@ def test_perplexity_is_of_the_given_parameters(tiny_model):
     assert perplexity(tiny_model, blank, tokens) == pytest.approx(tiny_model.config.vocab_size, rel=1e-5)
 
 
+def test_the_base_models_perplexity_is_measured_once_per_text(tiny_model, monkeypatch):
+    model, measured = dataclasses.replace(tiny_model), []
+    measure = module._measure
+    monkeypatch.setattr(module, "_measure", lambda *args: measured.append(args) or measure(*args))
+    first, second = (windows(model, TEXT, max_tokens=64, length=length) for length in (32, 16))
+    found = [perplexity(model, model.params, tokens) for tokens in (first, second, first.copy(), second)]
+    assert len(measured) == 2
+    assert found[:2] == found[2:] and found[0] != found[1]
+    copied = {**model.params}
+    assert [perplexity(model, copied, first) for _ in range(2)] == [found[0]] * 2
+    assert len(measured) == 4
+
+
 def test_progress_counts_windows(tiny_model):
-    seen = []
+    stage, seen = recorded()
     tokens = windows(tiny_model, TEXT, max_tokens=96, length=32)
-    perplexity(tiny_model, tiny_model.params, tokens, progress=lambda done, total: seen.append((done, total)))
+    perplexity(tiny_model, {**tiny_model.params}, tokens, stage)
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -109,26 +123,6 @@ def test_builtin_text_is_long_enough_for_the_default_measurement(tiny_model):
     text = read_text(BUILTIN_TEXT)
     assert len(text.split()) > 2048
     assert windows(tiny_model, text).shape == (8, 512)
-
-
-def test_text_file_is_read_as_utf8(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_bytes("Où est-il ?".encode())
-    assert read_text(str(path)) == "Où est-il ?"
-
-
-def test_missing_text_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"none\.txt does not exist; give a file or builtin:neutral"):
-        read_text(str(tmp_path / "none.txt"))
-    with pytest.raises(InputError, match="does not exist"):
-        read_text(str(tmp_path))
-
-
-def test_text_file_in_another_encoding_is_refused(tmp_path):
-    path = tmp_path / "latin.txt"
-    path.write_bytes("Où".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.txt: not UTF-8 text \(byte 1\)"):
-        read_text(str(path))
 
 
 @pytest.mark.real_model

@@ -1,4 +1,4 @@
-"""Which dtype is chosen where, and that bfloat16 statistics change next to no mask."""
+"""The chosen dtypes, and how little bfloat16 statistics change a mask."""
 
 import dataclasses
 

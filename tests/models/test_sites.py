@@ -1,4 +1,4 @@
-"""Which kernels can be masked, and where each reads its input."""
+"""Kernels that can be masked, and the site where each reads its input."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A model read a layer at a time: the same parameters and fingerprint, two layers at most, clear refusals."""
+"""A model is read layer by layer: the same parameters and fingerprint, two layers in memory at most, clear refusals."""
 
 import threading
 
@@ -31,9 +31,9 @@ def test_parts_and_layers_are_those_of_the_whole_model(tiny_folder, dtype):
 
 @pytest.mark.parametrize("name", ["qwen2", "gemma3", "llama3"])
 def test_fingerprint_of_other_families_and_gguf(golden, golden_gguf, name, monkeypatch, tmp_path):
-    monkeypatch.setattr("jaxpersona.models.model.tokenizers.from_folder", lambda folder: jp)
-    monkeypatch.setattr("jaxpersona.models.model.tokenizers.from_gguf", lambda source: jp)
-    monkeypatch.setattr("jaxpersona.models.model._eos_ids", lambda *files: ())
+    monkeypatch.setattr("jaxpersona.models.model_files.tokenizers.from_folder", lambda folder: jp)
+    monkeypatch.setattr("jaxpersona.models.model_files.tokenizers.from_gguf", lambda source: jp)
+    monkeypatch.setattr("jaxpersona.models.model_files._eos_ids", lambda *files: ())
     paths = [golden(name).folder, *([golden_gguf("qwen2", "qwen2")] if name == "qwen2" else [])]
     for path in paths:
         assert jp.load_streamed(str(path)).fingerprint == load_model(str(path)).fingerprint

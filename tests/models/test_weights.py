@@ -1,4 +1,4 @@
-"""Loading parameters from any tensor source: exactly once each, checked, in the wanted dtype."""
+"""Parameters are read from any tensor source: each tensor exactly once, checked, in the requested dtype."""
 
 import collections
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from conftest import recorded
 
 from jaxpersona import InputError
 from jaxpersona.core.mesh import make_mesh, sharding_of
@@ -83,8 +84,8 @@ def test_dtype_is_that_of_every_leaf_rounded_to_nearest(golden, load, dtype):
 
 def test_progress_counts_the_leaves_up_to_all(golden):
     model = golden("llama2")
-    seen = []
-    load_params(Tensors(model.tensors), model.config, np.float32, lambda done, total: seen.append((done, total)))
+    stage, seen = recorded()
+    load_params(Tensors(model.tensors), model.config, np.float32, stage)
     count = len(flatten(model.params))
     assert seen == [(done, count) for done in range(1, count + 1)]
 

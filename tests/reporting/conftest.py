@@ -1,5 +1,7 @@
 """One run on the tiny model, and its record, for all tests of reports."""
 
+import dataclasses
+
 import pytest
 
 import jaxpersona as jp
@@ -13,7 +15,7 @@ SECONDS = {"load": 1.25, "calibrate": 2.5}
 
 @pytest.fixture(scope="session")
 def config():
-    return DiscoverConfig(data=DataOptions(personas=("gain", "loss")))
+    return dataclasses.asdict(DiscoverConfig(data=DataOptions(personas=("gain", "loss"))))
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Other ways to a persona from the same pairs."""
+"""Baselines: other ways to give a model a persona, from the same calibration pairs."""

@@ -1,12 +1,13 @@
-"""Fine-tuning on the calibration pairs, the trained baselines that masks are held against.
+"""Fine-tuning on the calibration pairs: SFT and DPO, of whole kernels or with LoRA.
+
+The losses are
 
     SFT    - mean over the tokens of the persona's answers of log p(token | prompt, tokens before)
     DPO    - mean over pairs of log sigmoid(beta (m - m_0))
 
-where m = log p(persona's answer | prompt) - log p(opposite answer | prompt), and m_0 is m of the model as it is (Rafailov et al.,
-2023, Eq. 7). Trained are the kernels a mask chooses among, whole or by low-rank updates W + alpha / rank A B (LoRA, Hu et al.,
-2022); embeddings, norms and head stay. Training weights are float32 whatever the model's dtype, which loses small
-steps. The result is parameters of the same decoder.
+where m = log p(persona's answer | prompt) - log p(opposite answer | prompt), and m_0 is m of the base model (Rafailov et al.,
+2023, Eq. 7). The trained weights are the maskable kernels, whole or by low-rank updates W + alpha / rank A B (LoRA, Hu et al.,
+2022). Embeddings, norms and head are frozen. Training is in float32, because the model's dtype may round small steps away.
 """
 
 import dataclasses
@@ -30,23 +31,26 @@ from jaxpersona.models.model import Model
 from jaxpersona.models.sites import kernels, with_kernels
 
 _VALIDATION_SHARE = 0.2
-_ROW = 256  # tokens a backward pass: activations of all layers are kept for it
+_ROW = 256  # tokens per backward pass, which keeps the activations of all layers
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """How to fine-tune.
+    """Settings of fine-tuning.
 
     Attributes:
-      objective: ``sft``, to make the persona's answers likely, or ``dpo``, likelier than the opposite ones.
+      objective: ``sft`` raises the likelihood of the persona's answers, ``dpo`` their likelihood relative to the opposite ones.
       lora_rank: rank of LoRA updates; None trains the kernels themselves.
       lora_alpha: updates are scaled by ``lora_alpha / lora_rank``.
-      learning_rate: of AdamW (no weight decay, gradients clipped at norm 1); None is 2e-5, or 2e-4 for LoRA.
-      max_epochs: passes over the training pairs, at most.
-      patience: stop after this many epochs without a better validation loss; the best epoch's parameters are kept.
-      batch_size: pairs a step; their gradients are summed over rows of 256 tokens, so memory does not grow with it.
-      beta: how strongly DPO weighs the margin (an inverse temperature).
-      seed: of the validation split, the order of pairs and LoRA's start.
+      learning_rate: of AdamW (no weight decay, gradients clipped at norm 1); None selects 2e-5, or 2e-4 for LoRA.
+      max_epochs: maximum passes over the training pairs.
+      patience: training stops after this many epochs without a better validation loss; the best epoch is kept.
+      batch_size: pairs per step. Gradients accumulate over rows of 256 tokens, so memory does not grow with it.
+      beta: weight of DPO's margin (an inverse temperature).
+      seed: of the validation split, the order of pairs and LoRA's initial values.
+
+    Raises:
+      InputError: if the objective is unknown or a number is out of range.
     """
 
     objective: Literal["sft", "dpo"] = "sft"
@@ -78,10 +82,10 @@ class FineTuned:
     """A fine-tuned model.
 
     Attributes:
-      params: the parameters of the best epoch, LoRA updates added to the kernels.
-      training: mean loss of each epoch while it was trained.
-      validation: validation loss before training and after each epoch.
-      best_epoch: the epoch that was kept; 0 is the model as it is.
+      params: parameters of the best epoch, with LoRA updates added to the kernels.
+      training: mean training loss during each epoch (nats per token for SFT, nats per pair for DPO).
+      validation: validation loss before training and after each epoch, in the same unit.
+      best_epoch: the epoch of ``params``; 0 is the base model.
     """
 
     params: Params
@@ -98,23 +102,23 @@ def fine_tune(
     validation: Sequence[TokenizedPair] | None = None,
     stage: Stage = QUIET,
 ) -> FineTuned:
-    """Trains the model towards one persona, until the validation loss gets no better.
+    """Trains the model towards one persona until the validation loss stops improving.
 
     Args:
       pairs: from ``tokenize_pair``.
       options: default SFT of whole kernels.
       persona: 0 for the persona of the matching answers, 1 for its opposite.
-      validation: pairs that stop training; default a fifth of ``pairs``, drawn with the seed and then not trained on.
-      stage: progress.
+      validation: pairs for early stopping. Default: a fifth of ``pairs``, drawn with the seed and excluded from training.
+      stage: progress counts steps, per epoch.
 
     Raises:
-      InputError: when there are fewer than two pairs to split, or none to train or to validate on.
+      InputError: if there is no pair to train on or none to validate on.
     """
     options = options or FineTuning()
-    training, held = split(pairs, options.seed) if validation is None else (pairs, validation)
-    if not training or not held:
+    training, validating = split(pairs, options.seed) if validation is None else (pairs, validation)
+    if not training or not validating:
         raise InputError("fine-tuning needs at least one pair to train on and one to validate on")
-    train, stop = (_examples(model, part, options, persona) for part in (training, held))
+    train, stop = (_examples(model, part, options, persona) for part in (training, validating))
     weights = best = _start(model.params, options)
     optimizer = _optimizer(options.learning_rate)
     state = optimizer.init(weights)
@@ -139,14 +143,14 @@ def fine_tune(
 
 
 def split(pairs: Sequence[TokenizedPair], seed: int) -> tuple[list[TokenizedPair], list[TokenizedPair]]:
-    """The pairs to train on, and the fifth of them (at least one) to validate on, drawn with ``seed``."""
-    held = set(np.random.default_rng(seed).permutation(len(pairs))[: max(1, round(_VALIDATION_SHARE * len(pairs)))].tolist())
-    return [p for i, p in enumerate(pairs) if i not in held], [p for i, p in enumerate(pairs) if i in held]
+    """Splits pairs into training pairs and a random fifth (at least one) for validation."""
+    chosen = set(np.random.default_rng(seed).permutation(len(pairs))[: max(1, round(_VALIDATION_SHARE * len(pairs)))].tolist())
+    return [p for i, p in enumerate(pairs) if i not in chosen], [p for i, p in enumerate(pairs) if i in chosen]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Loss:
-    """Of the options, what compiled functions depend on; ``scale`` is that of LoRA's updates."""
+    """The options that compiled functions depend on; ``scale`` multiplies LoRA's updates, None without LoRA."""
 
     objective: Literal["sft", "dpo"]
     beta: float
@@ -159,13 +163,19 @@ class _Loss:
 
 
 def dpo_loss(margin: jax.Array, reference: jax.Array | np.ndarray, beta: float) -> jax.Array:
-    """-log sigmoid(beta (margin - reference)) of each pair, from log-probability margins in nats."""
+    """Returns -log sigmoid(beta (margin - reference)) of each pair, from log-probability margins in nats."""
     return jax.nn.softplus(-beta * (margin - reference))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Examples:
-    """Pairs with the persona's answer first, their margin before training [n], and what each counts in a mean [n]."""
+    """Training examples.
+
+    Attributes:
+      pairs: pairs with the persona's answer first.
+      reference: float [n], margins of the base model in nats (zero for SFT).
+      sizes: float [n], weights in the mean loss: tokens for SFT, 1 for DPO.
+    """
 
     pairs: list[TokenizedPair]
     reference: np.ndarray
@@ -178,12 +188,12 @@ class _Examples:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Portion:
-    """A row of packed pairs, and for each pair of a step [batch_size] its start, its margin before, and its share in the loss."""
+    """One row of packed pairs, and per pair of the step, arrays [batch_size], its start, reference margin and loss weight."""
 
     batch: Batch
     starts: np.ndarray
     reference: np.ndarray
-    shares: np.ndarray
+    weights: np.ndarray
 
 
 def _examples(model: Model, pairs: Sequence[TokenizedPair], options: FineTuning, persona: int) -> _Examples:
@@ -191,20 +201,20 @@ def _examples(model: Model, pairs: Sequence[TokenizedPair], options: FineTuning,
     if options.objective == "dpo":
         before = score_answers(model, model.params, pairs).log_prob
         return _Examples(pairs, before[:, 0] - before[:, 1], np.ones(len(pairs)))
-    # The opposite answer is not read at all; a text's first token has no probability.
+    # SFT drops the opposite answer. ``max`` because a text's first token has no probability.
     tokens = [len(pair.prefix) + len(pair.matching) - max(pair.answer_start, 1) for pair in pairs]
-    alone = [dataclasses.replace(pair, not_matching=()) for pair in pairs]
-    return _Examples(alone, np.zeros(len(pairs)), np.array(tokens, float))
+    matching = [dataclasses.replace(pair, not_matching=()) for pair in pairs]
+    return _Examples(matching, np.zeros(len(pairs)), np.array(tokens, float))
 
 
 def _steps(count: int, options: FineTuning, epoch: int) -> Iterator[np.ndarray]:
-    """Indices of the pairs of each step of an epoch."""
+    """Yields the pair indices of each step of an epoch."""
     order = np.random.default_rng([options.seed, epoch]).permutation(count)
     yield from (order[start : start + options.batch_size] for start in range(0, count, options.batch_size))
 
 
 def _portions(model: Model, examples: _Examples, options: FineTuning, total: float) -> Iterator[_Portion]:
-    """Rows of at most ``batch_size`` examples, all of one shape; ``total`` is the size that the loss is a mean over."""
+    """Yields rows of at most ``batch_size`` examples, all of one shape; ``total`` is the divisor of the mean loss."""
     missing = options.batch_size - len(examples.pairs)
 
     def filled(values: Any, dtype: Any) -> np.ndarray:
@@ -218,31 +228,31 @@ def _portions(model: Model, examples: _Examples, options: FineTuning, total: flo
 
 
 def _portion_loss(weights: Any, params: Params, portion: _Portion, decoder: Decoder, loss: _Loss) -> jax.Array:
-    """What a portion adds to the mean loss."""
+    """Returns a portion's contribution to the mean loss."""
     sums, _ = answer_sums(_assemble(params, weights, loss.scale), portion.batch, portion.starts, decoder)
     persona, opposite, _ = sums
     losses = -persona if loss.objective == "sft" else dpo_loss(persona - opposite, portion.reference, loss.beta)
-    return jnp.sum(losses * portion.shares)
+    return jnp.sum(losses * portion.weights)
 
 
 _portion_loss_alone = jax.jit(_portion_loss, static_argnames=("decoder", "loss"))
 
 
 def _mean_loss(model: Model, weights: Any, examples: _Examples, options: FineTuning) -> float:
-    total, found = examples.sizes.sum(), 0.0
+    total, loss = examples.sizes.sum(), 0.0
     for start in range(0, len(examples.pairs), options.batch_size):
         chosen = np.arange(start, min(start + options.batch_size, len(examples.pairs)))
         for portion in _portions(model, examples.take(chosen), options, total):
-            found += float(_portion_loss_alone(weights, model.params, portion, model.decoder, _Loss.of(options)))
-    return found
+            loss += float(_portion_loss_alone(weights, model.params, portion, model.decoder, _Loss.of(options)))
+    return loss
 
 
 def _gradient(model: Model, weights: Any, examples: _Examples, options: FineTuning) -> tuple[jax.Array, Any]:
-    """Mean loss of a step's examples and its gradient."""
-    found = jnp.zeros(()), jax.tree.map(jnp.zeros_like, weights)
+    """Returns the mean loss of a step's examples and its gradient."""
+    total = jnp.zeros(()), jax.tree.map(jnp.zeros_like, weights)
     for portion in _portions(model, examples, options, examples.sizes.sum()):
-        found = _add_gradient(found, weights, model.params, portion, model.decoder, _Loss.of(options))
-    return found
+        total = _add_gradient(total, weights, model.params, portion, model.decoder, _Loss.of(options))
+    return total
 
 
 @functools.partial(jax.jit, static_argnames=("decoder", "loss"), donate_argnames="total")
@@ -262,21 +272,24 @@ def _update(weights: Any, state: Any, gradient: Any, optimizer: optax.GradientTr
 
 
 def _start(params: Params, options: FineTuning) -> dict[str, Any]:
-    """What is trained, float32 by path: kernels, or LoRA's A [layer, in, rank] (random) and B [layer, rank, out] (zero)."""
-    found: dict[str, Any] = {}
+    """Returns the initial trained weights by kernel path, float32.
+
+    These are the kernels, or LoRA's A [layer, in, rank] (random) and B [layer, rank, out] (zero).
+    """
+    weights: dict[str, Any] = {}
     for number, (path, kernel) in enumerate(kernels(params).items()):
         if options.lora_rank is None:
-            found[path] = kernel.astype(jnp.float32)
+            weights[path] = kernel.astype(jnp.float32)
             continue
         layers, inputs, outputs = kernel.shape
         key = jax.random.fold_in(jax.random.key(options.seed), number)
         a = jax.random.normal(key, (layers, inputs, options.lora_rank)) / np.sqrt(inputs)
-        found[path] = {"a": a, "b": jnp.zeros((layers, options.lora_rank, outputs))}
-    return found
+        weights[path] = {"a": a, "b": jnp.zeros((layers, options.lora_rank, outputs))}
+    return weights
 
 
 def _assemble(params: Params, weights: dict[str, Any], scale: float | None) -> Params:
-    """The parameters with the trained kernels, in the model's dtype; ``scale`` is that of LoRA's updates, None without LoRA."""
+    """Returns the parameters with the trained kernels in the model's dtype; ``scale`` is LoRA's, None without LoRA."""
 
     def kernel(path: str, base: jax.Array) -> jax.Array:
         if scale is None:

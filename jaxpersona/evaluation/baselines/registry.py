@@ -1,7 +1,7 @@
-"""What a mask is compared with: other ways to give a model a persona from the same calibration pairs.
+"""Registry of baselines: functions that compute a persona's parameters from the calibration pairs.
 
-A baseline is a function that turns the model into parameters under one persona, and is entered in ``BASELINES`` under its name.
-``rag`` stands apart: it changes what is asked, not the parameters (``retrieval.py``).
+To add a baseline, enter a function of type ``Baseline`` in ``BASELINES``. ``rag`` is not among them because it changes the
+prompt, not the parameters (``retrieval.py``).
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from jaxpersona.methods.steering import Steering
 from jaxpersona.models.model import Model
 
 Baseline = Callable[[Model, Recipe, int, int, Stage], Params]
-"""Called with (model, recipe, index of the persona in ``recipe.personas``, seed, stage); gives the parameters under the persona.
+"""Maps (model, recipe, persona index in ``recipe.personas``, seed, stage) to the persona's parameters.
 
-Only ``pairs``, ``text`` and ``max_length`` of the recipe concern it: the calibration pairs, and how the model reads them.
+It uses only ``pairs``, ``text`` and ``max_length`` of the recipe: the calibration pairs and how they are tokenized.
 """
 
 
 def _fine_tuned(options: FineTuning, model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage) -> Params:
-    """Fine-tuned on four fifths of the calibration pairs; the rest says when to stop."""
+    """Fine-tunes on four fifths of the calibration pairs; the rest is for early stopping."""
     pairs = _tokenized(model, recipe)
     return fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, stage=stage).params
 
@@ -54,10 +54,10 @@ RAG = "rag"
 
 
 def check_baselines(names: Sequence[str]) -> None:
-    """Refuses unknown names.
+    """Checks names of baselines.
 
     Raises:
-      InputError: for a name that is neither ``rag`` nor in ``BASELINES``.
+      InputError: if a name is neither ``rag`` nor in ``BASELINES``.
     """
     for name in names:
         if name not in (RAG, *BASELINES):
@@ -67,7 +67,7 @@ def check_baselines(names: Sequence[str]) -> None:
 def baseline_params(
     model: Model, names: Sequence[str], recipe: Recipe, seed: int = 42, stage: Stage = QUIET
 ) -> Iterator[tuple[str, Params]]:
-    """Parameters of each of the baselines ``names`` for either persona, called "NAME PERSONA", one set at a time."""
+    """Yields each baseline's parameters for both personas, named "NAME PERSONA", one set at a time to limit memory."""
     for name in names:
         if name != RAG:
             for index, persona in enumerate(recipe.personas):

@@ -1,1 +1,1 @@
-"""Methods compared over budgets, numbers of pairs and seeds."""
+"""Compares methods over budgets, numbers of pairs and seeds."""

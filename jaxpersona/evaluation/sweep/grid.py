@@ -1,4 +1,4 @@
-"""What a sweep has to do, as independent cells."""
+"""Expands a sweep's configuration into independent cells."""
 
 import dataclasses
 import itertools
@@ -12,23 +12,23 @@ from jaxpersona.evaluation.baselines.registry import check_baselines
 from jaxpersona.methods.method import Method
 
 BUDGETS = ("sparsity", "max_perplexity_increase", "strength")
-"""Settings that say how much a method may do; the others make it another method."""
+"""Method settings that are budgets. Other settings make a different method, and appear in a cell's label."""
 PROMPT = "prompt"
 Kind = Literal["base", "method", "shuffled", "baseline"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One thing to find and evaluate.
+    """One unit of work of a sweep: masks or a baseline to find and evaluate.
 
     Attributes:
-      kind: ``base``, the bare model with what costs no masks; ``method``; ``shuffled``, a method that was shown shuffled labels;
-        ``baseline``.
-      name: of the method or baseline; none for ``base``.
+      kind: ``base`` (the base model, persona prompts, and choosers), ``method``, ``shuffled`` (a method on pairs with shuffled
+        labels) or ``baseline``.
+      name: of the method or baseline; ``none`` for ``base``.
       settings: of the method.
       num_samples: number of calibration pairs.
-      seed: of the draw of the calibration pairs, and of all else that is random.
-      controls: also masks of the same budget that know nothing of the persona.
+      seed: of the draw of calibration pairs and of all other randomness.
+      controls: also evaluates persona-blind masks of the same budget (for ``base``: choosers by length or letter).
     """
 
     kind: Kind
@@ -45,16 +45,16 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The method's name, with its settings other than the budget."""
+        """The method's name and its settings other than budgets."""
         return " ".join([self.name, *(f"{key}={value}" for key, value in self.settings if key not in BUDGETS)])
 
     @property
     def budget(self) -> str:
-        """The budget it was given; empty where that is the method's default, or there is none."""
+        """The budget settings; empty if the cell uses the method's default budget or has none."""
         return " ".join(f"{key}={value}" for key, value in self.settings if key in BUDGETS)
 
     def identity(self) -> dict[str, Any]:
-        """What tells the cell from others, JSON-ready."""
+        """Returns the fields that identify the cell, JSON-ready."""
         return {**dataclasses.asdict(self), "settings": dict(self.settings)}
 
 
@@ -66,18 +66,18 @@ def plan(
     baselines: Sequence[str] = (),
     protocol: Protocol = STRICT,
 ) -> list[Cell]:
-    """All cells, the base first and those of one calibration together.
+    """Returns all cells, the base first, then grouped by calibration data.
 
     Args:
       entries: methods, each a name or a mapping of ``name`` and settings; settings that are lists are swept.
       sizes: numbers of calibration pairs.
-      seeds: of their draws.
-      controls: whether there are controls (for the first seed and the largest size), or names of the methods that have some.
-      baselines: ``prompt`` (a part of the base), ``rag`` and names from ``BASELINES``, at the largest size.
-      protocol: what a method refuses under it gets no controls.
+      seeds: of the draws of calibration pairs.
+      controls: True for controls of all methods (at the first seed and the largest size), or the names of methods with controls.
+      baselines: ``prompt`` (part of the base cell), ``rag`` and names from ``BASELINES``, at the largest size.
+      protocol: a method that the protocol does not allow gets no controls.
 
     Raises:
-      InputError: for an unknown method, setting or baseline, or a setting out of range.
+      InputError: if a method, setting or baseline is unknown, or a setting is out of range.
     """
     variants = [variant for entry in entries for variant in _variants(entry)]
     names = [name for name, _ in variants]
@@ -88,19 +88,19 @@ def plan(
     check_baselines(others)
     cells = [Cell("base", "none", (), max(sizes), seeds[0], bool(controls))]
     for seed, size in itertools.product(dict.fromkeys(seeds), sorted(set(sizes))):
-        found = [Cell("method", name, settings, size, seed) for name, settings in variants]
+        group = [Cell("method", name, settings, size, seed) for name, settings in variants]
         if seed == seeds[0] and size == max(sizes):
-            chosen = [cell for cell in found if cell.name in with_controls]
-            found = _mark_controls(found, with_controls, protocol)
-            found += [dataclasses.replace(cell, kind="shuffled") for cell in chosen if cell.method.needs]
+            chosen = [cell for cell in group if cell.name in with_controls]
+            group = _mark_controls(group, with_controls, protocol)
+            group += [dataclasses.replace(cell, kind="shuffled") for cell in chosen if cell.method.needs]
         if size == max(sizes):
-            found += [Cell("baseline", name, (), size, seed) for name in others]
-        cells += found
+            group += [Cell("baseline", name, (), size, seed) for name in others]
+        cells += group
     return cells
 
 
 def _variants(entry: Mapping[str, Any] | str) -> Iterator[tuple[str, tuple[tuple[str, Any], ...]]]:
-    """A method's name with each combination of its settings."""
+    """Yields a method's name with each combination of its settings."""
     settings = {"name": entry} if isinstance(entry, str) else dict(entry)
     if "name" not in settings:
         raise InputError(f"methods: {settings} has no name; {nearest('', methods.METHODS)}")
@@ -109,14 +109,14 @@ def _variants(entry: Mapping[str, Any] | str) -> Iterator[tuple[str, tuple[tuple
     for values in itertools.product(*choices):
         chosen = dict(zip(settings, values, strict=True))
         try:
-            methods.by_name(name, **chosen)  # says now what is wrong
+            methods.by_name(name, **chosen)  # raises now rather than in the middle of the sweep
         except TypeError as error:
             raise InputError(f"methods: {name} with {chosen}: {error}") from None
         yield name, tuple(chosen.items())
 
 
 def _mark_controls(cells: Sequence[Cell], names: Collection[str], protocol: Protocol) -> list[Cell]:
-    """Marks the first cell of every budget: methods of one budget share their controls."""
+    """Turns controls on in the first cell of every budget, because methods of equal budget share their controls."""
     seen, marked = set(), []
     for cell in cells:
         method = cell.method

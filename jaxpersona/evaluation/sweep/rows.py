@@ -1,10 +1,12 @@
-"""Rows of a sweep: two cases that differ in the persona, what each does for its own persona, and their separation.
+"""Builds a sweep's rows: two opposite cases, each one's accuracy on its own persona, and their separation.
 
-A row has ``kind`` (base, method, control, baseline), ``method``, ``of`` (the method whose budget a control has), ``budget``,
-``num_samples``, ``seed``, ``prompt``, ``scoring`` and ``n``; under ``personas``, for each by name, ``mask``, ``accuracy`` on that
-persona, ``ci95``, ``margin``, ``missing``, ``perplexity``, ``answer_nll`` and ``kept``; and ``separation``, ``separation_ci95``
-and ``p_value``. A case that is the same for both personas stands in both places. Where prompts are the method, ``prompt`` is
-none.
+A row has these keys:
+
+- ``kind`` (base, method, control, baseline), ``method``, ``of`` (the method whose budget a control has), ``budget``,
+  ``num_samples``, ``seed``, ``prompt`` (``none`` if prompts are the method), ``scoring`` and ``n`` (items).
+- ``personas``: for each persona by name, ``mask`` (the case), ``accuracy`` on that persona, ``ci95``, ``margin``, ``missing``,
+  ``perplexity``, ``answer_nll`` (nats per token) and ``kept`` (fraction of weights). A case without a persona stands for both.
+- ``separation``, ``separation_ci95`` and ``p_value``, as in ``separation_row``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,43 +17,43 @@ from jaxpersona.evaluation.comparison import Evaluation
 
 _PLACE = {"kind": "", "method": "", "of": "", "budget": "", "num_samples": None, "seed": None}
 Key = tuple[str, str]
-"""A case and the prompt it was asked behind."""
+"""A case and its prompt."""
 
 
 def rows_of(
-    found: Evaluation,
+    evaluation: Evaluation,
     personas: tuple[str, str],
     place: Mapping[str, Any],
     names: Mapping[str, str],
     kept: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """A row for every couple of cases and every scoring of an evaluation.
+    """Returns one row for every pair of opposite cases and every scoring of an evaluation.
 
     Args:
-      place: where the rows belong: kind, of, budget, num_samples, seed.
-      names: the method by what is left of its cases' names without the persona; what is not listed is the method itself.
-      kept: share of weights kept by case.
+      place: keys that all rows share: kind, of, budget, num_samples, seed.
+      names: methods by their cases' names without the persona; a name that is missing is the method itself.
+      kept: fraction of weights kept, by case.
     """
-    measured = {(row["mask"], row["prompt"]): {key: row[key] for key in ("perplexity", "answer_nll")} for row in found.rows}
+    measured = {(row["mask"], row["prompt"]): {key: row[key] for key in ("perplexity", "answer_nll")} for row in evaluation.rows}
     rows = []
-    for title, prompt, couple in _couples(measured, personas):
-        where = {**place, "method": names.get(title, title), "prompt": prompt}
-        sides = [{"mask": key[0], **measured[key], "kept": kept.get(key[0])} for key in couple]
-        for scoring in dict.fromkeys(scoring for mask, asked, scoring in found.choices if (mask, asked) == couple[0]):
-            choices = found.choices[(*couple[0], scoring)], found.choices[(*couple[1], scoring)]
-            rows.append(_row({**where, "scoring": scoring}, personas, choices, sides))
+    for title, prompt, opposite in _opposites(measured, personas):
+        shared = {**place, "method": names.get(title, title), "prompt": prompt}
+        sides = [{"mask": key[0], **measured[key], "kept": kept.get(key[0])} for key in opposite]
+        for scoring in dict.fromkeys(scoring for mask, text, scoring in evaluation.choices if (mask, text) == opposite[0]):
+            choices = evaluation.choices[(*opposite[0], scoring)], evaluation.choices[(*opposite[1], scoring)]
+            rows.append(_row({**shared, "scoring": scoring}, personas, choices, sides))
     return rows
 
 
 def chooser_row(name: str, choices: Choices, personas: tuple[str, str], place: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a chooser that is no model."""
-    where = {**place, "kind": "control", "method": name, "prompt": "none", "scoring": "letter" if name == "always A" else "sum"}
-    nothing = {"mask": name, "perplexity": None, "answer_nll": None, "kept": None}
-    return _row(where, personas, (choices, choices), [nothing, nothing])
+    """Returns the row of a chooser that is not a model."""
+    shared = {**place, "kind": "control", "method": name, "prompt": "none", "scoring": "letter" if name == "always A" else "sum"}
+    side = {"mask": name, "perplexity": None, "answer_nll": None, "kept": None}
+    return _row(shared, personas, (choices, choices), [side, side])
 
 
-def _couples(keys: Iterable[Key], personas: tuple[str, str]) -> Iterator[tuple[str, str, tuple[Key, Key]]]:
-    """What is left of the names without the persona, the prompt, and the two cases, of all that begin with the first persona."""
+def _opposites(keys: Iterable[Key], personas: tuple[str, str]) -> Iterator[tuple[str, str, tuple[Key, Key]]]:
+    """Yields the name without the persona, the prompt, and both keys, for every pair of opposite cases."""
     for mask, prompt in keys:
         if mask == "none" and prompt != "none":
             if (split := _split(prompt, personas)) is not None:
@@ -61,7 +63,7 @@ def _couples(keys: Iterable[Key], personas: tuple[str, str]) -> Iterator[tuple[s
 
 
 def _split(name: str, personas: tuple[str, str]) -> tuple[str, str] | None:
-    """What is left of a name without the persona, and the name of its opposite; None for those of the second persona.
+    """Returns a case's name without its persona, and its opposite case's name; None for cases of the second persona.
 
     >>> [_split(name, ("seek", "reject")) for name in ("seek", "random seek", "none", "random reject")]
     [('', 'reject'), ('random', 'random reject'), ('none', 'none'), None]
@@ -73,14 +75,14 @@ def _split(name: str, personas: tuple[str, str]) -> tuple[str, str] | None:
 
 
 def _row(
-    where: Mapping[str, Any], personas: tuple[str, str], choices: tuple[Choices, Choices], sides: Sequence[Mapping[str, Any]]
+    shared: Mapping[str, Any], personas: tuple[str, str], choices: tuple[Choices, Choices], sides: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    own, separation = (choices[0], choices[1].against()), separation_row(*choices, where["seed"])
-    found = {persona: choice_row(mine) for persona, mine in zip(personas, own, strict=True)}
+    by_side, separation = (choices[0], choices[1].against()), separation_row(*choices, shared["seed"])
+    results = {persona: choice_row(own) for persona, own in zip(personas, by_side, strict=True)}
     numbers = ("accuracy", "ci95", "margin", "missing")
     by_persona = {
-        persona: {"mask": side["mask"], **{key: found[persona][key] for key in numbers}, **side}
+        persona: {"mask": side["mask"], **{key: results[persona][key] for key in numbers}, **side}
         for persona, side in zip(personas, sides, strict=True)
     }
     tested = {"separation": separation["separation"], "separation_ci95": separation["ci95"], "p_value": separation["p_value"]}
-    return {**_PLACE, **where, "n": separation["n"], "personas": by_persona, **tested}
+    return {**_PLACE, **shared, "n": separation["n"], "personas": by_persona, **tested}

@@ -1,4 +1,4 @@
-"""Does the cells of a sweep: finds masks from shared calibration data and evaluates them, a row for every pair of cases."""
+"""Runs the cells of a sweep: finds masks from shared calibration data and evaluates them."""
 
 import dataclasses
 import functools
@@ -27,19 +27,20 @@ from jaxpersona.models.model import Model
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bench:
-    """What all cells share.
+    """Runs cells on one model and data set; holds the inputs and settings that all cells share.
 
     Attributes:
       model: from ``load_model``.
-      pairs: of which calibration pairs are drawn.
+      pairs: the pairs that calibration pairs are drawn from.
       held_out: pairs to evaluate on.
-      personas: of the matching answers, and its opposite.
-      text, max_length: how calibration pairs are read.
+      personas: the persona of the matching answers and its opposite.
+      text: which parts of a calibration pair the model sees (see ``data/text.py``).
+      max_length: maximum tokens of a calibration text.
       neutral: text on which perplexity is measured.
       evaluation: further options of ``evaluate``: text, max_length, neutral_tokens, letters, rag_k.
-      protocol: the experimental choices, of calibration and of evaluation.
-      prompts: system texts by persona; empty if there are none.
-      prompted_masks: whether masks are evaluated behind them as well.
+      protocol: the experimental choices of calibration and evaluation.
+      prompts: system texts by persona; may be empty.
+      prompted_masks: also evaluates masks under these prompts.
       stage: progress.
     """
 
@@ -57,15 +58,18 @@ class Bench:
     stage: Stage = QUIET
 
     def run(self, cell: Cell) -> dict[str, Any]:
-        """The cell's rows (``rows.py``), the seconds its stages took, and why it was skipped, if it was.
+        """Runs a cell.
+
+        Returns:
+          The cell's identity, ``seconds`` by step, ``skipped`` (the reason, or None) and ``rows`` (``rows.py``).
 
         Raises:
-          InputError: from the base cell: what stops it would stop all others.
+          InputError: from the base cell, whose errors would affect all others. Other cells are skipped instead.
         """
         seconds: dict[str, float] = {}
-        work = {"base": self._base, "method": self._method, "shuffled": self._method, "baseline": self._baseline}[cell.kind]
+        run = {"base": self._base, "method": self._method, "shuffled": self._method, "baseline": self._baseline}[cell.kind]
         try:
-            rows, reason = work(cell, seconds), None
+            rows, reason = run(cell, seconds), None
         except InputError as error:
             if cell.kind == "base":
                 raise
@@ -73,15 +77,15 @@ class Bench:
         return {**cell.identity(), "seconds": seconds, "skipped": reason, "rows": rows}
 
     def _base(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
-        self.calibration(cell.num_samples, cell.seed)  # says now what is wrong with the pairs
+        self.calibration(cell.num_samples, cell.seed)  # raises now if the pairs are unusable
         place = {"kind": "base", "seed": cell.seed}
         with timed(seconds, "evaluate"):
             rows = rows_of(self._evaluate({}, cell, prompts=self.prompts), self.personas, place, {}, {})
         for row in rows:
             row["kind"] = "baseline" if row["method"] == "prompt" else "base"
         if cell.controls:
-            over_orders, in_file = always_a(self.held_out)
-            choosers = {**length_choosers(answer_bytes(self.held_out)), "always A": over_orders}
+            both_orders, in_file = always_a(self.held_out)
+            choosers = {**length_choosers(answer_bytes(self.held_out)), "always A": both_orders}
             choosers |= {} if in_file is None else {"A in the file": in_file}
             rows += [chooser_row(name, choices, self.personas, place) for name, choices in choosers.items()]
         return rows
@@ -94,11 +98,11 @@ class Bench:
             calibration.collect(cell.method.needs)
         with timed(seconds, "mask"):
             masks = find_masks(self.model, cell.method, calibration, **options)
-        named = {f"shuffled {persona}" if blind else persona: mask for persona, mask in masks.items()}
+        cases = {f"shuffled {persona}" if blind else persona: mask for persona, mask in masks.items()}
         place = {"kind": "control", "of": cell.label} if blind else {"kind": "method"}
         prompts = self.prompts if self.prompted_masks and not blind else {}
         with timed(seconds, "evaluate"):
-            rows = self._rows(cell, place, named, {"": cell.label}, prompts)
+            rows = self._rows(cell, place, cases, {"": cell.label}, prompts)
         if cell.controls:
             with timed(seconds, "controls"):
                 controls = dict(control_masks(self.model, masks, self.neutral, cell.seed))
@@ -108,29 +112,29 @@ class Bench:
     def _rows(
         self, cell: Cell, place: dict[str, Any], masks: Mapping[str, Any], names: Mapping[str, str], prompts: Mapping[str, str]
     ) -> list[dict[str, Any]]:
-        """Rows of masks, by what they are called in the evaluation."""
+        """Evaluates masks, keyed by case name, and returns their rows."""
         place = {**place, "budget": cell.budget, "num_samples": cell.num_samples, "seed": cell.seed}
         kept = {name: mask.kept() for name, persona in masks.items() if (mask := masks_of(persona)) is not None}
-        found = self._evaluate(masks, cell, bare=False, prompts=prompts)
-        return rows_of(found, self.personas, place, names, kept)
+        evaluation = self._evaluate(masks, cell, bare=False, prompts=prompts)
+        return rows_of(evaluation, self.personas, place, names, kept)
 
     def _baseline(self, cell: Cell, seconds: dict[str, float]) -> list[dict[str, Any]]:
         pairs = self.pairs.sample(cell.num_samples, cell.seed)
-        unused = Wanda()  # baselines have no use for a method
+        unused = Wanda()  # a recipe needs a method, but baselines do not use it
         recipe = Recipe(pairs, self.personas, unused, self.text, self.max_length, self.protocol)
-        with timed(seconds, "evaluate"):  # rag is asked of the bare model
-            found = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
+        with timed(seconds, "evaluate"):  # rag prompts the base model
+            evaluation = self._evaluate({}, cell, bare=cell.name == RAG, baselines=[cell.name], recipe=recipe)
         place = {"kind": "baseline", "num_samples": cell.num_samples, "seed": cell.seed}
-        return [row for row in rows_of(found, self.personas, place, {}, {}) if row["method"] == cell.name]
+        return [row for row in rows_of(evaluation, self.personas, place, {}, {}) if row["method"] == cell.name]
 
     def _evaluate(self, masks: Mapping[str, Any], cell: Cell, **options: Any) -> Evaluation:
         common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "stage": self.stage}
         return evaluate(self.model, masks, self.held_out, protocol=self.protocol, **common, **self.evaluation, **options)
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019, one bench lives as long as its sweep; gradients of a model are large
+    @functools.lru_cache(maxsize=1)  # noqa: B019, a bench lives as long as its sweep; maxsize 1 because gradients are large
     def calibration(self, num_samples: int, seed: int, blind: bool = False) -> Calibration:
-        """The calibration data that all methods of a size and seed share; ``blind``: their labels are shuffled."""
-        pairs = self.pairs.sample(num_samples, seed)
-        drawn = shuffled(pairs, seed) if blind else pairs
+        """Returns the calibration data that all methods of a size and seed share; ``blind`` shuffles the labels."""
+        sample = self.pairs.sample(num_samples, seed)
+        pairs = shuffled(sample, seed) if blind else sample
         options = {"num_samples": num_samples, "text": self.text, "max_length": self.max_length, "seed": seed}
-        return calibrate(self.model, drawn, **options, protocol=self.protocol, stage=self.stage)
+        return calibrate(self.model, pairs, **options, protocol=self.protocol, stage=self.stage)

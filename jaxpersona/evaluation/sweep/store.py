@@ -1,4 +1,4 @@
-"""The results of a sweep on disk: ``sweep.json``, written anew after every cell, from which an interrupted sweep goes on."""
+"""Stores a sweep's results in ``sweep.json``, rewritten after every cell, so that an interrupted sweep resumes."""
 
 import csv
 import hashlib
@@ -23,28 +23,30 @@ class Store:
     """A sweep's folder.
 
     Attributes:
-      record: contents of ``sweep.json``: ``schema_version``, what was asked (``config``, ``model``, ``data``), ``versions`` of
-        packages, ``cells`` (what was done, its seconds, and why it was skipped, if it was) and their ``rows``.
+      folder: its path.
+      record: contents of ``sweep.json``: ``schema_version``, the inputs (``config``, ``model``, ``data``), ``versions`` of
+        packages, ``cells`` (identity, ``seconds``, and ``skipped``, the reason or None) and ``rows`` (``rows.py``).
     """
 
-    def __init__(self, path: str, asked: Mapping[str, Any], overwrite: bool = False):
-        """Reads what ``path`` already holds of this sweep.
+    def __init__(self, path: str, inputs: Mapping[str, Any], overwrite: bool = False):
+        """Reads the results that the folder already has of this sweep.
 
         Args:
-          asked: what the rows depend on; JSON values.
-          overwrite: forget what the folder holds.
+          path: the folder; created if missing.
+          inputs: JSON-ready values that the rows depend on.
+          overwrite: deletes existing results.
 
         Raises:
-          InputError: when the folder holds a sweep that was asked otherwise, or one that cannot be read, or the processes of the
-            run see different ones.
+          InputError: if the folder has a sweep with other inputs or one that cannot be read, or if the processes of the run see
+            different contents.
         """
         self.folder = pathlib.Path(path).expanduser()
-        asked = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **asked}))
-        self.record: dict[str, Any] = {**asked, "versions": package_versions(), "cells": [], "rows": []}
+        inputs = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **inputs}))
+        self.record: dict[str, Any] = {**inputs, "versions": package_versions(), "cells": [], "rows": []}
         file = self.folder / _FILE
         if file.exists() and not overwrite:
             self.record = _read(file)
-            _check_same(asked, self.record, file)
+            _check_same(inputs, self.record, file)
         self.folder.mkdir(parents=True, exist_ok=True)
         done = json.dumps([_identity(cell) for cell in self.record["cells"]])
         check_agreed(hashlib.sha256(done.encode()).hexdigest(), f"what {self.folder} holds is")
@@ -52,11 +54,11 @@ class Store:
             (self.folder / name).unlink(missing_ok=True)
 
     def has(self, cell: Cell) -> bool:
-        """Whether the cell has been done; those that were skipped have not."""
+        """Returns True if the cell was run; False for skipped cells, which are run again."""
         return any(_identity(done) == _identity(cell.identity()) and done["skipped"] is None for done in self.record["cells"])
 
     def add(self, done: Mapping[str, Any]) -> None:
-        """Keeps a cell's result."""
+        """Adds a cell's result and rewrites ``sweep.json``."""
         done = json.loads(json.dumps(done))
         cells = [cell for cell in self.record["cells"] if _identity(cell) != _identity(done)]
         cells.append({key: value for key, value in done.items() if key != "rows"})
@@ -65,7 +67,7 @@ class Store:
             write_atomically(self.folder / _FILE, json.dumps(self.record, indent=1) + "\n")
 
     def write_csv(self) -> None:
-        """Writes the rows as ``sweep.csv``: nested names are joined by an underscore, intervals are two columns."""
+        """Writes the rows as ``sweep.csv``: nested keys are joined by underscores, intervals become two columns."""
         rows = [_flat(row) for row in self.record["rows"]]
         table = io.StringIO()
         writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -88,8 +90,8 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
     return contents
 
 
-def _check_same(asked: Mapping[str, Any], found: Mapping[str, Any], file: pathlib.Path) -> None:
-    new, old = _flat(asked), _flat({key: value for key, value in found.items() if key in asked})
+def _check_same(inputs: Mapping[str, Any], stored: Mapping[str, Any], file: pathlib.Path) -> None:
+    new, old = _flat(inputs), _flat({key: value for key, value in stored.items() if key in inputs})
     for key in dict.fromkeys([*new, *old]):
         if new.get(key) != old.get(key):
             raise InputError(
@@ -98,15 +100,15 @@ def _check_same(asked: Mapping[str, Any], found: Mapping[str, Any], file: pathli
             )
 
 
-def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with names joined by an underscore.
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens nested mappings; keys are joined by underscores, without the level ``personas``.
 
     >>> _flat({"a": 1, "seek": {"ci95": [0.1, 0.2]}})
     {'a': 1, 'seek_ci95_low': 0.1, 'seek_ci95_high': 0.2}
     """
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        name = f"{before}{key}"
+        name = f"{prefix}{key}"
         if isinstance(item, Mapping):
             flat |= _flat(item, "" if key == "personas" else f"{name}_")
         elif key.endswith("ci95"):

@@ -1,1 +1,1 @@
-"""Forms of parameters and products that a CPU computes quickly."""
+"""Forms of parameters and matrix products that are fast on a CPU."""

@@ -1,9 +1,9 @@
-"""Products of activations with a kernel, and their gradients, in the forms that a CPU computes quickly.
+"""Products of activations and kernels, and their gradients, in forms that XLA computes fast on a CPU.
 
-Of bfloat16 operands XLA multiplies [m, k] by [k, n] with a float32 result twice as fast as float32 ones on a CPU, but not with a
-bfloat16 result, nor where an operand is to be transposed: that one it widens. Where two dimensions are summed over instead of one
-it transposes by itself, before it multiplies, which takes little time; so gradients are written that way. On a GPU or TPU the
-forms cost the same.
+On a CPU, XLA multiplies bfloat16 [m, k] by [k, n] twice as fast as float32, provided that the result is float32. That gain is
+lost with a bfloat16 result, and with a transposed operand, which XLA converts to float32. For a product that sums over two
+dimensions instead of one, XLA transposes the operand itself first, which takes little time. Gradients are therefore written as
+such sums. On a GPU or TPU all forms cost the same.
 """
 
 import functools
@@ -18,10 +18,15 @@ Array = jax.Array
 
 
 def matmul(x: Array, kernel: Array, dtype: Any = None) -> Array:
-    """x [..., in] @ kernel [in, out], summed in float32 and returned so.
+    """Returns x [..., in] @ kernel [in, out], float32 [..., out], summed in float32.
 
-    So are the gradients: by x from that by the result, rounded to the same dtype; by the kernel, if it is float32, without
-    rounding what was summed.
+    Gradients are summed in float32 as well, from a cotangent rounded to the operands' dtype. The gradient with respect to a
+    float32 kernel is not rounded after summation.
+
+    Args:
+      x: [..., in].
+      kernel: [in, out], or compact, [out, in].
+      dtype: to which wider operands are rounded; None is the narrower one of x and kernel.
     """
     if bfloat16_bits.is_compact(kernel):
         return bfloat16_bits.matmul(x, kernel)
@@ -37,26 +42,31 @@ def _forward(dtype: Any, x: Array, kernel: Array) -> tuple[Array, tuple[Array, A
     return _matmul(dtype, x, kernel), (x, kernel)
 
 
-def _backward(dtype: Any, operands: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _backward(dtype: Any, operands: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = operands
-    narrow, slope = x.astype(dtype), slope.astype(dtype)
-    by_x = jnp.einsum("...op,iop->...i", _halved(slope), _halved(kernel.astype(dtype)), preferred_element_type=jnp.float32)
-    rows = narrow.reshape(-1, *narrow.shape[-2:]), slope.reshape(-1, *slope.shape[-2:])
-    by_kernel = jnp.einsum("bti,bto->io", *rows, preferred_element_type=jnp.float32)
-    return by_x.astype(x.dtype), by_kernel.astype(kernel.dtype)
+    narrow, grad = x.astype(dtype), grad.astype(dtype)
+    grad_x = jnp.einsum("...op,iop->...i", _halved(grad), _halved(kernel.astype(dtype)), preferred_element_type=jnp.float32)
+    rows = narrow.reshape(-1, *narrow.shape[-2:]), grad.reshape(-1, *grad.shape[-2:])
+    grad_kernel = jnp.einsum("bti,bto->io", *rows, preferred_element_type=jnp.float32)
+    return grad_x.astype(x.dtype), grad_kernel.astype(kernel.dtype)
 
 
 _matmul.defvjp(_forward, _backward)
 
 
 def _halved(array: Array) -> Array:
-    """[..., out] as [..., out / 2, 2], so that out is summed over as two dimensions."""
+    """Reshapes [..., out] to [..., out / 2, 2] (odd: [..., out, 1]), so that a sum over out runs over two dimensions."""
     return array.reshape(*array.shape[:-1], -1, 2 - array.shape[-1] % 2)
 
 
 @jax.custom_vjp
 def probed(y: Array, probe: Array) -> Array:
-    """y [B, T, out] as it is; the gradient by ``probe`` float32 [out] is that by y, squared and summed over B and T."""
+    """Returns y [B, T, out] unchanged, with a gradient with respect to ``probe`` that is the squared gradient at y.
+
+    Args:
+      y: output of a linear layer.
+      probe: float32 [out]. Its gradient is the square of the gradient with respect to y, summed over B and T.
+    """
     return y
 
 
@@ -64,8 +74,8 @@ def _probed_forward(y: Array, probe: Array) -> tuple[Array, None]:
     return y, None
 
 
-def _probed_backward(_: None, slope: Array) -> tuple[Array, Array]:
-    return slope, jnp.sum(jnp.square(slope.astype(jnp.float32)), axis=(0, 1))
+def _probed_backward(_: None, grad: Array) -> tuple[Array, Array]:
+    return grad, jnp.sum(jnp.square(grad.astype(jnp.float32)), axis=(0, 1))
 
 
 probed.defvjp(_probed_forward, _probed_backward)

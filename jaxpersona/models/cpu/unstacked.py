@@ -1,7 +1,7 @@
-"""Parameters for generating several texts on a CPU: an array for each matrix of each layer, instead of one for all layers.
+"""Unstacked parameters, for generating several texts on a CPU: each layer has arrays of its own.
 
-XLA runs stacked layers by copying the matrices of each out of the stack, at every pass, which takes longer than the product of a
-few rows with them (docs/performance.md). Apart they are read where they are; in return, compile time grows with depth.
+XLA copies each layer's matrices out of their stack in every forward pass, which takes longer than multiplying a few rows by them
+(docs/performance.md). Unstacked matrices are read in place; in return, compile time grows with depth.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ from jaxpersona.models.kv_cache import empty_cache
 
 
 def is_apart(params: Params) -> bool:
-    """Whether parameters have this form."""
+    """Returns whether parameters are unstacked."""
     return isinstance(params["layers"], tuple)
 
 
 def apart(params: Params, dtype: Any) -> dict[str, Any]:
-    """Stacked parameters, their ``layers`` as a tuple of one-layer stacks, and kernels in ``dtype``.
+    """Returns unstacked parameters: ``layers`` is a tuple of one-layer stacks, with kernels in ``dtype``.
 
-    There always is an ``lm_head`` (``head.py``).
+    The head always has its own kernel, ``lm_head`` (``untied_head.py``).
     """
-    return {**params, **_apart(params, dtype)}
+    return {**params, **_unstack(params, dtype)}
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
-def _apart(params: Params, dtype: Any) -> dict[str, Any]:
+def _unstack(params: Params, dtype: Any) -> dict[str, Any]:
     def narrow(path: Any, leaf: jax.Array) -> jax.Array:
         return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
@@ -44,13 +44,21 @@ def _apart(params: Params, dtype: Any) -> dict[str, Any]:
 
 
 def empty_caches(config: ModelConfig, batch: int, length: int, dtype: Any) -> tuple[dict[str, Any], ...]:
-    """A KV cache of zeros for each layer, as a model of one layer has."""
+    """Returns an empty KV cache for each layer, each that of a one-layer model (``kv_cache.empty_cache``)."""
     one = dataclasses.replace(config, num_layers=1)
     return tuple(empty_cache(one, batch, length, dtype) for _ in range(config.num_layers))
 
 
 def hidden(decoder: Decoder, params: Params, caches: Any, tokens: Any, inputs: dict[str, Any]) -> tuple[jax.Array, Any]:
-    """What ``Decoder.hidden`` gives for tokens [B, T], and the caches with their keys and values; ``inputs`` as below."""
+    """Returns ``Decoder.hidden`` of tokens [B, T], and the caches with the new keys and values.
+
+    Args:
+      decoder: of the model.
+      params: unstacked.
+      caches: from ``empty_caches`` or an earlier call.
+      tokens: int [B, T].
+      inputs: as for ``cached_step``.
+    """
     flags, new = np.array(decoder.config.is_sliding), []
     x = decoder.apply({"params": {"embed_tokens": params["embed_tokens"]}}, tokens, method="embed")
     for number, (layer, cache) in enumerate(zip(params["layers"], caches, strict=True)):
@@ -60,8 +68,8 @@ def hidden(decoder: Decoder, params: Params, caches: Any, tokens: Any, inputs: d
 
 
 def logits(decoder: Decoder, params: Params, x: jax.Array) -> jax.Array:
-    """Next-token logits [B, vocab] from final hidden states [B, hidden]."""
-    rows = x if len(x) > 1 else jnp.concatenate([x, x])  # a CPU has no product of a single row in bfloat16 either
+    """Returns next-token logits [B, vocab] from final hidden states [B, hidden]."""
+    rows = x if len(x) > 1 else jnp.concatenate([x, x])  # XLA has no fast bfloat16 product of a single row on a CPU
     return jnp.asarray(untied(decoder).apply({"params": {"lm_head": params["lm_head"]}}, rows, method="logits"))[: len(x)]
 
 
@@ -69,10 +77,12 @@ def logits(decoder: Decoder, params: Params, x: jax.Array) -> jax.Array:
 def cached_step(
     decoder: Decoder, params: Params, cache: Any, x: Any, is_sliding: Any, inputs: Any
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """The residual stream [B, T, hidden] after one layer, and its cache with the new keys and values.
+    """Returns the residual stream [B, T, hidden] after one layer, and its cache with the new keys and values.
 
     Args:
-      params: ``{"layers": ...}``, a stack of one.
+      params: ``{"layers": ...}``, a one-layer stack.
+      cache: of this layer.
+      x: the residual stream before the layer.
       is_sliding: bool [1].
       inputs: ``positions`` and ``visible``, as for ``layer_inputs``.
     """

@@ -1,7 +1,7 @@
-"""One interface to the masked product, whatever it runs on.
+"""The masked product on any backend.
 
-Row r of x goes through the weights of its persona p(r): y[r] = x[r] @ ((M_p + gamma (1 - M_p)) * W) (Eq. 6 and 7), for all rows
-of a batch at once, from one copy of W and one bit per weight and persona.
+Row r of x is multiplied by the weights of its persona p(r): y[r] = x[r] @ ((M_p + gamma (1 - M_p)) * W) (Eq. 6 and 7). All rows
+of a batch share one copy of W, and each persona takes one bit per weight.
 """
 
 import functools
@@ -34,29 +34,29 @@ def masked_matmul(
     implementation: Implementation = "auto",
     blocks: Blocks | None = None,
 ) -> Array:
-    """The product of rows with the weights of each row's persona.
+    """Multiplies each row by the weights of its persona.
 
-    A removed weight is left out bit by bit, so NaN or infinity in it reaches no row of a persona that removes it; at gamma above
-    0 the bare weights count, as they should. Differentiable by x, w and gamma (where it is above 0); the
-    gradient is that of the XLA implementation.
+    At gamma 0 removed weights are selected out, not multiplied by 0: NaN or infinity in one reaches no row of a persona that
+    removes it. At gamma above 0 it does. Differentiable with respect to x, w and gamma (above 0), with the gradient of the XLA
+    implementation.
 
     Args:
       x: [..., K], float32 or bfloat16.
       w: [K, N], of the dtype of x.
-      masks: uint16 [P, word_rows(K), N], packed as ``bitpack.pack`` does; or [word_rows(K), N], one persona for all rows.
-      persona_ids: int, shaped as x without its last axis or without more of its trailing ones (an id for each sequence then); an
-        id outside [0, P) gives rows of zeros at gamma 0. Left out for a single mask.
-      gamma: share of its strength a removed weight keeps, in [0, 1]; a number, or an array shaped as ``persona_ids``. The number
-        0 spares the product with the bare weights.
-      implementation: ``auto`` is the Pallas kernel of the platform the code is lowered for where there is one and it takes the
-        operands, otherwise XLA; or ``xla``, ``tpu``, ``gpu``.
-      blocks: block sizes of the Pallas kernel; by default those of ``blocks.py`` for the device.
+      masks: uint16 [P, word_rows(K), N] from ``bitpack.pack``; or [word_rows(K), N], one persona for all rows.
+      persona_ids: int, shaped like the leading axes of x: without its last axis for one id per row, without more axes for one id
+        per sequence. Ids outside [0, P) give rows of zeros at gamma 0. None for a single mask.
+      gamma: share of its value that a removed weight keeps, in [0, 1]; a number, or an array shaped like ``persona_ids``. The
+        number 0 skips the unmasked product.
+      implementation: ``xla``, ``tpu``, ``gpu`` or ``auto``. ``auto`` is the Pallas kernel of the platform that code is lowered
+        for, or ``xla`` if there is none or it refuses the operands.
+      blocks: block sizes of the Pallas kernel; by default those of ``block_sizes.py`` for the device.
 
     Returns:
-      [..., N] of the dtype of x; summed in float32.
+      [..., N] of the dtype of x, summed in float32.
 
     Raises:
-      InputError: for shapes or dtypes that do not fit together, or when the implementation asked for refuses the operands.
+      InputError: if shapes or dtypes do not match, or the chosen implementation refuses the operands.
     """
     words = masks[None] if masks.ndim == 2 else masks
     _check(x, w, words, persona_ids, masks.ndim == 2, gamma)
@@ -92,7 +92,7 @@ def _check(x: Array, w: Array, words: Array, ids: Array | None, single: bool, ga
 def _multiply(
     implementation: str, blocks: Blocks | None, x: Array, w: Array, words: Array, ids: Array, gamma: Array | None
 ) -> Array:
-    """x [B, T, K], w [K, N], words [P, ., N], ids [B], gamma [B] or None; returns [B, T, N]."""
+    """Returns [B, T, N] for x [B, T, K], w [K, N], words [P, word_rows(K), N], ids [B], and gamma [B] or None."""
     choices = {}
     for platform in _KERNELS if implementation == "auto" else {implementation} - {"xla"}:
         reason = _KERNELS[platform].refusal(x, w)

@@ -1,7 +1,7 @@
 """Block sizes of the Pallas kernels, by device kind.
 
-The figures are calculated, not tuned: on a TPU a block of weights, its mask words and what they unpack to fit the default 16 MiB
-of VMEM with double buffering; on a GPU a program's weights stay in registers. To tune them for a device, run on it
+The sizes are calculated, not tuned. On a TPU, a block of weights, its mask words and their unpacked form fit the default 16 MiB
+of VMEM with double buffering. On a GPU, a program's weights stay in registers. To tune the sizes for a device, run on it
 
     python -m jaxpersona.benchmark kernels --tune true
 
@@ -15,14 +15,13 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """How a product [rows, inputs] x [inputs, outputs] is cut.
+    """Block sizes of a product [rows, inputs] x [inputs, outputs].
 
     Attributes:
-      rows: most rows of x a program takes; more are cut into tiles, each with its own list of personas.
-      inputs: inputs of a block of weights, a multiple of 256; on a GPU unused, where a program walks over all its inputs.
-      outputs: outputs of a block of weights, a power of two.
-      splits: on a GPU, into how many parts the inputs are cut that are summed up in the end; more parts fill more
-        multiprocessors.
+      rows: maximum rows of x per program; more rows are split into tiles, each with its own list of personas.
+      inputs: inputs per block of weights, a multiple of 256. Unused on a GPU, where a program loops over all its inputs.
+      outputs: outputs per block of weights, a power of two.
+      splits: number of parts that a GPU splits the inputs into and sums at the end; more parts use more multiprocessors.
     """
 
     rows: int = 256
@@ -37,7 +36,7 @@ TABLE: dict[str, Blocks] = {"TPU v5 lite": TPU, "TPU v6 lite": TPU, "NVIDIA H100
 
 
 def blocks_for(platform: str) -> Blocks:
-    """The table's entry for this process's device if it is of ``platform`` (``tpu``, ``gpu``), else that platform's default."""
+    """Returns the block sizes of this process's device, or the default of ``platform`` (``tpu``, ``gpu``) if it is of another."""
     device = jax.devices()[0]
     default = TPU if platform == "tpu" else GPU
     return TABLE.get(device.device_kind, default) if device.platform == platform else default

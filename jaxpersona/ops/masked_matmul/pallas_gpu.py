@@ -1,12 +1,12 @@
 """The masked product as a Pallas GPU kernel (Triton).
 
-A program takes one tile of rows, one block of outputs, and one part of the inputs. It walks over that part in blocks of 256
-inputs, loads a block's weights once, and for each persona among its rows loads the block's words (one bit a weight),
-clears removed weights by an AND on their bits, and adds the product to that persona's rows. The parts of the inputs are summed
-up outside.
+A program takes one tile of rows, one block of outputs, and one part of the inputs. It loops over that part in blocks of 256
+inputs and loads each block's weights once. For each persona among its rows, it loads the block's mask words (one bit per weight),
+clears removed weights by a bitwise AND, and adds the product to that persona's rows. The parts of the inputs are summed outside
+the kernel.
 
-Pallas' Triton backend is deprecated from JAX 0.11 on in favour of Mosaic GPU, which is still less stable; this file is the only
-one that knows of either. It lowers without a GPU (``tests/kernels/test_gpu.py``); it has not been run on one.
+Pallas' Triton backend is deprecated from JAX 0.11 on in favour of Mosaic GPU, which is still less stable; only this file depends
+on either. It lowers without a GPU (``tests/ops/masked_matmul/test_pallas_gpu.py``) but has not been run on one.
 """
 
 import functools
@@ -23,12 +23,12 @@ from jaxpersona.ops.masked_matmul.row_tiles import active_personas, output_shape
 
 Array = jax.Array
 _LANES = BLOCK // WORD_BITS
-_LEAST = 16
-"""Triton's least extent of a product."""
+_SMALLEST = 16
+"""Smallest dimension of a matrix product in Triton."""
 
 
 def refusal(x: Array, w: Array) -> str | None:
-    """Why this kernel cannot take the operands, or None."""
+    """Returns why this kernel cannot take the operands; None if it can."""
     if x.dtype not in (jnp.float32, jnp.bfloat16):
         return f"the GPU kernel takes float32 and bfloat16, not {x.dtype}"
     return None
@@ -37,11 +37,11 @@ def refusal(x: Array, w: Array) -> str | None:
 def multiply(
     x: Array, w: Array, words: Array, ids: Array, gamma: Array | None, blocks: Blocks = GPU, interpret: bool = False
 ) -> Array:
-    """As ``xla.multiply``, for rows x [M, K] with ids [M] and gamma [M]; ``interpret`` as in ``pallas_call``."""
+    """Computes ``xla.multiply`` of rows x [M, K] with ids [M] and gamma [M]; ``interpret`` as in ``pallas_call``."""
     (rows, inputs), outputs = x.shape, w.shape[1]
-    tile = min(blocks.rows, max(_LEAST, pl.next_power_of_2(rows)))
+    tile = min(blocks.rows, max(_SMALLEST, pl.next_power_of_2(rows)))
     tiles = pl.cdiv(rows, tile)
-    bn = min(blocks.outputs, max(_LEAST, pl.next_power_of_2(outputs)))
+    bn = min(blocks.outputs, max(_SMALLEST, pl.next_power_of_2(outputs)))
     count = word_rows(inputs) // _LANES
     splits = min(blocks.splits, count)
     steps = pl.cdiv(count, splits)
@@ -116,7 +116,7 @@ def _dot(x: Array, w: Array) -> Array:
 
 
 def _masked(w: Array, words: Array, bit: int) -> Array:
-    """w [16, bn] where this bit of words [16, bn] is set, else 0."""
+    """Returns w [16, bn] where bit ``bit`` of words [16, bn] is set, else 0."""
     integer = jnp.uint16 if w.dtype == jnp.bfloat16 else jnp.uint32
     set_bits = ((words >> jnp.uint16(bit)) & jnp.uint16(1)).astype(integer)
     kept = jax.lax.bitcast_convert_type(w, integer) & (jnp.zeros_like(set_bits) - set_bits)

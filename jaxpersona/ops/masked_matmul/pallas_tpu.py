@@ -1,9 +1,9 @@
 """The masked product as a Pallas TPU kernel.
 
-The grid is (tiles of rows, blocks of outputs, blocks of inputs, personas of the tile). Personas come innermost: a block of
-weights is fetched once, and for each persona that occurs among the tile's rows its words are fetched, the weights ANDed with
-them in vector registers, and the product of all the tile's rows added to the rows of that persona. A removed weight becomes 0
-bit by bit, whatever it was.
+The grid is (tiles of rows, blocks of outputs, blocks of inputs, personas of the tile). With personas innermost, each block of
+weights is fetched once. For each persona in the tile, the kernel fetches its mask words, ANDs the weights with them in vector
+registers, multiplies all rows of the tile, and adds the product to that persona's rows. The AND turns any removed weight into 0,
+even NaN.
 """
 
 import functools
@@ -21,15 +21,13 @@ from jaxpersona.ops.masked_matmul.row_tiles import active_personas, output_shape
 Array = jax.Array
 _LANES = BLOCK // WORD_BITS
 _ROWS = 16
-"""Rows come in multiples of a bfloat16 tile's height."""
-_WITHOUT_BFLOAT16 = (
-    "TPU v2",
-    "TPU v3",
-)  # Mosaic says "Unsupported matmul RHS type on target" (compiled ahead of time, jax 0.10.2)
+"""Rows are padded to a multiple of a bfloat16 tile's height."""
+_WITHOUT_BFLOAT16 = ("TPU v2", "TPU v3")
+"""Mosaic rejects these with "Unsupported matmul RHS type on target" (compiled ahead of time, jax 0.10.2)."""
 
 
 def refusal(x: Array, w: Array) -> str | None:
-    """Why this kernel cannot take the operands, or None."""
+    """Returns why this kernel cannot take the operands; None if it can."""
     if x.dtype not in (jnp.float32, jnp.bfloat16):
         return f"the TPU kernel takes float32 and bfloat16, not {x.dtype}"
     kind = jax.devices()[0].device_kind
@@ -41,13 +39,13 @@ def refusal(x: Array, w: Array) -> str | None:
 def multiply(
     x: Array, w: Array, words: Array, ids: Array, gamma: Array | None, blocks: Blocks = TPU, interpret: Any = False
 ) -> Array:
-    """As ``xla.multiply``, for rows x [M, K] with ids [M] and gamma [M]; ``interpret`` as in ``pallas_call``."""
+    """Computes ``xla.multiply`` of rows x [M, K] with ids [M] and gamma [M]; ``interpret`` as in ``pallas_call``."""
     rows, outputs = x.shape[0], w.shape[1]
     tile = min(blocks.rows, -(-rows // _ROWS) * _ROWS)
     tiles, bn = pl.cdiv(rows, tile), min(blocks.outputs, outputs)
     bk = min(blocks.inputs, word_rows(w.shape[0]) * WORD_BITS)
     steps = pl.cdiv(w.shape[0], bk)
-    # x is padded with zeros here; of blocks that reach past the end of w and words, the kernel clears what it reads.
+    # x is padded with zeros here; the kernel clears the part of a block that lies past the end of w and words.
     x = jnp.pad(x, ((0, tiles * tile - rows), (0, steps * bk - x.shape[1])))
     ids = jnp.pad(ids, (0, tiles * tile - rows), constant_values=-1)
     active, count = active_personas(ids, tile, words.shape[0])
@@ -109,9 +107,9 @@ def _kernel(active: Any, count: Any, ids: Any, *refs: Any, inputs: int, soft: bo
 
 
 def _masked(w: Array, words: Array, valid: Array | None) -> Array:
-    """w [bk, bn] where the bits of words [bk / 16, bn] are set, else 0; only the first ``valid`` words count, if given.
+    """Returns w [bk, bn] where the bits of words [bk / 16, bn] are set, else 0; words from ``valid`` on, if given, count as 0.
 
-    In bfloat16, two neighbouring rows share a 32-bit lane, and so do their two words: both are treated at once.
+    In bfloat16, two adjacent rows share a 32-bit lane, and so do their two words, so both are processed at once.
     """
     paired = w.dtype == jnp.bfloat16
     weights = pltpu.bitcast(w, jnp.uint32)
@@ -133,7 +131,7 @@ def _masked(w: Array, words: Array, valid: Array | None) -> Array:
 
 
 def _cleared(w: Array, valid: Array) -> Array:
-    """w [bk, bn] with zeros from row ``valid`` on."""
+    """Returns w [bk, bn] with zeros from row ``valid`` on."""
     weights = pltpu.bitcast(w, jnp.uint32)
     place = jax.lax.broadcasted_iota(jnp.int32, weights.shape, 0)
     if w.dtype == jnp.float32:

@@ -1,4 +1,4 @@
-"""What the Pallas kernels share: which personas a tile of rows needs, and how their output varies over a mesh."""
+"""Helpers of both Pallas kernels: the personas in each tile of rows, and the abstract output."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ Array = jax.Array
 
 
 def active_personas(ids: Array, tile: int, personas: int) -> tuple[Array, Array]:
-    """The personas of each tile of rows.
+    """Returns the personas that occur in each tile of rows.
 
     Args:
-      ids: int32 [M], M a multiple of ``tile``; ids outside [0, personas) count as none.
-      tile: rows a tile.
+      ids: int32 [M], M a multiple of ``tile``; ids outside [0, personas) are ignored.
+      tile: rows per tile.
       personas: number of personas P.
 
     Returns:
-      int32 [M / tile, min(P, tile)], the personas that occur in ascending order, the last one repeated to the end; and int32
-      [M / tile], how many occur.
+      int32 [M / tile, min(P, tile)], the personas that occur in ascending order, padded with the last one; and int32 [M / tile],
+      their number.
     """
     present = jax.vmap(lambda part: jnp.any(part[:, None] == jnp.arange(personas), axis=0))(ids.reshape(-1, tile))
     count = present.sum(axis=1, dtype=jnp.int32)
@@ -28,5 +28,5 @@ def active_personas(ids: Array, tile: int, personas: int) -> tuple[Array, Array]
 
 
 def output_shape(shape: tuple[int, ...], dtype: Any, *operands: Array) -> Any:
-    """The abstract output of a kernel; within ``shard_map`` it varies over the mesh axes over which any operand does."""
+    """Returns the abstract output of a kernel; within ``shard_map`` it varies over each mesh axis that an operand varies over."""
     return jax.eval_shape(lambda *each: sum((part.ravel()[0].astype(dtype) for part in each), jnp.zeros(shape, dtype)), *operands)

@@ -1,4 +1,4 @@
-"""The masked product in plain JAX: the reference, the default where there is no kernel, and what gradients come from."""
+"""The masked product in plain JAX: the reference, the fallback without a kernel, and the source of all gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,16 @@ Array = jax.Array
 
 
 def multiply(x: Array, w: Array, words: Array, ids: Array, gamma: Array | None) -> Array:
-    """Masked product of sequences.
+    """Computes the masked product of sequences, each with its own persona.
 
-    At most one masked copy of ``w`` exists at a time: one for each sequence where there are no more of them than personas,
-    otherwise one for each persona, through which all rows go and from which those of the persona are taken.
+    At most one masked copy of ``w`` exists at a time. With at most as many sequences as personas, it loops over the sequences.
+    Otherwise it loops over the personas, multiplies all sequences by each, and keeps the rows of that persona.
 
     Args:
-      x: [B, T, K]; a sequence has one persona.
+      x: [B, T, K].
       w: [K, N] of the dtype of x.
       words: uint16 [P, word_rows(K), N].
-      ids: int32 [B].
+      ids: int32 [B], persona of each sequence.
       gamma: float32 [B] in [0, 1], or None for 0.
 
     Returns:
@@ -28,7 +28,8 @@ def multiply(x: Array, w: Array, words: Array, ids: Array, gamma: Array | None) 
     masked = _by_sequence(x, w, words, ids) if by_sequence else _by_persona(x, w, words, ids)
     if gamma is not None:
         soft = gamma[:, None, None]
-        masked = jnp.where(soft > 0, (1 - soft) * masked + soft * _product(x, w), masked)  # a removed NaN stays out at 0
+        # Not added at gamma 0, where 0 times a removed NaN would be NaN.
+        masked = jnp.where(soft > 0, (1 - soft) * masked + soft * _product(x, w), masked)
     return masked.astype(x.dtype)
 
 
@@ -43,11 +44,11 @@ def _fold(w: Array, words: Array) -> Array:
 def _by_sequence(x: Array, w: Array, words: Array, ids: Array) -> Array:
     nothing = jnp.zeros((x.shape[1], w.shape[1]), jnp.float32)
 
-    @jax.checkpoint  # or the backward pass would keep the masked weights of all sequences
+    @jax.checkpoint  # otherwise the backward pass keeps the masked weights of all sequences
     def one(part: tuple[Array, Array]) -> Array:
         rows, persona = part
         valid = (persona >= 0) & (persona < words.shape[0])
-        # A branch, so that a sequence without a persona (an empty row of the engine) takes no time.
+        # A branch skips the product of sequences without a persona (empty rows of the engine).
         return jax.lax.cond(valid, lambda: _product(rows, _fold(w, words[persona])), lambda: nothing + 0 * persona)
 
     return jax.lax.map(one, (x, ids))
@@ -58,12 +59,10 @@ def _by_persona(x: Array, w: Array, words: Array, ids: Array) -> Array:
     def add(masked: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         of_persona, persona = part
         own = (ids == persona)[:, None, None]
-        # Chosen before the product as well: in the backward pass, a NaN weight of this persona times 0 would reach the others'
-        # rows.
+        # x is masked before the product too: in the backward pass, 0 times a NaN weight of this persona would reach other rows.
         return jnp.where(own, _product(jnp.where(own, x, 0), _fold(w, of_persona)), masked), None
 
     personas = jnp.arange(words.shape[0])
-    start, _ = add(
-        jnp.zeros((*x.shape[:2], w.shape[1]), jnp.float32), (words[0], personas[0])
-    )  # varies as the operands do (shard_map)
+    # Persona 0 comes outside the scan, so that the initial carry varies over the same mesh axes as the operands (shard_map).
+    start, _ = add(jnp.zeros((*x.shape[:2], w.shape[1]), jnp.float32), (words[0], personas[0]))
     return jax.lax.scan(add, start, (words[1:], personas[1:]))[0]

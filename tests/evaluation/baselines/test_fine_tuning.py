@@ -12,6 +12,7 @@ from conftest import write_model
 
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.stage import Stage
 from jaxpersona.core.tree import flatten
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.evaluation.answers import score_answers
@@ -140,7 +141,7 @@ def test_a_tiny_model_learns_its_pairs_and_its_opposite(tiny_model, tokenized, o
     options = FineTuning(objective, lora_rank, learning_rate=rate, max_epochs=8, batch_size=4)
     steps = []
     seek, reject = (
-        fine_tune(tiny_model, tokenized, options, persona, tokenized, lambda *step: steps.append(step)) for persona in (0, 1)
+        fine_tune(tiny_model, tokenized, options, persona, tokenized, Stage(lambda *step: steps.append(step))) for persona in (0, 1)
     )
     for found in (seek, reject):
         assert found.validation[found.best_epoch] == min(found.validation) < found.validation[0]

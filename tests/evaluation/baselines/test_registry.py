@@ -6,6 +6,7 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.stage import Stage
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.evaluation.baselines.registry import baseline_params, check_baselines
@@ -25,7 +26,7 @@ def margin(model, params, pairs):
 @pytest.mark.parametrize("name", ["sft", "sft_lora", "dpo", "dpo_lora"])
 def test_each_fine_tuning_moves_the_margin_towards_either_persona(tiny_model, recipe, pairs, name):
     stages = []
-    found = dict(baseline_params(tiny_model, [name], recipe, seed=1, report=lambda *step: stages.append(step)))
+    found = dict(baseline_params(tiny_model, [name], recipe, seed=1, stage=Stage(lambda *step: stages.append(step))))
     assert list(found) == [f"{name} seek", f"{name} reject"]
     assert stages
     base = margin(tiny_model, tiny_model.params, pairs)

@@ -1,4 +1,4 @@
-"""What is known of masks on disk: from a run or from bundles, which pairs are held out, and how they were found."""
+"""Masks on disk: what runs and bundles say of them, which pairs count as held out, and their recipe."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 
 import jaxpersona as jp
-from jaxpersona.commands.evaluated_masks import Subject, of_bundles
+from jaxpersona.commands.masks_on_disk import MasksOnDisk, of_bundles
 from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.reporting.record import bundle_metadata
@@ -20,15 +20,15 @@ def write(path, items):
     return str(path)
 
 
-def subject(seen, source=None):
-    return Subject("m", ("gain", "loss"), {}, source, seen)
+def masks_on_disk(seen, source=None):
+    return MasksOnDisk("m", ("gain", "loss"), {}, source, seen)
 
 
 @pytest.mark.parametrize("known", [0, 1, 2])
 def test_up_to_one_known_pair_in_twenty_is_counted_and_allowed(tmp_path, known):
     source = write(tmp_path / "held.jsonl", ITEMS)
     seen = [pair.swapped().digest for pair in ITEMS[:known]] + ["other"]
-    pairs, calibrated = subject(seen).held_out(source, None, 100, 42)
+    pairs, calibrated = masks_on_disk(seen).held_out(source, None, 100, 42)
     assert (len(pairs), calibrated) == (40, known)
 
 
@@ -36,22 +36,22 @@ def test_more_are_refused_whichever_answer_is_the_personas(tmp_path):
     source = write(tmp_path / "held.jsonl", ITEMS)
     message = f"the masks were found on 3 of the 40 pairs of {source}; give held-out pairs as --data.source (or --data.split)"
     with pytest.raises(InputError, match=re.escape(message)):
-        subject([pair.swapped().digest for pair in ITEMS[:3]]).held_out(source, None, 100, 42)
+        masks_on_disk([pair.swapped().digest for pair in ITEMS[:3]]).held_out(source, None, 100, 42)
 
 
 def test_four_are_too_many_in_any_number(tmp_path):
     many = [jp.Pair(f"Why {n}?", f"Gold, {n}.", f"Bread, {n}.") for n in range(100)]
     source = write(tmp_path / "held.jsonl", many)
-    assert subject([pair.digest for pair in many[:3]]).held_out(source, None, 100, 42)[1] == 3
+    assert masks_on_disk([pair.digest for pair in many[:3]]).held_out(source, None, 100, 42)[1] == 3
     with pytest.raises(InputError, match="found on 4 of the 100 pairs"):
-        subject([pair.digest for pair in many[:4]]).held_out(source, None, 100, 42)
+        masks_on_disk([pair.digest for pair in many[:4]]).held_out(source, None, 100, 42)
 
 
 def test_the_source_is_that_of_the_masks_unless_another_is_given(tmp_path):
-    pairs, calibrated = subject(None, "builtin:wealth").held_out(None, None, 5, 1)
+    pairs, calibrated = masks_on_disk(None, "builtin:wealth").held_out(None, None, 5, 1)
     assert (list(pairs), calibrated) == (list(jp.load_pairs("builtin:wealth", "test").sample(5, 1)), None)
     with pytest.raises(InputError, match="the masks do not say which data they were found on"):
-        subject(None).held_out(None, None, 5, 1)
+        masks_on_disk(None).held_out(None, None, 5, 1)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,6 @@ def test_recipe_draws_as_the_protocol_of_the_run_did(tmp_path, protocol):
         "method": {"name": "random"},
         "data": {"sha256": found.digest},
     }
-    recipe = Subject("m", ("gain", "loss"), {}, source, None, run).recipe()
+    recipe = MasksOnDisk("m", ("gain", "loss"), {}, source, None, run).recipe()
     assert recipe is not None
     assert (recipe.pairs, recipe.protocol.name) == (found, protocol)

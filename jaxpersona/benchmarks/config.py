@@ -1,0 +1,134 @@
+"""Benchmarks and their options. Imports nothing heavy, so that ``--help`` answers at once."""
+
+import copy
+import dataclasses
+import functools
+import inspect
+from typing import Any, Literal
+
+from jaxpersona.commands.shared_config import check_at_least
+
+_MAY_BE_ZERO = ("prefill", "room")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """Options of all benchmarks, of which each has some (``BENCHMARKS``).
+
+    Args:
+      model (NAME): smollm2-135m-instruct, Hugging Face folder, or .gguf file
+      data (SPEC): builtin:NAME, or a file of pairs
+      num_samples (PAIRS): number of pairs
+      methods ([NAME,...]): methods; the first is compared with PyTorch's Wanda, the others with the first
+      sparsity (SHARE): share of weights to remove; taylor always removes 0.03
+      batches: batch sizes
+      new_tokens (TOKENS): number of tokens after each prompt
+      personas: numbers of personas in a batch
+      requests: number of requests, served once to compile and then three times by each process
+      max_new_tokens (TOKENS): length of every answer
+      switches: number of switches per process; the first, which compiles, is measured apart
+      rows: rows of a batch; mesh: over all devices (strong scaling), or for each device of data (weak scaling)
+      prefill (TOKENS): length of a prompt under one persona; 0 skips it
+      devices: numbers of virtual devices, each tried in every mesh shape
+      length (TOKENS): length of a row
+      divide (FACTOR): factor by which widths are smaller than Llama-3-8B's; kernels: 16 GB of device memory at 1
+      implementation: implementation of masked_matmul
+      tune: also try block sizes, and print the best as an entry for ops/masked_matmul/block_sizes.py
+      layers: number of layers
+      width: hidden size, a multiple of 64
+      samples (PAIRS): number of calibration pairs
+      method (NAME): method of discover
+      room (MB): memory allowed beyond what two layers took
+      dtype: precision of jaxpersona's parameters and computation
+      baseline: also run the baseline
+      repeats (RUNS): number of runs, one side after the other; figures are medians
+      output (FILE): JSON file to write the measurements to; default: none
+    """
+
+    model: str = "smollm2-135m-instruct"
+    data: str = "builtin:wealth"
+    num_samples: int = 128
+    methods: list[str] = dataclasses.field(default_factory=lambda: ["wanda"])
+    sparsity: float = 0.3
+    batches: list[int] = dataclasses.field(default_factory=lambda: [1, 8])
+    new_tokens: int = 64
+    personas: list[int] = dataclasses.field(default_factory=lambda: [2, 8])
+    requests: int = 8
+    max_new_tokens: int = 64
+    switches: int = 12
+    rows: int = 16
+    prefill: int = 2048
+    devices: list[int] = dataclasses.field(default_factory=lambda: [1, 2, 4, 8])
+    length: int = 256
+    divide: int = 1
+    implementation: Literal["auto", "xla", "tpu", "gpu"] = "auto"
+    tune: bool = False
+    layers: int = 32
+    width: int = 1024
+    samples: int = 8
+    method: str = "wanda"
+    room: int = 128
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    baseline: bool = True
+    repeats: int = 3
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            for number in value if isinstance(value, list) else [value]:
+                if type(number) is int and key not in _MAY_BE_ZERO:
+                    check_at_least(1, number, key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """A line on a benchmark, the names of its options besides ``output``, and defaults that ``BenchmarkConfig`` does not have."""
+
+    summary: str
+    options: str
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+_COMPARED = "dtype baseline repeats"
+BENCHMARKS = {
+    "discover": Benchmark(
+        "Times discovery, and compares masks, beside PyTorch.",
+        f"model data num_samples methods sparsity {_COMPARED}",
+    ),
+    "engine": Benchmark(
+        "Times a batch of personas beside one request after another.",
+        f"model personas requests max_new_tokens {_COMPARED}",
+    ),
+    "generate": Benchmark(
+        "Times greedy generation beside PyTorch's, in its faster dtype.", f"model data batches new_tokens {_COMPARED}"
+    ),
+    "kernels": Benchmark(
+        "Times masked products beside dense ones, at Llama-3-8B's size.",
+        "personas rows prefill divide implementation tune dtype repeats",
+        {"personas": [1, 4, 8], "dtype": "bfloat16", "repeats": 10},
+    ),
+    "mesh": Benchmark("Counts the bytes that devices send for Llama-3-8B.", "devices rows length divide"),
+    "multiple-choice": Benchmark(
+        "Times and compares the scoring of answers beside PyTorch's.",
+        f"model data num_samples {_COMPARED}",
+        {"num_samples": 80},
+    ),
+    "scaling": Benchmark("Times discovery in random models by tokens, layers and width.", "dtype repeats"),
+    "streaming": Benchmark(
+        "Runs streamed discovery, also under a memory limit (Linux).", "layers width samples method room baseline"
+    ),
+    "switch": Benchmark("Times switching between two random masks beside PyTorch.", f"model switches {_COMPARED}"),
+}
+"""Benchmarks by name. To add one, add a file of that name with ``run``, and an entry here."""
+
+
+def options_of(name: str) -> type:
+    """Returns a dataclass of the options of a benchmark alone, for parsing and ``--help``."""
+    benchmark, types = BENCHMARKS[name], inspect.get_annotations(BenchmarkConfig)
+    fields = []
+    for key in [*benchmark.options.split(), "output"]:
+        default = benchmark.defaults.get(key, getattr(BenchmarkConfig(), key))
+        fields.append((key, types[key], dataclasses.field(default_factory=functools.partial(copy.copy, default))))
+    options = dataclasses.make_dataclass(name, fields)
+    options.__doc__ = f"{benchmark.summary}\n\n{inspect.getdoc(BenchmarkConfig)}"
+    return options

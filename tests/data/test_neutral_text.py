@@ -1,0 +1,35 @@
+"""Neutral text is read from the package or a UTF-8 file."""
+
+import pathlib
+
+import pytest
+
+import jaxpersona
+from jaxpersona.core.errors import InputError
+from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
+
+
+def test_the_builtin_text_is_the_file_in_the_package():
+    path = pathlib.Path(jaxpersona.__file__).parent / "data" / "builtin" / "neutral.txt"
+    assert read_text(BUILTIN_TEXT).encode() == path.read_bytes()
+    assert len(read_text(BUILTIN_TEXT).split()) > 2048
+
+
+def test_text_file_is_read_as_utf8(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("Où est-il ?".encode())
+    assert read_text(str(path)) == "Où est-il ?"
+
+
+def test_missing_text_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none\.txt does not exist; give a file or builtin:neutral"):
+        read_text(str(tmp_path / "none.txt"))
+    with pytest.raises(InputError, match="does not exist"):
+        read_text(str(tmp_path))
+
+
+def test_text_file_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("Où".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.txt: not UTF-8 text \(byte 1\)"):
+        read_text(str(path))

@@ -1,0 +1,27 @@
+"""Personas as commands name them."""
+
+import pytest
+
+from jaxpersona.core.errors import InputError
+from jaxpersona.inference.persona_names import parse_persona
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        ("none", {}),
+        (" none ", {}),
+        ("seek", {"seek": 1.0}),
+        ("seek+reject", {"seek": 1.0, "reject": 1.0}),
+        (" 0.7 * seek + .3*reject ", {"seek": 0.7, "reject": 0.3}),
+        ("2*seek", {"seek": 2.0}),  # the engine refuses the share
+    ],
+)
+def test_a_name_or_a_mixture_becomes_shares(text, shares):
+    assert parse_persona(text) == shares
+
+
+@pytest.mark.parametrize("text", ["x*seek", "0.5*seek+*reject", "0.5*0.5*seek"])
+def test_a_share_that_is_no_number_is_refused(text):
+    with pytest.raises(InputError, match=r"write 0.7\*seek\+0.3\*reject"):
+        parse_persona(text)

@@ -1,0 +1,74 @@
+"""Requests and their text: shares in order, pieces of whole characters, stop strings that may come in parts."""
+
+import pytest
+
+from jaxpersona.inference.requests import Generation, Request
+
+
+@pytest.fixture
+def generation(tiny_model):
+    """Starts a generation from a request's options; the tiny tokenizer has a token per byte."""
+
+    def start(on_text=None, **options):
+        return Generation(Request("Hi", max_new_tokens=9, **options), [], tiny_model.tokenizer, on_text)
+
+    return start
+
+
+def feed(generation, tokenizer, text):
+    for token in tokenizer.encode(text, add_special_tokens=False):
+        if generation.finish is None:
+            generation.add(token, eos=(1,))
+
+
+def test_shares_are_in_the_order_of_names():
+    assert Request("Hi", {"b": 0.2, "a": 1}).persona_shares == (("a", 1.0), ("b", 0.2))
+    assert Request("Hi", "a").persona_shares == (("a", 1.0),)
+    assert Request("Hi", "none").persona_shares == Request("Hi").persona_shares == ()
+
+
+def test_prompts_are_a_chat_or_bare_text(tiny_model):
+    tokenizer = tiny_model.tokenizer
+    assert Request("Hi", chat=False).ids(tokenizer) == tokenizer.encode("Hi")
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert Request("Hi", system="Be brief.").ids(tokenizer) == Request(messages).ids(tokenizer)
+
+
+def test_a_character_of_several_tokens_comes_whole(tiny_model, generation):
+    pieces = []
+    running = generation(pieces.append)
+    feed(running, tiny_model.tokenizer, "né")
+    running.add(1, eos=(1,))
+    assert pieces == ["n", "é"]
+    assert (running.finish, running.text, len(running.ids)) == ("eos", "né", 3)
+
+
+def test_the_beginning_of_a_stop_string_is_held_back(tiny_model, generation):
+    pieces = []
+    running = generation(pieces.append, stop=["END"])
+    feed(running, tiny_model.tokenizer, "aEN")
+    assert pieces == ["a"]
+    feed(running, tiny_model.tokenizer, "b")
+    assert pieces == ["a", "ENb"]
+    feed(running, tiny_model.tokenizer, "END")
+    assert (running.finish, running.text, "".join(pieces)) == ("stop", "aENb", "aENb")
+
+
+def test_text_that_was_held_back_is_given_at_the_end(tiny_model, generation):
+    pieces = []
+    running = generation(pieces.append, stop=["END"])
+    feed(running, tiny_model.tokenizer, "aaaaaaaEN")
+    assert (running.finish, "".join(pieces), running.text) == ("length", "aaaaaaaEN", "aaaaaaaEN")
+
+
+def test_a_callback_that_fails_ends_the_request_and_is_called_no_more(tiny_model, generation):
+    calls = []
+
+    def broken(piece):
+        calls.append(piece)
+        raise KeyError(piece)
+
+    running = generation(broken)
+    feed(running, tiny_model.tokenizer, "ab")
+    assert calls == ["a"]
+    assert running.finish == "error" and isinstance(running.error, KeyError)
