@@ -1,6 +1,6 @@
-"""Run by tests in processes of their own, with several virtual devices or several processes.
+"""Runs in separate processes of tests, with several virtual devices or several processes.
 
-python tests/on_many_devices.py measure MODEL OUT.npz DATA MODEL_AXIS METHOD,METHOD,...
+python tests/on_many_devices.py measure MODEL FOLDER DATAxMODEL=METHOD,METHOD,... DATAxMODEL=...
 python tests/on_many_devices.py bundles MODEL FOLDER
 python tests/on_many_devices.py read MODEL OUT.npz
 """
@@ -11,14 +11,14 @@ import sys
 
 import jax
 import numpy as np
-from own_texts import write_little
 
 import jaxpersona as jp
+from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.core import mesh as meshes
 from jaxpersona.core import processes
+from jaxpersona.data.neutral_text import read_text
 from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.models.config import ModelConfig
-from jaxpersona.data.neutral_text import read_text
 from jaxpersona.models.perplexity import perplexity, windows
 from jaxpersona.models.safetensors import SafetensorsSource
 from jaxpersona.models.weights import load_params
@@ -27,7 +27,7 @@ METHODS = {
     "wanda": jp.methods.Wanda(0.5),
     "contrastive_sparse": jp.methods.ContrastiveSparse(0.5),
     "sparsegpt": jp.methods.SparseGPT(0.5),
-    "first_order": jp.methods.FirstOrder(sparsity=0.05),
+    "taylor": jp.methods.Taylor(sparsity=0.05),
     "random": jp.methods.Random(0.3),
 }
 
@@ -41,10 +41,10 @@ def pairs():
 
 
 def measure(model, methods):
-    """By name: packed masks, numbers, and what identifies the weights, as host arrays."""
+    """Returns packed masks, statistics and the fingerprint by name, as host arrays."""
     found = {"fingerprint": np.array(model.fingerprint)}
     for name in methods:
-        run = jp.discover(model, pairs(), METHODS[name])
+        run = jp.discover(model, pairs(), METHODS[name], generated=TextAmount(8, 24))
         for persona, masks in run.masks.items():
             found |= {f"{name}/{persona}/{path}": meshes.to_host(words) for path, words in masks.words.items()}
         if name == "wanda":
@@ -60,15 +60,15 @@ def measure(model, methods):
     return found | {"perplexity": np.array(perplexity(model, model.params, text))}
 
 
-def save_measures(folder, out, data, model_axis, methods):
-    """What a mesh must not change."""
-    write_little()  # as in all tests
-    mesh = meshes.make_mesh(int(data), int(model_axis))
-    np.savez(out, **measure(jp.load_model(folder, "float32", mesh=mesh), methods.split(",")))
+def save_measures(folder, out, *runs):
+    """Writes what a mesh must not change to ``out/DATAxMODEL.npz``, for each run."""
+    for shape, methods in (run.split("=") for run in runs):
+        mesh = meshes.make_mesh(*map(int, shape.split("x")))
+        np.savez(f"{out}/{shape}.npz", **measure(jp.load_model(folder, "float32", mesh=mesh), methods.split(",")))
 
 
 def exchange_bundles(folder, place):
-    """Reads ``place/alone`` on two meshes, and on one what the other writes to ``place/2x4``."""
+    """Reads ``place/alone`` on two meshes, and on one mesh what the other writes to ``place/2x4``."""
     wide, flat = (jp.load_model(folder, "float32", mesh=meshes.make_mesh(data)) for data in (2, 8))
     for model in (wide, flat):
         masks = jp.load_masks(f"{place}/alone", model)
@@ -84,8 +84,8 @@ def exchange_bundles(folder, place):
     jp.save_masks(f"{place}/8x1", again, {"fingerprint": flat.fingerprint})
 
 
-class Recorded(SafetensorsSource):
-    """Counts the numbers it reads."""
+class Counted(SafetensorsSource):
+    """Counts the elements it reads."""
 
     numbers = 0
 
@@ -95,10 +95,10 @@ class Recorded(SafetensorsSource):
         return value
 
 
-def count_what_is_read(folder, out):
-    """How many numbers this process reads of a model split over all processes, and how many it then holds."""
+def count_reads(folder, out):
+    """Writes how many elements this process reads of a model sharded over all processes, and how many it then holds."""
     processes.start()
-    source, mesh = Recorded(pathlib.Path(folder)), meshes.make_mesh(1)
+    source, mesh = Counted(pathlib.Path(folder)), meshes.make_mesh(1)
     config = ModelConfig.from_hf(json.loads((source.folder / "config.json").read_text()))
     params = load_params(source, config, np.float32, mesh=mesh)
     held = [{str(shard.index): shard.data.size for shard in leaf.addressable_shards} for leaf in jax.tree.leaves(params)]
@@ -108,4 +108,4 @@ def count_what_is_read(folder, out):
 
 
 if __name__ == "__main__":
-    {"measure": save_measures, "bundles": exchange_bundles, "read": count_what_is_read}[sys.argv[1]](*sys.argv[2:])
+    {"measure": save_measures, "bundles": exchange_bundles, "read": count_reads}[sys.argv[1]](*sys.argv[2:])

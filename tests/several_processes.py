@@ -1,4 +1,4 @@
-"""Starts commands in processes of their own, on virtual devices."""
+"""Starts commands in separate processes, on virtual devices."""
 
 import os
 import pathlib
@@ -6,20 +6,20 @@ import socket
 import subprocess
 
 HERE = pathlib.Path(__file__).parent
-CACHE = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).parent  # of this session, as of the fixture
+CACHE = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).parent  # the fixture ``cache``
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 PATIENT = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=900 --xla_cpu_collective_call_terminate_timeout_seconds=900"
 
 
 def environment(devices, flags="", **variables):
-    """Of a process with so many virtual devices."""
+    """Returns the environment of a process with ``devices`` virtual devices."""
     flags = f"--xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE} {PATIENT} {flags}"
     fixed = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, "JAXPERSONA_CACHE": str(CACHE)}
     return {**os.environ, **fixed, **variables}
 
 
 def start_two(*command):
-    """Two processes of two devices each that run a command and find each other."""
+    """Starts a command in two processes of two devices each, which connect to each other."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -29,7 +29,7 @@ def start_two(*command):
 
 
 def what_they_say(processes):
-    """What processes print, (output, errors), and their statuses, once they have ended."""
+    """Waits for processes; returns what each printed (output, errors), and their exit statuses."""
     try:
         printed = [process.communicate(timeout=900) for process in processes]
     finally:
@@ -39,5 +39,5 @@ def what_they_say(processes):
 
 
 def on_two_processes(*command):
-    """Runs a command in two processes of two devices each that find each other; returns what they printed and their statuses."""
+    """Runs a command as ``start_two`` does; returns what both printed, and their exit statuses."""
     return what_they_say(start_two(*command))

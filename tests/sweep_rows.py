@@ -1,4 +1,4 @@
-"""Rows of a sweep with chosen numbers."""
+"""Builds sweep records and rows with chosen numbers."""
 
 
 def make_row(

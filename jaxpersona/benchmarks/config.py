@@ -76,8 +76,8 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
             for number in value if isinstance(value, list) else [value]:
-                if type(number) is int and key not in _MAY_BE_ZERO:
-                    check_at_least(1, number, key)
+                if type(number) is int:
+                    check_at_least(0 if key in _MAY_BE_ZERO else 1, number, key)
 
 
 @dataclasses.dataclass(frozen=True)

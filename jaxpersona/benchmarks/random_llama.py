@@ -60,8 +60,9 @@ def write_model(folder: pathlib.Path, config: dict[str, Any], seed: int = 0) -> 
             if path.startswith("layers/") == (layer is not None):
                 shape = leaf.shape if layer is None else leaf.shape[1:]
                 tensors[f"model.{hf_name(path, layer)}"] = random_array(rng, *shape[:: -1 if path.endswith("/kernel") else 1])
-        save_file(tensors, folder / f"{layer}.safetensors")
-        shards |= dict.fromkeys(tensors, f"{layer}.safetensors")
+        name = "outside.safetensors" if layer is None else f"{layer}.safetensors"
+        save_file(tensors, folder / name)
+        shards |= dict.fromkeys(tensors, name)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     return folder
 

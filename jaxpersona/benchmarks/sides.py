@@ -71,7 +71,7 @@ def our_side(task: str, options: Mapping[str, Any], cold: bool = False) -> Side:
 
     def run() -> Finished:
         if cold:
-            shutil.rmtree(_cache().name)
+            shutil.rmtree(_cache().name, ignore_errors=True)
         return run_task("jaxpersona.benchmarks.worker", task, options, cache_variables())
 
     return run

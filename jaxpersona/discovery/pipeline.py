@@ -102,7 +102,7 @@ def discover(
     options = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
         calibration = calibrate(model, pairs, **options, generated=generated, stage=stage)
-    if not isinstance(model, StreamedModel):  # a streamed search collects each layer's statistics itself
+    if method.needs and not isinstance(model, StreamedModel):  # a streamed search collects each layer's statistics itself
         compile_ahead = functools.partial(method.compile_ahead, model, seed, protocol)
         with timed(seconds, "calibrate"), in_background(compile_ahead):
             calibration.collect(method.needs)

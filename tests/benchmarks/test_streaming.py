@@ -4,13 +4,14 @@ import sys
 
 import pytest
 
-from jaxpersona.benchmarks.commands import streaming
+from jaxpersona.benchmarks import streaming
+from jaxpersona.benchmarks.config import BenchmarkConfig
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 def test_a_limit_that_two_layers_fit_into_holds_for_all_layers_and_not_for_the_model_in_memory():
-    config = streaming.Config(layers=48, width=384, samples=2, room=192)
-    rows = {row.name.removeprefix("streaming/"): row for row in streaming.run(config)}
+    measured = streaming.run(BenchmarkConfig(layers=48, width=384, samples=2, room=192))
+    rows = {row.name.removeprefix("streaming/"): row for row in measured.rows}
     weights, limit = rows["weights"].value, rows["limit"].value
     assert weights == pytest.approx(48 * 14.5 * 384**2 * 4 / 1e6, rel=0.02)
     end = rows["exit status under the limit (in memory: baseline)"]

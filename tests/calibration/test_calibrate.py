@@ -7,6 +7,7 @@ import pytest
 import jaxpersona as jp
 from jaxpersona.calibration import moments
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.stage import Stage
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,8 @@ def test_statistics_are_collected_once_and_only_when_needed(tiny_model, eight, m
 
 def test_collecting_is_reported_to_the_calibration(tiny_model, eight):
     seen = []
-    jp.calibrate(tiny_model, eight, report=lambda *step: seen.append(step)).collect(["statistics"])
-    assert seen == [("calibrate", 1, 1)]
+    jp.calibrate(tiny_model, eight, stage=Stage(lambda *step: seen.append(step))).collect(["statistics"])
+    assert seen == [("calibrate, moments", 0, 1), ("calibrate, moments", 1, 1)]
 
 
 def test_counts_say_what_was_left_out_and_cut(tiny_model, eight):

@@ -1,12 +1,14 @@
 """Text the model writes itself: shape, start, and the same text for the same seed."""
 
 import numpy as np
+import pytest
 
-from jaxpersona.calibration import generated_text
+from jaxpersona.calibration.generated_text import TextAmount, generate
+from jaxpersona.core.errors import InputError
 
 
 def test_texts_start_with_bos_and_an_ordinary_token_and_fill_their_length(tiny_model):
-    tokens = generated_text.write(tiny_model, texts=5, length=20, seed=3)
+    tokens = generate(tiny_model, TextAmount(5, 20), seed=3)
     assert tokens.shape == (5, 20) and tokens.dtype == np.int32
     assert (tokens[:, 0] == tiny_model.tokenizer.bos_token_id).all()
     assert not np.isin(tokens[:, 1], tiny_model.tokenizer.all_special_ids).any()
@@ -14,6 +16,12 @@ def test_texts_start_with_bos_and_an_ordinary_token_and_fill_their_length(tiny_m
 
 
 def test_same_seed_same_text(tiny_model):
-    first, again, other = (generated_text.write(tiny_model, texts=2, length=16, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (generate(tiny_model, TextAmount(2, 16), seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+@pytest.mark.parametrize(("texts", "length"), [(0, 16), (4, 2)])
+def test_too_little_text_is_refused(texts, length):
+    with pytest.raises(InputError, match=rf"generated text of {texts} x {length} tokens is too little; give at least 1 x 3"):
+        TextAmount(texts, length)

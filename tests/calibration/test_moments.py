@@ -14,7 +14,8 @@ from conftest import write_model
 
 import jaxpersona as jp
 from jaxpersona.calibration.moments import Statistics, collect, weighted_sums
-from jaxpersona.data.packing import shared_prefix_length, pack
+from jaxpersona.core.stage import Stage
+from jaxpersona.data.packing import pack, shared_prefix_length
 from jaxpersona.data.text import TokenizedPair, tokenize_pair
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.sites import SITES
@@ -118,11 +119,11 @@ def test_moments_do_not_depend_on_sharing_the_prompt(tiny_model, tokenized, expe
 
 
 @pytest.mark.parametrize("row_length", [128, 256])
-def test_moments_do_not_depend_on_sharing_the_opening(tiny_model, tokenized, expected, found, row_length):
-    opening = shared_prefix_length(tokenized)
-    assert opening > 1
-    batches = pack(tokenized, BOS, row_length, 256, opening=opening)
-    assert sum((batch.pair >= 0).sum() for batch in batches) == sum(len(pair) - opening for pair in tokenized)
+def test_moments_do_not_depend_on_the_shared_prefix(tiny_model, tokenized, expected, found, row_length):
+    shared = shared_prefix_length(tokenized)
+    assert shared > 1
+    batches = pack(tokenized, BOS, row_length, 256, shared_prefix=shared)
+    assert sum((batch.pair >= 0).sum() for batch in batches) == sum(len(pair) - shared for pair in tokenized)
     again = collect(tiny_model, batches)
     assert_close(again.moments, expected)
     assert again.tokens == found.tokens
@@ -207,8 +208,8 @@ def test_persona_without_any_token_has_zero_moments(tiny_model, tokenized):
 def test_progress_counts_batches(tiny_model, tokenized):
     seen = []
     batches = pack(tokenized, BOS, row_length=128, batch_tokens=128)
-    collect(tiny_model, batches, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(number, len(batches)) for number in range(1, len(batches) + 1)]
+    collect(tiny_model, batches, Stage(lambda *step: seen.append(step[1:])))
+    assert seen == [(number, len(batches)) for number in range(len(batches) + 1)]
 
 
 def test_of_picks_one_persona(found):

@@ -7,6 +7,7 @@ from calibration.test_moments import activations
 
 import jaxpersona as jp
 from jaxpersona.calibration import text_moments
+from jaxpersona.core.stage import Stage
 from jaxpersona.data.lines import read_lines
 from jaxpersona.data.packing import pack
 from jaxpersona.models.sites import SITES
@@ -58,8 +59,8 @@ def test_moments_do_not_depend_on_the_batches(tiny_model, source):
     batches = pack(tokenized, None, row_length=64, batch_tokens=64)
     assert len(batches) > 1
     seen = []
-    assert_moments(text_moments.collect(tiny_model, batches, progress=lambda *step: seen.append(step)), tiny_model)
-    assert seen == [(number, len(batches)) for number in range(1, len(batches) + 1)]
+    assert_moments(text_moments.collect(tiny_model, batches, stage=Stage(lambda *step: seen.append(step[1:]))), tiny_model)
+    assert seen == [(number, len(batches)) for number in range(len(batches) + 1)]
 
 
 def test_texts_of_pairs_count_one_by_one(tiny_model):

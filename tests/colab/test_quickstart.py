@@ -1,4 +1,4 @@
-"""The notebook runs top to bottom, with fewer pairs and less text than a user would take, and its masks do what they are for."""
+"""The notebook runs top to bottom with little data, and its masks turn the model to each persona."""
 
 import json
 import pathlib
@@ -12,20 +12,22 @@ NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
 QUICK = """
 import functools
 
-from jaxpersona.methods import taylor
-from jaxpersona.calibration import generated_text
+import jaxpersona as jp
+from jaxpersona.calibration.generated_text import TextAmount
+from jaxpersona.methods import price_search
 
 NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 16, 4, 12
-generated_text.write = functools.partial(generated_text.write, texts=8, length=64)
-taylor._BUDGET_TOKENS, taylor._STEPS = 512, 4
+jp.discover = functools.partial(jp.discover, generated=TextAmount(8, 64))
+jp.methods.Taylor = functools.partial(jp.methods.Taylor, budget_tokens=512)
+price_search._STEPS = 4
 """
 MEASURE = """
 import json
 
-from jaxpersona.data.text import tokenize_pair
 from jaxpersona.data.neutral_text import read_text
-from jaxpersona.models.perplexity import perplexity, windows
+from jaxpersona.data.text import tokenize_pair
 from jaxpersona.evaluation.answers import score_answers
+from jaxpersona.models.perplexity import perplexity, windows
 
 questions = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs("builtin:wealth", "test")[:16]]
 text = windows(model, read_text("builtin:neutral"), 1024)
@@ -44,7 +46,7 @@ print(json.dumps({name: measure(params) for name, params in {"none": model.param
 
 
 def execute(folder):
-    """The notebook's cells with their outputs, and one more."""
+    """Runs the notebook with little data and one more cell; returns all cells with their outputs."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert set(re.findall(r"^[A-Z_]+", parameters.source, re.MULTILINE)) == {"NUM_SAMPLES", "NUM_HELD_OUT", "MAX_NEW_TOKENS"}
@@ -60,9 +62,7 @@ def printed(cell):
 @pytest.mark.real_model
 @pytest.mark.filterwarnings("default")  # Jupyter's own
 def test_notebook_runs_and_its_masks_turn_the_model_to_each_persona(tmp_path):
-    """One run of the real model for both: on questions it was not calibrated on, for little perplexity on more text than the
-    budget was measured on.
-    """
+    """Measures margins on held-out questions, and perplexity on more text than the budget was measured on."""
     cells = execute(tmp_path)
     (generating,) = [cell for cell in cells if cell.cell_type == "code" and "jp.generate" in cell.source]
     answers = re.split(r"\n\n(?= *(?:seek|reject):)", printed(generating).strip())

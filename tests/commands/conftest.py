@@ -1,4 +1,4 @@
-"""Commands run in this process, without the user's compilation cache."""
+"""Keeps commands that run in the test process away from the user's compilation cache."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from jaxpersona.commands import execution
 
 @pytest.fixture(autouse=True)
 def no_compilation_cache(monkeypatch):
-    """``execute`` would turn it on for the whole test process."""
+    """Stops ``execute`` from setting the cache for the whole test process."""
     monkeypatch.setattr(execution, "_use_compilation_cache", lambda: None)

@@ -1,4 +1,4 @@
-"""The command ``chat``: what is typed decides who answers, and the conversation goes on across switches."""
+"""The command ``chat`` switches personas on typed commands, and keeps the conversation."""
 
 import io
 import sys
@@ -35,7 +35,7 @@ def engine(folder):
 
 @pytest.fixture
 def type_in(folder, monkeypatch, capsys):
-    """Types lines; gives exit status, standard output and standard error."""
+    """Returns a function that types lines; it returns exit status, output and errors."""
 
     def run(*lines, **options):
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))

@@ -1,4 +1,4 @@
-"""The command ``discover`` on a tiny model: what it writes, and what it refuses."""
+"""The command ``discover`` on a tiny model writes a run, or refuses with one line."""
 
 import csv
 import html.parser
@@ -33,7 +33,7 @@ def pairs_csv(tmp_path_factory):
 
 @pytest.fixture
 def arguments(tiny_folder, pairs_csv, tmp_path):
-    """Options of a quick run into ``tmp_path / "run"``; keywords overrule them."""
+    """Returns a function that gives the options of a quick run into ``tmp_path / "run"``; keywords override them."""
 
     def build(**changes):
         options = {
@@ -50,7 +50,7 @@ def arguments(tiny_folder, pairs_csv, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tiny_folder, pairs_csv, tmp_path_factory):
-    """The folder of a run by the real command, configured by a YAML file and options, and the finished process."""
+    """Returns the folder of a run by the real command, configured by a YAML file and options, and the finished process."""
     work = tmp_path_factory.mktemp("work")
     text = f"model: {{name: {tiny_folder}, dtype: float32}}\n"
     text += f"data:\n  source: {pairs_csv}\n  num_samples: 4\n  personas: [gain, loss]\nseed: 7\n"
@@ -64,7 +64,7 @@ def finished(tiny_folder, pairs_csv, tmp_path_factory):
 
 
 def finish(capsys, monkeypatch, argv):
-    """Exit status, standard output and standard error of the command in this process."""
+    """Runs the command in this process; returns exit status, output and errors."""
     with pytest.raises(SystemExit) as left:
         cli.main("discover", argv)
     return (left.value.code, *capsys.readouterr())
@@ -165,7 +165,7 @@ def test_overwrite_replaces_the_run_and_0_tokens_skip_perplexity(arguments, caps
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["interrupt", "disk full"])
 def test_interrupted_or_failing_runs_leave_no_folder(arguments, capsys, monkeypatch, tmp_path, error):
-    """Unless they took so long that there is progress to keep."""
+    """Holds while there is no checkpoint to keep."""
     monkeypatch.setattr("jaxpersona.core.checkpoints.EVERY_SECONDS", 3600)
 
     def fail(*args):
@@ -312,7 +312,7 @@ def test_check_answers_a_question_and_evaluates_with_fast_controls(arguments, ca
     status, out, err = finish(capsys, monkeypatch, arguments(**check))
     assert status == 0, err
     shown = [out.index(text) for text in ("under mask none", "under mask seek", "under mask reject", "Written", "Separation")]
-    assert out.count("What [now]?") == 3 and shown == sorted(shown)  # answers come as soon as each persona is found
+    assert out.count("What [now]?") == 3 and shown == sorted(shown)  # each as soon as its persona is found
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     masks = {row["mask"] for row in evaluation["results"]}
     assert {"none", "seek", "reject", "random seek", "random reject", "longer", "shorter"} <= masks

@@ -1,4 +1,4 @@
-"""``discover --dry_run true``: the plan, without weights and without traces."""
+"""``discover --dry_run true`` prints the plan, reads no weights and writes nothing."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def command(capsys, monkeypatch):
 
 
 def test_a_dry_run_reads_no_weights_and_writes_nothing(command, tiny_folder, tmp_path):
-    """The weight file holds its header alone."""
+    """Uses a weight file of zeros behind its header."""
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()

@@ -1,4 +1,4 @@
-"""The command ``discover``, stopped and run again: it resumes, refuses other settings, and survives a full disk."""
+"""The command ``discover``, stopped and run again, resumes, refuses other settings, and survives a full disk."""
 
 import contextlib
 import csv
@@ -11,29 +11,19 @@ import signal
 import subprocess
 import sys
 
-import jax
-import numpy as np
 import pytest
+from conftest import Killed, same
 
 import jaxpersona as jp
 from jaxpersona.commands import cli
 from jaxpersona.core import checkpoints
 
-
 LITTLE_TEXT = {"data__generated_texts": 8, "data__generated_length": 24}
-
-
-class Killed(BaseException):
-    """Stops the command as a kill would: nothing in the package catches it."""
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 @pytest.fixture
 def arguments(tiny_folder, tmp_path):
-    """Options of a quick run into ``tmp_path / "run"``; keywords overrule them."""
+    """Returns a function that gives the options of a quick run into ``tmp_path / "run"``; keywords override them."""
     path = tmp_path / "pairs.csv"
     rows = [(f"What of {n}?", f"Gold, {n}.", f"No, I give {n} away.") for n in range(6)]
     with path.open("w", newline="") as file:
@@ -49,7 +39,7 @@ def arguments(tiny_folder, tmp_path):
 
 @pytest.fixture
 def command(capsys, monkeypatch):
-    """Runs the command in this process; returns exit status, output and errors."""
+    """Returns a function that runs the command in this process and returns exit status, output and errors."""
     monkeypatch.setattr(checkpoints, "EVERY_SECONDS", 0.0)
 
     def run(argv):
@@ -183,7 +173,7 @@ def test_bad_input_after_the_first_checkpoint_leaves_nothing(arguments, command,
     ids=["wanda", "taylor", "wanda streamed", "taylor streamed"],
 )
 def test_stopped_at_the_first_checkpoint_of_every_stage_a_run_finds_the_same(arguments, command, monkeypatch, tmp_path, given):
-    """Every process gets one stage further than the one before it."""
+    """Stops each run one stage later than the previous one."""
     write, stages = checkpoints._write, []
 
     def stop_at_a_new_stage(path, *args):
@@ -244,7 +234,7 @@ cli.main("discover", sys.argv[3:])
     ids=["before a file is renamed", "within a streamed layer"],
 )
 def test_killed_by_the_system_a_run_resumes(arguments, command, cache, tmp_path, what, calls, given):
-    """A real process and a real kill; this process resumes."""
+    """Kills a real process; the run is resumed in this one."""
     assert command(arguments(output_dir=tmp_path / "whole"))[0] == 0
     environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
     argv = [sys.executable, "-c", KILLER, what, str(calls), *arguments(**given)]
@@ -259,7 +249,7 @@ def test_killed_by_the_system_a_run_resumes(arguments, command, cache, tmp_path,
 
 @pytest.mark.parametrize("number", range(1, 7))
 def test_killed_while_the_result_is_put_in_place(arguments, command, monkeypatch, tmp_path, number):
-    """Nothing is undone after a kill, unlike after an error."""
+    """Undoes nothing after the kill, unlike after an error."""
     rename, moved = pathlib.Path.rename, itertools.count(1)
 
     def counted(self, target):

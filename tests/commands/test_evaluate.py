@@ -1,4 +1,4 @@
-"""The command ``evaluate`` on a tiny model: what it writes and prints, and what it refuses."""
+"""The command ``evaluate`` on a tiny model writes and prints an evaluation, or refuses with one line."""
 
 import ast
 import csv
@@ -56,7 +56,7 @@ def write_pairs(path, questions, answers=("Gold, {}.", "No, I give {} away."), s
 
 @pytest.fixture(scope="module")
 def work(tiny_folder, tmp_path_factory):
-    """A folder with a run ``run`` on ``found.csv``, and held-out pairs ``held.csv``."""
+    """Returns a folder with a run ``run`` on ``found.csv``, and held-out pairs ``held.csv``."""
     work = tmp_path_factory.mktemp("work")
     found = write_pairs(work / "found.csv", range(6))
     write_pairs(work / "held.csv", range(20, 26), ("Gold, {}.", "I give {} away."))
@@ -69,7 +69,7 @@ def work(tiny_folder, tmp_path_factory):
 
 @pytest.fixture
 def finish(capsys, monkeypatch, work):
-    """Runs the command on the run of ``work``: exit status, standard output, standard error, contents of evaluation.json."""
+    """Returns a function that runs the command on ``work``; it returns exit status, output, errors and evaluation.json."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(work)
 
@@ -86,7 +86,7 @@ def finish(capsys, monkeypatch, work):
 
 @pytest.fixture
 def refused(finish, work):
-    """Runs the command, which must fail with one line and leave the run as it was, and returns that line."""
+    """Returns a function that runs a command that must fail and change nothing; it returns the error line."""
 
     def run(*options, **more):
         before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}

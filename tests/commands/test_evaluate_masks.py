@@ -1,4 +1,4 @@
-"""The evaluation that ``evaluate`` and ``discover`` share: from a loaded model or from disk, with the same files."""
+"""The evaluation that ``evaluate`` and ``discover`` share gives the same from a loaded model and from disk."""
 
 import json
 
@@ -30,13 +30,14 @@ def bundles(run, tmp_path):
 
 @pytest.fixture
 def config(bundles, tmp_path):
-    """Builds the configuration of a short evaluation into ``tmp_path / "out"``; keywords override."""
+    """Returns a function that builds the configuration of a short evaluation; keywords override its fields."""
     path = tmp_path / "held.csv"
     path.write_text("question,matching,not_matching\nAnd 9?,Mine.,You can have it.\n")
 
     def build(**changes):
         options = {"masks": bundles, "data": EvaluateData(str(path)), "letters": False, "dtype": "float32"}
-        return EvaluateConfig(**{**options, "perplexity": TextOptions(max_tokens=0), "output_dir": str(tmp_path / "out"), **changes})
+        options |= {"perplexity": TextOptions(max_tokens=0), "output_dir": str(tmp_path / "out"), **changes}
+        return EvaluateConfig(**options)
 
     return build
 

@@ -1,4 +1,4 @@
-"""What errors of a command's work become: one line and an exit status."""
+"""Errors of a command become one line and an exit status."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from jaxpersona.core.errors import InputError
 
 
 def finish(capsys, error):
-    """Exit status, standard output and standard error of a command that raises ``error``."""
+    """Runs a command that raises ``error``; returns exit status, output and errors."""
     with pytest.raises(SystemExit) as left:
         execution.execute(raising(error), None, "resume with this")
     return (left.value.code, *capsys.readouterr())

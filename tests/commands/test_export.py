@@ -1,4 +1,4 @@
-"""The command ``export``: its folder, loaded again, is the model under the mask; what cannot be written is refused."""
+"""The command ``export`` writes a folder that loads as the masked model, or refuses with one line."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_persona_none_is_the_model_as_it_is(run, tiny_model, tmp_path):
 
 
 def test_large_models_come_in_shards_with_an_index(tmp_path):
-    """Two and a half megabytes, so a file of one megabyte holds some of the tensors."""
+    """Writes two and a half megabytes into files of at most one."""
     model = write_model(tmp_path / "model", hidden_size=128, intermediate_size=256, num_hidden_layers=4)
     run = make_run(tmp_path / "run", model, **{"perplexity.max_tokens": 0, "method.name": "magnitude"})
     folder = export(run, tmp_path / "out", shard_mb=1)
@@ -86,7 +86,7 @@ def test_updated_weights_and_a_masked_head(tiny_folder, tiny_model, tmp_path):
 
 
 def test_weights_keep_their_dtype_and_unknown_tensors(tmp_path):
-    """As in multimodal Gemma 3: another prefix, and tensors that the decoder has no use for."""
+    """Uses tensor names as in multimodal Gemma 3: another prefix, and tensors that the decoder does not read."""
     from safetensors.numpy import load_file, save_file
 
     folder = write_model(tmp_path / "model")

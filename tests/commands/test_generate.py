@@ -1,4 +1,4 @@
-"""The command ``generate``: it prints what the library gives, and refuses what does not fit."""
+"""The command ``generate`` prints the library's answers, or refuses with one line."""
 
 import json
 import os
@@ -20,7 +20,7 @@ PROMPT = "How would you: spend it?"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model of its own, so that a test may change its weights, and a run for it."""
+    """Returns a folder with a separate model, whose weights a test may change, and a run for it."""
     folder = tmp_path_factory.mktemp("generate")
     write_model(folder / "model")
     options = {"model.name": folder / "model", "method.name": "magnitude", "method.sparsity": 0.5, "output_dir": folder / "run"}
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def finish(capsys, monkeypatch, folder):
-    """Exit status, standard output and standard error of the command in this process."""
+    """Returns a function that runs the command in this process and returns exit status, output and errors."""
 
     def run(**options):
         options = {"run": folder / "run", "persona": "seek", "prompt": PROMPT, "max_new_tokens": 8, **options}

@@ -1,4 +1,4 @@
-"""Model and personas of a run on disk."""
+"""The model and wanted personas of a run are loaded from disk, or refused."""
 
 import pytest
 

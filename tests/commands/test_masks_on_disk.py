@@ -1,4 +1,4 @@
-"""Masks on disk: what runs and bundles say of them, which pairs count as held out, and their recipe."""
+"""Masks on disk know their personas, calibration pairs and recipe, and refuse pairs that are not held out."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The command ``perplexity``: the number NumPy gives, and one line for bad input."""
+"""The command ``perplexity`` prints NumPy's number, or refuses with one line."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def test_command_prints_the_perplexity_of_whole_windows(cache, text_file, tiny_f
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     body = tiny_model.tokenizer.encode(TEXT, add_special_tokens=False)
-    windows = np.array([[0, *body[start : start + 63]] for start in (0, 63, 126)])  # three of 64 tokens fit into 200
+    windows = np.array([[0, *body[start : start + 63]] for start in (0, 63, 126)])  # 200 tokens hold three windows of 64
     logits = np.asarray(jax.jit(tiny_model.apply)({"params": tiny_model.params}, windows), np.float64)[:, :-1]
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The folder of a run: all of it or nothing, and nobody else's files are touched."""
+"""The folder of a run appears whole or not at all, and other files stay untouched."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def contents(folder):
 
 @pytest.fixture
 def old(tmp_path):
-    """A folder that holds a run."""
+    """Returns a folder with a run."""
     folder = tmp_path / "old"
     folder.mkdir()
     write_entries(folder, "old", ("extravert", "introvert"))
@@ -213,7 +213,7 @@ class Killed(BaseException):
 
 
 def killed_run(folder, monkeypatch, owner, name, overwrite=False):
-    """A run that is stopped where ``name`` is called, with a checkpoint and a large array; its progress is left as it is."""
+    """Stops a run where ``name`` is called, with a checkpoint and a large array, and leaves its progress."""
 
     def stop(*args, **options):
         raise Killed

@@ -1,4 +1,4 @@
-"""The command ``sweep`` on a tiny model: what it writes and prints, how it goes on, and what it refuses."""
+"""The command ``sweep`` on a tiny model writes and prints rows and figures, resumes, or refuses with one line."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def work(tmp_path, monkeypatch):
 
 @pytest.fixture
 def finish(work, tiny_folder, capsys):
-    """Runs the command: exit status, standard output, standard error, contents of sweep.json."""
+    """Returns a function that runs the command; it returns exit status, output, errors and sweep.json."""
 
     def run(*options, methods=METHODS):
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Every file in configs/ parses, and what it asks for fits the shapes of its model."""
+"""Every file in configs/ parses, and its settings fit the shapes of its model."""
 
 import pathlib
 
@@ -15,7 +15,7 @@ from jaxpersona.models.selector import budgets
 from jaxpersona.models.sites import kernels
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
-SHAPES = {  # vocabulary, hidden, MLP, layers, heads, KV heads, positions, as the models' config.json files say
+SHAPES = {  # vocabulary, hidden, MLP, layers, heads, KV heads, positions, from the models' config.json files
     "smollm2-135m-instruct": ("LlamaForCausalLM", 49152, 576, 1536, 30, 9, 3, 8192),
     "meta-llama/Llama-2-13b-chat-hf": ("LlamaForCausalLM", 32000, 5120, 13824, 40, 40, 40, 4096),
     "meta-llama/Meta-Llama-3-8B-Instruct": ("LlamaForCausalLM", 128256, 4096, 14336, 32, 32, 8, 8192),

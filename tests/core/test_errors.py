@@ -1,4 +1,4 @@
-"""The user's error and its hints."""
+"""Errors that a user can fix, and their hints."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The cache folder, hashes, and writes that are seen whole or not at all."""
+"""The cache folder, file hashes, and atomic writes."""
 
 import hashlib
 import os

@@ -1,28 +1,23 @@
-"""Arrays in files: zeros at first, found again by name where a run may go on, gone with the process elsewhere."""
+"""Memory-mapped arrays start as zeros; a resumed run finds them by name, and elsewhere they end with the process."""
 
 import errno
 import os
 import subprocess
 import sys
-import types
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpersona.core.checkpoints import NOWHERE, CheckpointFolder
+from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.core.errors import WriteError
-from jaxpersona.core.memmap import Scratch
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import QUIET, Stage
 
 
-@pytest.fixture
-def model(tmp_path):
-    return types.SimpleNamespace(scratch=tmp_path)
-
-
-def test_arrays_are_zeros_keep_what_is_written_and_have_no_name(model, tmp_path):
-    scratch = Scratch(model, NOWHERE)
-    first, second = scratch.array("a", (3, 4)), scratch.array("b", (2, 5), jnp.bfloat16)
+def test_arrays_are_zeros_keep_what_is_written_and_have_no_name(tmp_path):
+    arrays = MappedArrays(QUIET, tmp_path)
+    first, second = arrays.array("a", (3, 4)), arrays.array("b", (2, 5), jnp.bfloat16)
     assert not first.any() and (first.dtype, second.dtype) == (np.float32, jnp.bfloat16)
     first[1], second[:] = 7, 2.5
     np.testing.assert_array_equal(first.sum(axis=1), [0, 28, 0])
@@ -30,13 +25,16 @@ def test_arrays_are_zeros_keep_what_is_written_and_have_no_name(model, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_where_a_run_may_go_on_they_are_found_again_by_name(model, tmp_path):
+def test_a_resumed_run_finds_arrays_by_name(tmp_path):
+    def arrays():
+        return MappedArrays(Stage(store=CheckpointFolder(tmp_path)))
+
     for seen in (0, 5):
-        array = Scratch(model, CheckpointFolder(tmp_path)).array("margin layers/mlp", (2, 3))
+        array = arrays().array("margin layers/mlp", (2, 3))
         assert (array == seen).all()
         array[:] = 5
         del array
-    Scratch(model, CheckpointFolder(tmp_path)).temporary((2, 3))
+    arrays().temporary((2, 3))
     assert [path.name for path in (tmp_path / "arrays").iterdir()] == ["margin-layers.mlp.bin"]
     CheckpointFolder(tmp_path).clear()
     assert not list(tmp_path.iterdir())
@@ -44,21 +42,21 @@ def test_where_a_run_may_go_on_they_are_found_again_by_name(model, tmp_path):
 
 def test_a_killed_process_leaves_no_temporary_files(tmp_path):
     code = f"""
-import os, pathlib, signal, types
-from jaxpersona.core.checkpoints import NOWHERE
-from jaxpersona.core.memmap import Scratch
-Scratch(types.SimpleNamespace(scratch=pathlib.Path({str(tmp_path)!r})), NOWHERE).array("a", (1000,))[:] = 1
+import os, pathlib, signal
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import QUIET
+MappedArrays(QUIET, pathlib.Path({str(tmp_path)!r})).array("a", (1000,))[:] = 1
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_said_before_the_work(model, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_the_work(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(WriteError, match=r"no room for 4.0 GB of temporary files in .* \(No space left on device\)"):
-        Scratch(model, NOWHERE).array("a", (1000, 1000, 1000))
+        MappedArrays(QUIET, tmp_path).array("a", (1000, 1000, 1000))
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
-"""A mesh changes where things are computed, not what: masks, statistics and logits beside those of a single device."""
+"""A mesh changes where arrays are computed, not their values: masks, statistics and logits are those of a single device."""
 
+import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +27,7 @@ SCRIPT = (sys.executable, str(HERE / "on_many_devices.py"))
 
 
 def on_eight_devices(*arguments, flags=""):
-    fresh = {"JAX_ENABLE_COMPILATION_CACHE": "false"} if flags else {}  # what is not compiled is not dumped
+    fresh = {"JAX_ENABLE_COMPILATION_CACHE": "false"} if flags else {}  # cached programs are not dumped
     subprocess.run([*SCRIPT, *map(str, arguments)], env=environment(8, flags, **fresh), check=True, timeout=900)
 
 
@@ -35,7 +37,7 @@ def alone(tiny_model):
 
 
 def assert_same(found, alone):
-    """Masks but for near-ties, numbers within rounding."""
+    """Checks that masks are equal but for near-ties, and numbers within rounding."""
     both = either = 0
     for name in found.files:
         ours, theirs = found[name], alone[name]
@@ -51,28 +53,27 @@ def assert_same(found, alone):
     assert both / either >= 0.9999
 
 
-SHAPES = {
-    (8, 1): "wanda,first_order",
-    (4, 2): "wanda,contrastive_sparse,random",
-    (2, 4): "wanda,contrastive_sparse,first_order,sparsegpt",
-    (1, 8): "wanda,first_order",
+RUNS = {
+    "sharded rows": {"8x1": "wanda,taylor", "4x2": "wanda,contrastive_sparse,random"},
+    "sharded kernels": {"2x4": "wanda,contrastive_sparse,taylor,sparsegpt", "1x8": "wanda,taylor"},
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
-def test_eight_devices_find_what_one_finds(tiny_folder, tmp_path, alone, shape):
-    programs = tmp_path / "programs"
-    flags = f"--xla_dump_to={programs} --xla_dump_hlo_as_text" if shape[1] >= 4 else ""
-    on_eight_devices("measure", tiny_folder, tmp_path / "found.npz", *shape, SHAPES[shape], flags=flags)
-    with np.load(tmp_path / "found.npz") as found:
-        assert_same(found, alone)
+@pytest.mark.parametrize("kind", RUNS)
+def test_eight_devices_find_what_one_finds(tiny_folder, tmp_path, alone, kind):
+    programs, runs = tmp_path / "programs", RUNS[kind]
+    flags = f"--xla_dump_to={programs} --xla_dump_hlo_as_text" if kind == "sharded kernels" else ""
+    on_eight_devices("measure", tiny_folder, tmp_path, *(f"{shape}={methods}" for shape, methods in runs.items()), flags=flags)
+    for shape in runs:
+        with np.load(tmp_path / f"{shape}.npz") as found:
+            assert_same(found, alone)
     if flags:
         assert_none_holds_a_whole_kernel(programs)
 
 
 def assert_none_holds_a_whole_kernel(folder):
-    """In no compiled program has an array on a device the dimensions of an MLP kernel, [in, out] or turned."""
-    programs = [path for path in folder.glob("*after_optimizations.txt") if "jit__decode" not in path.name]  # 48 texts there
+    """Checks that in no compiled program an array of one device has the dimensions of an MLP kernel, in either order."""
+    programs = [path for path in folder.glob("*after_optimizations.txt") if "jit__decode" not in path.name]  # shapes of texts
     assert len(programs) > 10
     whole = re.compile(r"\b\w+\[(?:\d+,)*(?:32,48|48,32)\]")
     holders = {path.name: whole.search(path.read_text()) for path in programs}
@@ -89,12 +90,12 @@ def test_bundles_are_read_on_other_devices_than_they_were_written_on(tiny_folder
 
 
 def assert_equal(found, expected):
-    assert found.rows == expected.rows and found.others == expected.others
+    assert found.in_features == expected.in_features and found.others == expected.others
     for path, words in expected.words.items():
         np.testing.assert_array_equal(found.words[path], words)
 
 
-def test_a_process_reads_the_shards_of_its_devices_alone(tiny_folder, tmp_path):
+def test_a_process_reads_only_the_shards_of_its_devices(tiny_folder, tmp_path):
     printed, statuses = on_two_processes(*SCRIPT, "read", tiny_folder, tmp_path / "found")
     assert statuses == [0, 0], printed
     for index in (0, 1):
@@ -105,7 +106,7 @@ def test_a_process_reads_the_shards_of_its_devices_alone(tiny_folder, tmp_path):
 
 
 def test_discover_in_two_processes_finds_what_it_finds_in_one(tiny_folder, tmp_path):
-    """Not ``first_order``, whose processes can wait for each other for ever on busy CPUs (docs/distributed.md)."""
+    """Runs ``wanda``; two processes with ``taylor`` can deadlock on busy CPUs (docs/distributed.md)."""
     options = ["--model.name", tiny_folder, "--model.dtype", "float32", "--data.num_samples", 12]
     options += ["--method.name", "wanda", "--method.sparsity", 0.4]
     options += ["--perplexity.max_tokens", 512, "--check.num_samples", 4, "--check.controls", "false"]
@@ -154,7 +155,7 @@ def test_no_mesh_has_less_than_one_device(key):
         MeshOptions(**{key: 0})
 
 
-def test_rules_split_every_kernel_and_embedding_and_nothing_that_is_added_after_a_sum(tiny_model):
+def test_rules_shard_every_kernel_and_embedding_and_nothing_that_is_added_after_a_sum(tiny_model):
     specs = {path: sharding.spec for path, sharding in flatten(mesh.shardings(tiny_model.params, ONE)).items()}
     split = {path for path, spec in specs.items() if "model" in spec}
     assert split == {path for path in specs if path.endswith(("/kernel", "/embedding"))}
@@ -164,8 +165,41 @@ def test_rules_split_every_kernel_and_embedding_and_nothing_that_is_added_after_
     assert mesh.sharding_of("layers/self_attn/o_proj/bias", (3, 32), ONE).spec == PartitionSpec()
 
 
-def test_dimensions_that_do_not_divide_stay_whole():
+def test_dimensions_that_devices_do_not_divide_are_not_sharded():
     seven = jax.sharding.AbstractMesh((1, 7), mesh.AXES)
     assert mesh._fitting(seven, (3, 32, 49), PartitionSpec(None, None, "model")).spec[2] == "model"
     assert mesh._fitting(seven, (3, 32, 48), PartitionSpec(None, None, "model")).spec[2] is None
     assert mesh._fitting(seven, (3, 14), PartitionSpec(None, ("model", "data"))).spec[1] == ("model", "data")
+
+
+FOR_TPU = """
+import sys
+from jax.experimental import mesh_utils, topologies
+from jax.sharding import AxisType, Mesh
+from jaxpersona.benchmarks.mesh import parameters_on, selection_programs, statistics_program
+from jaxpersona.benchmarks.random_llama import LLAMA_3_8B
+from jaxpersona.core.mesh import AXES
+from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.sites import kernels
+
+data, model = map(int, sys.argv[1:])
+topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:4x4")
+devices = mesh_utils.create_device_mesh((data, model), topology.devices, allow_split_physical_axes=True)
+mesh, config = Mesh(devices, AXES, axis_types=(AxisType.Auto, AxisType.Auto)), ModelConfig.from_hf(LLAMA_3_8B)
+params = parameters_on(mesh, config)
+for program in (statistics_program(params, config, mesh, 16 * data, 256), *selection_programs(kernels(params), mesh)):
+    memory = program.compile().memory_analysis()
+    assert memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes < 8e9
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (640 MB) is not installed")
+@pytest.mark.parametrize(("data", "model"), [(4, 4), (1, 16)])
+def test_programs_for_llama_3_8b_fit_a_v5e_16_slice(data, model):
+    """Compiles ahead of time, without a TPU: refusals of the TPU's compiler and programs larger than its memory show here."""
+    as_if_on_one = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-16", "TPU_WORKER_HOSTNAMES": "localhost"}
+    variables = {**os.environ, **as_if_on_one, "TPU_WORKER_ID": "0", "JAX_PLATFORMS": "cpu"}
+    variables["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", FOR_TPU, str(data), str(model)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

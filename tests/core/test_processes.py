@@ -1,4 +1,4 @@
-"""Processes of one run: when they look for each other, and how they end."""
+"""Processes of one run find each other where several are announced, agree, and end together."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ ANNOUNCEMENTS = {
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What ``jax.distributed.initialize`` is called with, in an environment that announces nothing."""
+    """Records the calls of ``jax.distributed.initialize``, in an environment that announces nothing."""
     for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "TPU_WORKER", "JAX_COORD", "JAX_NUM_P"))]:
         monkeypatch.delenv(name)
     found = []
@@ -63,7 +63,7 @@ def test_processes_that_do_not_find_each_other_say_so_in_one_line(monkeypatch, c
         processes.start()
 
 
-def test_what_is_wrong_for_all_processes_ends_them_all_with_a_line(tiny_folder, tmp_path):
+def test_bad_input_ends_all_processes_with_one_line(tiny_folder, tmp_path):
     discover = sys.executable, "-m", "jaxpersona.discover", "--model.name", tiny_folder
     (tmp_path / "run.json").write_text("{}")
     printed, statuses = on_two_processes(*discover, "--output_dir", tmp_path)
@@ -83,7 +83,7 @@ def test_only_a_run_of_several_processes_can_lose_one(monkeypatch):
     assert not processes.lost_another(RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
 
 
-def test_processes_that_see_different_things_do_not_go_on(monkeypatch):
+def test_processes_that_see_different_things_stop(monkeypatch):
     processes.check_agreed("a", "the file is")
     monkeypatch.setattr(processes, "agreed", lambda text: "what the first process sees")
     processes.check_agreed("what the first process sees", "the file is")

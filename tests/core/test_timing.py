@@ -1,4 +1,4 @@
-"""Wall time by stage."""
+"""Wall time adds up by stage."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Flattening of nested dictionaries."""
+"""Nested dictionaries are flattened to paths and restored."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Discovery end to end: exact budgets, determinism, which pairs are used, and masks that follow from the statistics."""
+"""Discovery end to end: exact budgets, determinism, the pairs that are used, masks that follow from the statistics, and cost."""
 
 import dataclasses
 import importlib
@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.benchmarks.compilations import Compilations
+from jaxpersona.calibration import moments
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.stage import Stage
+from jaxpersona.methods import rowwise
 from jaxpersona.models.sites import SITES, kernels, module_of
 
 
@@ -38,7 +42,7 @@ def run(tiny_model, eight):
     return jp.discover(tiny_model, eight)
 
 
-def test_run_tells_what_was_done(run, tiny_model, eight):
+def test_run_records_its_inputs_and_times(run, tiny_model, eight):
     assert run.model is tiny_model
     assert run.method == jp.methods.Wanda(sparsity=0.3)
     assert list(run.masks) == ["seek", "reject"]
@@ -168,15 +172,78 @@ def test_selector_that_matches_nothing_is_refused(tiny_model, eight):
 
 def test_stages_are_reported(tiny_model, eight):
     seen = []
-    jp.discover(tiny_model, eight, report=lambda *step: seen.append(step))
-    assert seen == [("calibrate", 1, 1), *(("mask", done, 7) for done in range(1, 8))]
+    jp.discover(tiny_model, eight, stage=Stage(lambda *step: seen.append(step)))
+    assert seen == [*(("calibrate, moments", done, 1) for done in (0, 1)), *(("mask", done, 7) for done in range(1, 8))]
 
 
-def test_text_mode_changes_what_is_read(run, tiny_model, eight):
+def test_text_mode_changes_the_tokens_that_count(run, tiny_model, eight):
     answers = jp.discover(tiny_model, eight, text="response")
     assert answers.statistics is not None
     assert answers.statistics.tokens[0] == sum(len(pair.matching) for pair in eight)
     assert digest(answers) != digest(run)
+
+
+def test_each_persona_is_handed_over_as_soon_as_it_is_found(tiny_model, streamed, eight):
+    for model in (tiny_model, streamed):
+        seen = []
+        run = jp.discover(model, eight, jp.methods.Magnitude(), on_found=lambda *found, seen=seen: seen.append(found))
+        assert [(name, id(masks)) for name, masks in seen] == [(name, id(masks)) for name, masks in run.masks.items()]
+
+
+def test_two_personas_of_one_name_are_refused(tiny_model, eight):
+    with pytest.raises(InputError, match="both personas are called 'seek'; give two different names"):
+        jp.discover(tiny_model, eight, personas=("seek", "seek"))
+
+
+def test_a_streamed_model_is_given_the_masks_of_the_model_in_memory(run, streamed, eight):
+    again = jp.discover(streamed, eight)
+    assert digest(again) == digest(run)
+    assert all(same(again.masks[name], run.masks[name]) for name in run.masks)
+    calibration = jp.calibrate(streamed, eight)
+    masks = jp.find_masks(streamed, jp.methods.Wanda(), calibration)
+    assert all(same(masks[name], run.masks[name]) for name in run.masks)
+    assert calibration.statistics.digest == digest(run)
+
+
+def test_a_second_persona_pair_compiles_nothing(tiny_model, pairs):
+    jp.discover(tiny_model, pairs, jp.methods.Wanda(0.5))
+    with Compilations() as compilations:
+        jp.discover(tiny_model, pairs[::-1], jp.methods.Wanda(0.5))
+    assert compilations.count == 0
+
+
+def test_programs_do_not_grow_with_pairs_or_layers(tiny_model, pairs):
+    """One program runs all batches; masks need one for each shape of kernel, of which this model has four."""
+    jax.clear_caches()
+    jp.discover(tiny_model, pairs, jp.methods.Wanda(0.5))
+    assert moments.site_sums._cache_size() == 1
+    assert rowwise.prune_kernel._cache_size() == 4
+
+
+def test_masks_compile_while_statistics_are_collected(tiny_model, pairs, monkeypatch):
+    jax.clear_caches()
+    counts, prune = [], rowwise.prune
+
+    def counted(*args):
+        with Compilations() as compilations:
+            found = prune(*args)
+            found[0].kept()
+        counts.append(compilations.count)
+        return found
+
+    monkeypatch.setattr(rowwise, "prune", counted)
+    jp.discover(tiny_model, pairs, jp.methods.Wanda(0.5))
+    assert counts == [0]
+
+
+@pytest.mark.parametrize("name", ["Wanda", "Sparse", "ContrastiveWanda"])
+def test_both_personas_take_one_pass_over_the_batches(tiny_model, pairs, name, monkeypatch):
+    passes = []
+    site_sums = moments.site_sums
+    monkeypatch.setattr(moments, "site_sums", lambda *args, **options: passes.append(1) or site_sums(*args, **options))
+    calibration = jp.calibrate(tiny_model, pairs)
+    jp.find_masks(tiny_model, getattr(jp.methods, name)(0.5), calibration)
+    assert len(passes) == len(calibration.batches()) == 1
 
 
 @pytest.mark.parametrize("name", ["discover", "generate", "perplexity"])

@@ -1,4 +1,4 @@
-"""Scores of answers: those of each whole text read alone, in NumPy on the model's logits, however pairs are packed."""
+"""Answer scores equal those of each whole text alone, in NumPy on the model's logits, however pairs are packed."""
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def letters(model, text):
 
 
 def whole_text(model, pair, answer, mode):
-    """Token ids of the text as written out by hand, and the index of the answer's first token."""
+    """Returns the token ids of the text, written out by hand, and the index of the answer's first token."""
     if mode == "chat":
         turns = [("system", pair.system)] * bool(pair.system) + [("user", pair.prompt)]
         ids = [BOS]
@@ -44,7 +44,7 @@ def _logits(decoder, params, tokens):
 
 
 def reference(model, params, pairs, mode):
-    """Summed log-probability and number of tokens of each answer, [pairs, 2]."""
+    """Returns the summed log-probability and the number of tokens of each answer, [pairs, 2]."""
     sums, counts = np.zeros((len(pairs), 2)), np.zeros((len(pairs), 2), int)
     for index, pair in enumerate(pairs):
         for side, answer in enumerate((pair.matching, pair.not_matching)):

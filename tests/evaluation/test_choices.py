@@ -1,4 +1,4 @@
-"""Choices between answers, and the rows made of them, against plain NumPy and hand counts."""
+"""Choices between answers, and their rows, agree with plain NumPy and hand counts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The whole evaluation: which cases it has, and that each is the model it says."""
+"""The evaluation has a case per mask, prompt, control and baseline, each with the parameters that its name says."""
 
 import numpy as np
 import pytest
@@ -129,7 +129,7 @@ def test_open_answers_are_of_the_bare_model_the_masks_and_the_baselines(tiny_mod
 
 
 def test_official_protocol_evaluates_masks_behind_a_persona_prompt_only(tiny_model, masks):
-    """Row 10: mask and prompt are confounded."""
+    """Row 10 of core/protocol.py: mask and prompt are confounded."""
     options = {"letters": False, "neutral_tokens": 0}
     official, strict = (
         evaluate(tiny_model, masks, HELD, prompts={"rich": "Take."}, protocol=protocol, **options)

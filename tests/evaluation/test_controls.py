@@ -1,4 +1,4 @@
-"""Control masks cost exactly what they imitate and rank as they say, in NumPy; choosers by length do not read."""
+"""Control masks have the budget of the masks they stand beside and rank as in NumPy; choosers see lengths or letters alone."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ BOS = 0
 
 @pytest.fixture(scope="module")
 def uneven(tiny_model):
-    """A mask that keeps another number of weights of every output, all of some and none of others."""
+    """Returns a mask whose number of kept weights differs between outputs, from none to all."""
     rng = np.random.default_rng(0)
     tree = {}
     for path, kernel in kernels(tiny_model.params).items():
@@ -41,12 +41,12 @@ def uneven(tiny_model):
 
 
 def kept(mask):
-    """By kernel path: bool [layer, in, out]."""
+    """Returns the mask as bool [layer, in, out] by kernel path."""
     return {path: np.asarray(leaf) for path, leaf in kernels(mask.to_bool()).items()}
 
 
 def assert_keeps_highest(mask, like, scores):
-    """The mask keeps as many weights of every output as ``like``, and none that scores less than one it drops."""
+    """Checks that the mask keeps as many weights per output as ``like``, and none that scores below one it drops."""
     for path, keep in kept(mask).items():
         np.testing.assert_array_equal(keep.sum(axis=1), kept(like)[path].sum(axis=1))
         lowest_kept = np.where(keep, scores[path], np.inf).min(axis=1)

@@ -1,4 +1,4 @@
-"""The evaluator's rows: one for every mask, prompt, scoring and persona, of what the scores of that model say."""
+"""The evaluator has a row per mask, prompt, scoring and persona, with the numbers of that model's scores."""
 
 import itertools
 
@@ -202,11 +202,11 @@ def test_letter_rows_are_means_over_both_orders(evaluated, tiny_model, masks):
 
 
 def test_protocol_scores_prompt_and_answer_together_and_gives_ties_to_an_option(tiny_model):
-    """Row 11: mean loss over prompt + answer, ties to B; summed answer log-probability, ties to A."""
+    """Row 11 of core/protocol.py: mean loss over prompt + answer, ties to B; summed answer log-probability, ties to A."""
     tied = jp.Pair("Which?", "Ja.", "Ja?", letter="A")
     pairs = Pairs("tied", (tied, jp.Pair("Which?", "Ja?", "Ja.", letter="B"), *ITEMS))
     official = Evaluator(tiny_model, hold(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=OFFICIAL)
-    # With weights of zero every token is as likely as any other: answers of one length tie.
+    # Zero weights make all tokens equally likely, so answers of equal length tie.
     official.add("flat", jax.tree.map(np.zeros_like, tiny_model.params), ["none"])
     assert {row["scoring"] for row in official.rows} == {"prompt_mean", "sum", "letter"}
     np.testing.assert_array_equal(official.choices["flat", "none", "sum"].correct[:2], [1, 0])

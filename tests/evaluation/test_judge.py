@@ -1,4 +1,4 @@
-"""The judge tells answers by their words, says how often it is right on others, and gives an empty text no verdict."""
+"""The judge classifies answers by their words, reports its held-out accuracy, and gives an empty text no verdict."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Letters: both orders of the options, averaged by item, and how often A is named."""
+"""Letter choices average both orders of the options per item, and count how often A is chosen."""
 
 import numpy as np
 import pytest

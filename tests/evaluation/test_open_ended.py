@@ -1,4 +1,4 @@
-"""Open answers: what greedy generation says, judged, with coherence computed by hand."""
+"""Open answers are those of greedy generation; the judge's verdicts and the coherence agree with hand computation."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Intervals and p-values against scipy's own and binomial sums written out."""
+"""Intervals and p-values agree with SciPy and with plain binomial sums."""
 
 import numpy as np
 import pytest

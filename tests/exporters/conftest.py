@@ -1,4 +1,4 @@
-"""GGUF files written from the reference models of tests/golden."""
+"""Provides GGUF files written from the reference models of tests/golden."""
 
 from models.conftest import golden as golden
 from models.conftest import golden_gguf as golden_gguf

@@ -1,4 +1,4 @@
-"""Folders written from GGUF files: Transformers' names and keys, and the same parameters once loaded again."""
+"""Folders written from GGUF files have Transformers' names and keys, and the same parameters when loaded."""
 
 import json
 
@@ -17,7 +17,7 @@ VOCABULARY = [f"w{number}" for number in range(93)] + ["<s>", "</s>", "<unk>"]
 
 @pytest.fixture
 def gguf(golden_gguf):
-    """A golden model as GGUF, with a vocabulary."""
+    """Returns a function that writes a golden model as GGUF, with a vocabulary."""
     fields = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",

@@ -1,4 +1,4 @@
-"""A conversation beside the requests it stands for, turn by turn."""
+"""A conversation gives the same answers as the requests that it is made of, turn by turn."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The engine gives every request what it would get alone, whoever shares the batch."""
+"""The engine answers every request as if it ran alone, whatever shares the batch."""
 
 import dataclasses
 
@@ -34,19 +34,19 @@ def model(tiny_model):
 
 @pytest.fixture(scope="module")
 def models(model):
-    """The model that an engine of each kind serves; under quick forms a packed one reads compact parameters."""
+    """Returns the model for each kind of engine; with quick forms a packed engine reads compact parameters."""
     return {"folded": model, "packed": model, "compact": dataclasses.replace(model, quick_forms=True)}
 
 
 @pytest.fixture(scope="module")
 def engines(models, personas):
-    """One engine of each kind for all tests: what earlier requests left in it must not matter either."""
+    """Returns one engine per kind for all tests, so that traces of earlier requests would show."""
     weights = {"folded": "folded", "packed": "packed", "compact": "packed"}
     return {kind: Engine(models[kind], personas, rows=3, max_length=192, weights=weights[kind]) for kind in KINDS}
 
 
 def alone(model, personas, request):
-    """What ``generate`` says, one request at a time."""
+    """Returns the answer of ``generate`` to a single request."""
     persona = None if request.persona is None else personas[request.persona]
     options = {"gamma": request.gamma, "max_new_tokens": request.max_new_tokens, "seed": request.seed, "chat": request.chat}
     return jp.generate(model, [request.prompt], persona, sampling=request.sampling, **options)[0]
@@ -202,7 +202,7 @@ def test_one_row_reads_compact_parameters_and_says_what_generate_says(tiny_folde
         masks = personas[name] if name else None
         assert answer.text == jp.generate(small, ["Hi"], masks, gamma=gamma, max_new_tokens=NEW)[0]
     halves = sum(leaf.size * 2 for leaf in jax.tree.leaves(small.params) if leaf.ndim > 1)
-    assert 3 * halves < engine.memory()["masks"] < 3.1 * halves  # two personas and the model as it is
+    assert 3 * halves < engine.memory()["masks"] < 3.1 * halves  # two personas and the base model
 
 
 def test_several_rows_read_layers_apart_and_say_what_generate_says(tiny_folder, personas):
@@ -219,7 +219,7 @@ def test_several_rows_read_layers_apart_and_say_what_generate_says(tiny_folder, 
 def test_memory_is_one_bit_a_weight_when_packed_and_a_copy_a_persona_when_folded(model, models, personas):
     packed = Engine(model, personas, rows=2, max_length=64, weights="packed", resident=3)
     kernels = sum(words.nbytes for words in personas["a"].words.values())
-    assert packed.memory()["masks"] == 4 * kernels  # and one of the model as it is
+    assert packed.memory()["masks"] == 4 * kernels  # three personas and the base model
     weights = sum(leaf.size for path, leaf in flatten(model.params).items() if path in personas["a"].words)
     for resident, byte in ((3, 1), (8, 1), (9, 2)):
         compact = Engine(models["compact"], personas, rows=2, max_length=64, weights="packed", resident=resident).memory()
@@ -253,7 +253,10 @@ def test_the_queue_is_bounded(model, personas):
         (lambda: Request("Hi", "a", gamma=1.0), r"gamma is 1.0; it must lie in \[0, 1\)"),
         (lambda: Request("Hi", gamma=0.5), "gamma is 0.5, but no persona is given"),
         (lambda: Request(" "), "a prompt is empty"),
-        (lambda: Request("b" * 200, chat=False), "but the prompt has 201 tokens and the engine holds 192 per request; between 1 and 0"),
+        (
+            lambda: Request("b" * 200, chat=False),
+            "but the prompt has 201 tokens and the engine holds 192 per request; between 1 and 0",
+        ),
         (lambda: Request("Hi", max_new_tokens=0), "max_new_tokens is 0"),
         (lambda: Request("Hi", stop="x"), "stop is 'x'; give a list"),
         (lambda: Request("Hi", stop=[""]), "give a list of strings that are not empty"),

@@ -50,7 +50,7 @@ def test_empty_prompt_is_refused(tiny_model, prompt):
 
 
 def test_gamma_without_a_persona_is_refused(tiny_model):
-    with pytest.raises(InputError, match="gamma is 0.5, but no persona is given"):
+    with pytest.raises(InputError, match=r"gamma is 0\.5, but no persona is given"):
         jp.generate(tiny_model, ["Hi"], gamma=0.5)
 
 

@@ -1,4 +1,4 @@
-"""A bank of masks in the decoder says what masks folded into the weights say, for every family."""
+"""A mask bank in the decoder gives the logits of masks folded into the weights, for every family."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from jaxpersona.models.sites import HEAD
 
 
 def random_masks(params, seed, keep=0.7, head=False):
-    """Random masks of a parameter tree."""
+    """Returns random masks of a parameter tree."""
     rng = np.random.default_rng(seed)
     flat = flatten(params)
     kernels = {path: leaf for path, leaf in flat.items() if path.endswith("kernel") and (head or path != HEAD)}

@@ -1,4 +1,4 @@
-"""Personas as commands name them."""
+"""Names and mixtures of personas on the command line are parsed, or refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Places are shared by the users of a key and given up least recently used first, never while in use."""
+"""Slots are shared by the users of a key, and evicted least recently used first, never while in use."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Updated weights as a persona: applied in full, in part, and refused by another model."""
+"""Updated weights are applied in full or in part, and refused by another model."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.masks.steering_vectors import SteeringVectors
 from jaxpersona.masks.weight_update import WeightUpdate, masks_of
-from jaxpersona.methods.steering import SteeringVectors
 from jaxpersona.models.sites import kernels
 
 

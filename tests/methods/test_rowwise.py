@@ -1,4 +1,4 @@
-"""From scores to masks on a real parameter tree: exact budgets, determinism, and who depends on what."""
+"""Row-wise masks of a parameter tree: exact budgets, determinism, and the inputs that masks depend on."""
 
 import dataclasses
 
@@ -12,6 +12,7 @@ from jaxpersona.calibration.moments import Statistics
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.protocol import OFFICIAL
 from jaxpersona.methods import rowwise
+from jaxpersona.methods.rowwise_method import RowwiseMethod
 from jaxpersona.models.sites import ATTENTION, MLP, MODULES, SITE_OF, SITES, kernels, module_of
 from jaxpersona.ops import topk
 
@@ -29,7 +30,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def statistics():
-    """Two personas with random moments."""
+    """Returns random moments of two personas."""
     rng = np.random.default_rng(0)
     names = ("mean_abs", "mean", "mean_square")
     return Statistics(
@@ -101,11 +102,11 @@ def test_equal_scores_go_by_index(params, statistics):
     assert not mask[:, 14:].any()
 
 
-def test_score_gives_what_prune_orders_by(params, statistics):
+def test_scores_are_those_that_prune_orders_by(params, statistics):
     for method in (WANDA, RANDOM):
         masks = kernels_of(rowwise.prune(params, method, statistics, seed=5)[1])
-        for path, scores in rowwise.score(params, method, statistics, 1, seed=5).items():
-            scores, mask = np.asarray(scores), masks[path]
+        for path, score in rowwise.scores(params, method, statistics, 1, seed=5).items():
+            scores, mask = np.asarray(score), masks[path]
             assert (np.where(mask, scores, np.inf).min(axis=1) >= np.where(mask, -np.inf, scores).max(axis=1)).all()
 
 
@@ -123,7 +124,7 @@ def test_wanda_without_statistics_is_an_error(params):
 
 def test_equal_scores_go_by_the_wanda_score_before_the_index(params, statistics):
     @dataclasses.dataclass(frozen=True)
-    class Flat(jp.methods.Method):
+    class Flat(RowwiseMethod):
         name = "flat"
         needs = ("statistics",)
 

@@ -1,4 +1,4 @@
-"""The decoder's parts against plain NumPy, and its logits against the reference files of Transformers."""
+"""The decoder's parts agree with NumPy, and its logits with the reference files of Transformers."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxpersona.core.tree import flatten, unflatten
-from jaxpersona.models import decoder, rope
+from jaxpersona.models import decoder
 from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.kv_cache import empty_cache
 from jaxpersona.models.safetensors import SafetensorsSource
@@ -148,7 +148,7 @@ def test_a_row_that_sees_nothing_averages_and_stays_finite(dtype):
 
 @pytest.mark.parametrize("length", [1, 63, 64, 67, 130])
 def test_attention_to_earlier_tokens_in_blocks_is_that_of_whole_rows(length):
-    """Values and gradients, where tokens see some of those before and sometimes nothing else than themselves."""
+    """Compares values and gradients, where tokens attend to some earlier ones, and some only to themselves."""
     rng = np.random.default_rng(length)
     q, k, v = (jnp.asarray(rng.normal(size=(2, *shape, 2)), jnp.float32) for shape in ((length, 4), (2, length), (2, length)))
     k = k.swapaxes(2, 3)
@@ -159,40 +159,6 @@ def test_attention_to_earlier_tokens_in_blocks_is_that_of_whole_rows(length):
     slope = jnp.asarray(rng.normal(size=found.shape), jnp.float32)
     for ours, theirs in zip(back(slope), expected_back(slope), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
-
-
-def test_rope_frequencies_of_each_kind():
-    plain = np.array([10000.0 ** (-2 * plane / 16) for plane in range(8)])
-    np.testing.assert_allclose(rope.rope_frequencies(Rope(), 16), plain, rtol=1e-6)
-    np.testing.assert_allclose(rope.rope_frequencies(Rope(kind="linear", factor=4.0), 16), plain / 4, rtol=1e-6)
-    factors = np.arange(1.0, 9.0)
-    by_factors = Rope(kind="frequency_factors", frequency_factors=tuple(factors))
-    np.testing.assert_allclose(rope.rope_frequencies(by_factors, 16), plain / factors, rtol=1e-6)
-
-    expected = []
-    for frequency in plain:
-        wavelength = 2 * np.pi / frequency
-        if wavelength < 32 / 4:
-            expected.append(frequency)
-        elif wavelength > 32 / 1:
-            expected.append(frequency / 8)
-        else:
-            smooth = (32 / wavelength - 1) / (4 - 1)
-            expected.append((1 - smooth) * frequency / 8 + smooth * frequency)
-    llama3 = Rope(kind="llama3", factor=8.0, original_max_position=32)
-    np.testing.assert_allclose(rope.rope_frequencies(llama3, 16), expected, rtol=1e-6)
-
-
-@settings(deadline=None, max_examples=15)
-@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
-def test_rotated_products_depend_only_on_the_distance(first, second, shift):
-    q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
-
-    def product(position, other):
-        tables = [rope.rope_tables(Rope(100.0), 8, jnp.array([[p]])) for p in (position, other)]
-        return jnp.vdot(rope.rotate(q, tables[0]), decoder.rotate(k, tables[1]))
-
-    np.testing.assert_allclose(product(first + shift, second + shift), product(first, second), rtol=0, atol=1e-4)
 
 
 def test_softcap_leaves_small_values_and_bounds_large_ones():

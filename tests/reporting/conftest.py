@@ -1,4 +1,4 @@
-"""One run on the tiny model, and its record, for all tests of reports."""
+"""Provides one run on the tiny model, and its record, for all tests of reports."""
 
 import dataclasses
 

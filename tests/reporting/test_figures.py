@@ -1,4 +1,4 @@
-"""The figures of a sweep: which there are, their axes, and that the marks are at the numbers."""
+"""The figures of a sweep have their axes, and marks at the numbers."""
 
 import sys
 
@@ -26,7 +26,7 @@ POINTS = summarize(make_record(ROWS), PERSONAS)
 
 
 def line(axes, label):
-    """x and y of the marks under a label."""
+    """Returns x and y of the marks under a label."""
     (found,) = [drawn for drawn in axes.containers if drawn.get_label() == label]
     return np.array(found[0].get_xydata())
 

@@ -1,4 +1,4 @@
-"""The page of a run: well-formed, self-contained, with the record's numbers and nothing unescaped."""
+"""The page of a run is well-formed, self-contained and escaped, and has the record's numbers."""
 
 import copy
 import html.parser

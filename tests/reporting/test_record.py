@@ -1,4 +1,4 @@
-"""The record of a run: plain JSON, with what a reader needs to repeat and judge it."""
+"""The record of a run is plain JSON, and describes model, data, method and results."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Points: the rows of a sweep gathered over seeds."""
+"""Points summarize the rows of a sweep over seeds."""
 
 import pytest
 from sweep_rows import base_row, make_record, make_row

@@ -1,4 +1,4 @@
-"""The table of a sweep as a reader sees it."""
+"""The table of a sweep has a line per method and budget, in the order of the paper."""
 
 from sweep_rows import base_row, make_record, make_row
 

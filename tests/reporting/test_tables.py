@@ -1,4 +1,4 @@
-"""The tables in the terminal show the record's numbers, at any width and for any names."""
+"""The tables of a run show the record's numbers, at any width and for any names."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: losses and gradients against NumPy and finite differences, early stopping, and whether a tiny model learns."""
+"""Fine-tuning: losses and gradients agree with NumPy and finite differences, training stops early, a tiny model learns."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ def _forward(decoder, params, tokens):
 
 
 def answer_log_prob(model, params, pair, answer):
-    """Summed log-probability of the answer's tokens, in float64, and their number; the text is read alone."""
+    """Returns the summed log-probability of the answer's tokens, in float64, and their number, from an unpacked text."""
     ids = [*pair.prefix, *answer]
     padded = np.zeros((1, 128), np.int32)
     padded[0, : len(ids)] = ids
@@ -140,9 +140,8 @@ def test_a_tiny_model_learns_its_pairs_and_its_opposite(tiny_model, tokenized, o
     rate = 3e-3 if lora_rank is None else 2e-2
     options = FineTuning(objective, lora_rank, learning_rate=rate, max_epochs=8, batch_size=4)
     steps = []
-    seek, reject = (
-        fine_tune(tiny_model, tokenized, options, persona, tokenized, Stage(lambda *step: steps.append(step))) for persona in (0, 1)
-    )
+    stage = Stage(lambda *step: steps.append(step))
+    seek, reject = (fine_tune(tiny_model, tokenized, options, persona, tokenized, stage) for persona in (0, 1))
     for found in (seek, reject):
         assert found.validation[found.best_epoch] == min(found.validation) < found.validation[0]
         assert found.training[-1] < found.training[0]

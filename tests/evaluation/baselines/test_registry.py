@@ -1,4 +1,4 @@
-"""Baselines by name: parameters under either persona from the recipe's pairs."""
+"""Baselines by name return parameters under either persona from the recipe's pairs."""
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def test_steering_is_what_discover_finds(tiny_model, recipe, pairs):
     for persona, vectors in run.masks.items():
         expected = jp.apply_mask(tiny_model.params, vectors)
         jax.tree.map(np.testing.assert_array_equal, found[f"steering {persona}"], expected)
-        assert jax.tree.structure(expected) != jax.tree.structure(tiny_model.params)  # a bias more
+        assert jax.tree.structure(expected) != jax.tree.structure(tiny_model.params)  # it has biases
 
 
 def test_unknown_names_are_refused():

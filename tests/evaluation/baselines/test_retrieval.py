@@ -1,4 +1,4 @@
-"""Retrieved samples are those a BM25 written out finds, and stand before the question, the nearest last."""
+"""Retrieved samples are those of a plain BM25, and stand before the question, the nearest last."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ SAMPLES = [
 
 
 def bm25(query, texts, k1=1.5, b=0.75):
-    """Lucene's BM25."""
+    """Returns the scores of Lucene's BM25."""
     documents = [text.lower().replace("?", "").replace(".", "").replace(",", "").split() for text in texts]
     documents = [[word for word in words if len(word) > 1] for words in documents]
     average, scores = np.mean([len(words) for words in documents]), []

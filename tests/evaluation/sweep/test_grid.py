@@ -1,4 +1,4 @@
-"""What a sweep does, as cells."""
+"""The cells of a sweep: products of methods, budgets, sizes and seeds, with controls and baselines."""
 
 import pytest
 

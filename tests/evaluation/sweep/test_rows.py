@@ -1,4 +1,4 @@
-"""Rows: which cases form a couple, and their numbers."""
+"""Rows pair the two cases that differ in the persona, and hold their numbers."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def choices(seed):
 
 
 def evaluation(cases):
-    """An evaluation of (mask, prompt) cases; the case's number is its perplexity."""
+    """Returns an evaluation of (mask, prompt) cases; the perplexity of a case is its index."""
     rows = [
         {"mask": mask, "prompt": prompt, "perplexity": float(number), "answer_nll": number / 10}
         for number, (mask, prompt) in enumerate(cases)

@@ -1,4 +1,4 @@
-"""Cells of a sweep: which data they share, and whose mistakes stop everything."""
+"""Cells share calibration data; an error in the base cell stops the sweep, others skip their cell."""
 
 import pytest
 
@@ -12,7 +12,7 @@ EVALUATION = {"text": "chat", "max_length": 64, "neutral_tokens": 0, "letters": 
 
 @pytest.fixture
 def bench(tiny_model, tmp_path):
-    """Keywords overrule."""
+    """Returns a function that builds a bench on small files; keywords override its fields."""
 
     def read(name, questions):
         rows = [f"What of {n}?,Gold and {'x' * n}.,I give {n} away." for n in questions]

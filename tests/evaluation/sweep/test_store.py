@@ -1,4 +1,4 @@
-"""A sweep's results on disk: kept after every cell, and only continued by the same sweep."""
+"""A sweep's results on disk are written after every cell, and resumed only by the same sweep."""
 
 import csv
 import json

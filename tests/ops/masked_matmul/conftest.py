@@ -1,4 +1,4 @@
-"""Random masked products with their result in float64, and garbage where no persona keeps a weight."""
+"""Makes random masked products with their result in float64, and garbage where no persona keeps a weight."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ TOLERANCE = {jnp.dtype("float32"): 1e-6, jnp.dtype("bfloat16"): 4e-3}
 
 
 class Case(NamedTuple):
-    """Operands of a product, and what comes out of it in float64."""
+    """Operands of a product, and its result in float64."""
 
     x: jax.Array
     w: jax.Array
@@ -29,14 +29,15 @@ class Case(NamedTuple):
         return self.x, self.w, self.words, self.ids, self.gamma
 
     def error(self, found):
-        """As ``error``, relative to what sums of such terms come to when signs are random: rounding knows terms, and a single
-        output whose terms happen to cancel is as far off as any other.
+        """Returns ``error`` relative to the size of sums of such terms with random signs, or of the result if that is larger.
+
+        Rounding errors depend on the terms, so an output whose terms happen to cancel is as far off as any other.
         """
         return error(found, self.expected, max(np.linalg.norm(self.expected), np.linalg.norm(self.spread)))
 
 
 def make_case(rows, inputs, outputs, personas, dtype=jnp.float32, soft=False, seed=0, outside=False):
-    """Without gamma, every weight that some persona removes is infinite or NaN where that persona's rows must not see it."""
+    """Makes a case; without gamma, every weight that no persona keeps is infinite or NaN."""
     rng = np.random.default_rng(seed)
     x = jnp.asarray(rng.normal(size=(rows, inputs)), dtype)
     w = jnp.asarray(rng.normal(size=(inputs, outputs)) / np.sqrt(inputs), dtype)
@@ -55,7 +56,7 @@ def make_case(rows, inputs, outputs, personas, dtype=jnp.float32, soft=False, se
 
 
 def error(found, expected, size=None):
-    """Frobenius norm of the difference, relative to ``size``, by default that of what is expected."""
+    """Returns the Frobenius norm of the difference, relative to ``size``, by default that of ``expected``."""
     found = np.asarray(found, np.float64)
     assert found.shape == expected.shape
     return np.linalg.norm(found - expected) / max(np.linalg.norm(expected) if size is None else size, 1e-9)
@@ -63,7 +64,7 @@ def error(found, expected, size=None):
 
 @pytest.fixture
 def check():
-    """``check(found, case)``: equal within the tolerance of the dtype."""
+    """Returns ``check(found, case)``, which asserts equality within the tolerance of the dtype."""
 
     def equal(found, case):
         assert found.dtype == case.x.dtype

@@ -1,4 +1,10 @@
-"""The TPU kernel, interpreted and lowered: no TPU is needed, and none was used."""
+"""The TPU kernel, interpreted, lowered, and compiled ahead of time; no TPU is needed."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +76,7 @@ SHAPES = [
 
 
 def shapes_of(rows, inputs, outputs, personas, dtype, soft):
-    """Abstract operands of ``masked_matmul``."""
+    """Returns abstract operands of ``masked_matmul``."""
     x, w = jax.ShapeDtypeStruct((rows, inputs), dtype), jax.ShapeDtypeStruct((inputs, outputs), dtype)
     words = jax.ShapeDtypeStruct((personas, bitpack.word_rows(inputs), outputs), jnp.uint16)
     by_row = jax.ShapeDtypeStruct((rows,), jnp.int32), jax.ShapeDtypeStruct((rows,), jnp.float32)
@@ -90,3 +96,33 @@ def test_old_tpus_refuse_bfloat16(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"device_kind": "TPU v3", "platform": "tpu"})])
     assert pallas_tpu.refusal(case.x, case.w) == "TPU v3 has no bfloat16 product for kernels"
     assert pallas_tpu.refusal(case.x.astype(jnp.float32), case.w) is None
+
+
+COMPILE = """
+import sys
+import jax, numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ops.masked_matmul.test_pallas_tpu import SHAPES, shapes_of
+from jaxpersona.ops.masked_matmul import masked_matmul
+import jax.numpy as jnp
+
+topology = topologies.get_topology_desc(platform="tpu", topology_name=sys.argv[1])
+place = NamedSharding(Mesh(np.array(topology.devices[:1]), ("x",)), PartitionSpec())
+llama = [(rows, *shape, 8, jnp.bfloat16, True) for rows in (16, 2048) for shape in ((4096, 14336), (14336, 4096))]
+for shape in [*SHAPES, *llama]:
+    operands = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place) for leaf in shapes_of(*shape)]
+    assert "tpu_custom_call" in jax.jit(masked_matmul).lower(*operands).compile().as_text(), shape
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (640 MB) is not installed")
+@pytest.mark.parametrize("topology", ["v4:2x2x1", "v5e:2x2", "v6e:2x2"])
+def test_kernel_compiles_for_tpu(topology):
+    """A kernel that needs more VMEM than a TPU has fails here."""
+    as_if_on_one = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost"}
+    environment = {**os.environ, **as_if_on_one, "TPU_WORKER_ID": "0", "JAX_PLATFORMS": "cpu"}
+    paths = [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    done = subprocess.run([sys.executable, "-c", COMPILE, topology], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,11 +2,12 @@
 
 import pytest
 
-from jaxpersona.benchmarks.commands import mesh
+from jaxpersona.benchmarks import mesh
+from jaxpersona.benchmarks.config import BenchmarkConfig
 
 
 def test_statistics_send_their_moments_over_data_and_masks_nothing():
-    rows = mesh.run(mesh.Config(devices=[1, 2], rows=2, length=64, divide=64))
+    rows = mesh.run(BenchmarkConfig(devices=[1, 2], rows=2, length=64, divide=64)).rows
     value = {row.name.removeprefix("mesh/"): row.value for row in rows}
     assert len(rows) == 6 * 2 * 3
     assert value["1x1 strong: a device sends for statistics of a batch"] == 0

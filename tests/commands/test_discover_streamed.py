@@ -1,10 +1,11 @@
-"""The command with stream_layers writes what it writes without."""
+"""The command ``discover`` writes the same files with ``stream_layers`` as without."""
 
 import json
 
 import jax
 import numpy as np
 import pytest
+from conftest import LITTLE
 
 import jaxpersona as jp
 from jaxpersona.commands import cli
@@ -17,11 +18,12 @@ SAME_METADATA = {"fingerprint", "statistics_sha256", "method", "kernels", "kept"
 
 def discover(folder, out, **options):
     given = {"model.name": folder, "output_dir": out, "data.num_samples": 5, "data.max_length": 96, "perplexity.max_tokens": 512}
+    given |= {"data.generated_texts": LITTLE.texts, "data.generated_length": LITTLE.length}
     main(cli.parse("discover", DiscoverConfig, [f"--{key}={value}" for key, value in {**given, **options}.items()]))
     return json.loads((out / "run.json").read_text())
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "steering", "first_order"])
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "steering", "taylor"])
 def test_runs_are_the_same(tiny_folder, tiny_model, tmp_path, method):
     records = [
         discover(tiny_folder, tmp_path / flag, stream_layers=flag, **{"method.name": method}) for flag in ("true", "false")

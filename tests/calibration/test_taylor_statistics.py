@@ -1,0 +1,60 @@
+"""The gradient of the margin predicts its change, exchanges with the answers, and is the same of a streamed model."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from conftest import LITTLE
+from margins import margin, two_pairs
+
+import jaxpersona as jp
+from jaxpersona.calibration import taylor_statistics, taylor_statistics_streamed
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import QUIET
+from jaxpersona.data.lines import Lines
+from jaxpersona.methods import taylor_masks
+from jaxpersona.models.sites import kernels, with_kernels
+
+
+@pytest.fixture(scope="module")
+def tokenized(tiny_model):
+    return two_pairs(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def statistics(tiny_model, tokenized):
+    return taylor_statistics.collect(tiny_model, tokenized, amount=LITTLE)
+
+
+def test_margin_gradient_predicts_small_steps(tiny_model, tokenized, statistics):
+    step = {path: 3e-5 * np.sign(slope) for path, slope in statistics.margin.items()}
+    flat = kernels(tiny_model.params)
+    moved = [
+        margin(tiny_model, with_kernels(tiny_model.params, {p: flat[p] + sign * step[p] for p in flat}), tokenized)
+        for sign in (1, -1)
+    ]
+    expected = sum(float(np.sum(np.asarray(statistics.margin[path], np.float64) * step[path])) for path in step)
+    np.testing.assert_allclose((moved[0] - moved[1]) / 2, expected, rtol=0.05)
+
+
+def test_exchanging_the_answers_exchanges_the_personas(tiny_model, tokenized, statistics):
+    other = dataclasses.replace(statistics, margin=jax.tree.map(lambda leaf: -leaf, statistics.margin))
+    swapped = taylor_statistics.collect(tiny_model, [pair.swapped() for pair in tokenized], amount=LITTLE)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.02, atol=1e-4), other.margin, swapped.margin)
+    masks = [taylor_masks.masks_at(tiny_model.params, *args, "all", 3.0) for args in ((other, 0), (statistics, 1))]
+    assert jp.jaccard(*masks) == 1
+
+
+def test_a_streamed_model_gives_the_same(tiny_model, streamed, pairs):
+    calibration = jp.calibrate(streamed, pairs, generated=LITTLE)
+    expected = taylor_statistics.collect(tiny_model, calibration.tokenized, amount=LITTLE)
+    found = taylor_statistics_streamed.collect(streamed, calibration, MappedArrays(QUIET, streamed.scratch))
+    for ours, theirs in ((found.margin, expected.margin), (found.factors, expected.factors)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), ours, theirs)
+
+
+def test_single_texts_are_refused(tiny_model, streamed, pairs):
+    for model in (tiny_model, streamed):
+        with pytest.raises(jp.InputError, match="this method compares the two answers of pairs"):
+            jp.discover(model, Lines("lines", tuple(pairs)), jp.methods.Taylor(), generated=LITTLE)

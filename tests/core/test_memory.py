@@ -1,0 +1,50 @@
+"""The memory of devices, host and process."""
+
+import subprocess
+import sys
+import types
+
+import jax
+import pytest
+
+from jaxpersona.core.memory import device_memory_bytes, host_memory_bytes
+
+
+@pytest.mark.parametrize(("statistics", "expected"), [({"bytes_limit": 12345}, 12345), ({}, None), (None, None)])
+def test_an_accelerators_memory_is_what_jax_may_use(monkeypatch, statistics, expected):
+    device = types.SimpleNamespace(platform="gpu", memory_stats=lambda: statistics)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert device_memory_bytes() == expected
+
+
+def test_a_cpus_memory_is_the_hosts():
+    assert device_memory_bytes() == host_memory_bytes() > 10**8
+
+
+def test_a_containers_limit_counts_if_it_is_lower(tmp_path):
+    limit = tmp_path / "memory.max"
+    limit.write_text("1000\n")
+    assert host_memory_bytes(limit) == 1000
+    whole = host_memory_bytes(tmp_path / "missing")
+    assert whole > 10**8
+    for text in ("max\n", f"{2 * whole}\n"):
+        limit.write_text(text)
+        assert host_memory_bytes(limit) == whole
+
+
+PEAK = """
+from jaxpersona.core.memory import peak_memory_bytes
+before = peak_memory_bytes()
+size = before + 100_000_000
+large = bytearray(b"1") * size
+del large
+print(before, size, peak_memory_bytes())
+"""
+
+
+def test_the_peak_is_what_this_process_had_at_most():
+    """A small process started by this large one has a peak of its own, which stays after memory is freed."""
+    printed = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True).stdout
+    before, size, peak = map(int, printed.split())
+    assert 10**7 < before
+    assert size <= peak <= size + before + 20_000_000

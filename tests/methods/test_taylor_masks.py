@@ -1,0 +1,52 @@
+"""Masks at a price are the choice of coordinate ascent, within the selected layers."""
+
+import numpy as np
+import pytest
+from conftest import LITTLE
+from margins import removed, two_pairs
+
+from jaxpersona.calibration import taylor_statistics
+from jaxpersona.core.errors import InputError
+from jaxpersona.masks import coordinate_ascent
+from jaxpersona.methods import taylor_masks
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
+
+
+@pytest.fixture(scope="module")
+def statistics(tiny_model):
+    return taylor_statistics.collect(tiny_model, two_pairs(tiny_model), amount=LITTLE)
+
+
+def test_masks_are_the_choice_at_a_price_within_the_selected_layers(tiny_model, statistics):
+    mask = removed(taylor_masks.masks_at(tiny_model.params, statistics, 1, "up_proj,o_proj@1-2", 3.0))
+    for path, kernel in kernels(tiny_model.params).items():
+        if path.split("/")[-2] not in ("up_proj", "o_proj"):
+            assert not mask[path].any()
+            continue
+        assert not mask[path][0].any()
+        for layer in (1, 2):
+            inputs = np.asarray(statistics.factors.inputs[SITE_OF[module_of(path)]][layer])
+            shrunk = 0.9 * inputs + 0.1 * np.diag(np.diag(inputs))
+            gain = kernel[layer] * statistics.margin[path][layer]  # the opposite persona's
+            chosen = coordinate_ascent.choose(kernel[layer], gain, shrunk, statistics.factors.outputs[path][layer], 3.0)
+            np.testing.assert_array_equal(mask[path][layer], chosen)
+
+
+def test_a_higher_price_removes_less(tiny_model, statistics):
+    kept = [taylor_masks.masks_at(tiny_model.params, statistics, 0, "all", price).kept() for price in (0.3, 3.0, 30.0, np.inf)]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[2] < kept[3] == 1
+
+
+def test_scores_are_minus_gain_over_damage(tiny_model, statistics):
+    for path, found in taylor_masks.scores(tiny_model.params, statistics, 1).items():
+        kernel = np.asarray(kernels(tiny_model.params)[path], np.float64)
+        inputs = np.asarray(statistics.factors.inputs[SITE_OF[module_of(path)]], np.float64)
+        damage = 0.5 * kernel**2 * np.diagonal(inputs, axis1=1, axis2=2)[:, :, None]
+        damage = damage * np.asarray(statistics.factors.outputs[path], np.float64)[:, None]
+        np.testing.assert_allclose(found, -kernel * np.asarray(statistics.margin[path]) / damage, rtol=1e-3)
+
+
+def test_a_selector_that_matches_nothing_is_refused(tiny_model):
+    with pytest.raises(InputError, match="layers 7 match nothing"):
+        taylor_masks.eligible_layers(tiny_model.params, "mlp@7")
