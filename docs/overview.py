@@ -1,6 +1,6 @@
 """Draws docs/overview.png from a run: one question under three masks, and separation against damage with the controls.
 
-    pip install ".[plots]" && python docs/overview.py runs/quickstart docs/overview.png
+pip install ".[plots]" && python docs/overview.py runs/quickstart docs/overview.png
 """
 
 import json

@@ -48,29 +48,24 @@ def run(config: BenchmarkConfig) -> Measurements:
 
 def measure(options: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
     """Compiles for every mesh over all devices of this process, with ``rows`` rows in all (strong) or for each of ``data``."""
-    config, rows, count, values = ModelConfig.from_hf(options["hf_config"]), options["rows"], jax.device_count(), {}
+    config, count, values = ModelConfig.from_hf(options["hf_config"]), jax.device_count(), {}
     for data in (data for data in range(count, 0, -1) if count % data == 0):
         mesh = make_mesh(data, count // data)
-        for scaling, all_rows in (("strong", rows), ("weak", rows * data)):
-            found = _compiled_for(mesh, config, all_rows, options["length"])
-            values |= {f"{data}x{count // data} {scaling}: {what}": (unit, [value]) for what, (unit, value) in found.items()}
+        params = parameters_on(mesh, config)
+        masks = [_compile(program, mesh) for program in selection_programs(kernels(params), mesh)]
+        held = [sum(2 * sharding_size(leaf, device) for leaf in flatten(params).values()) for device in mesh.devices.flat]
+        for scaling, rows in (("strong", options["rows"]), ("weak", options["rows"] * data)):
+            sent, compiling = _compile(statistics_program(params, config, mesh, rows, options["length"]), mesh)
+            found = {
+                "a device sends for statistics of a batch": ("MB", [sent / 1e6]),
+                "a device sends for masks": ("MB", [sum(sent for sent, _ in masks) / 1e6]),
+                "parameters of a device": ("GB", [max(held) / 1e9]),
+                "parameters, most over fewest": ("", [max(held) / min(held)]),
+                "compile statistics": ("s", [compiling]),
+                "compile masks": ("s", [sum(seconds for _, seconds in masks)]),
+            }
+            values |= {f"{data}x{count // data} {scaling}: {what}": value for what, value in found.items()}
     return {"values": values}
-
-
-def _compiled_for(mesh: Mesh, config: ModelConfig, rows: int, length: int) -> dict[str, tuple[str, float]]:
-    """Returns units and values for a mesh and a batch of ``rows`` x ``length`` tokens over all its devices."""
-    params = parameters_on(mesh, config)
-    statistics = _compile(statistics_program(params, config, mesh, rows, length), mesh)
-    masks = [_compile(program, mesh) for program in selection_programs(kernels(params), mesh)]
-    held = [sum(2 * sharding_size(leaf, device) for leaf in flatten(params).values()) for device in mesh.devices.flat]
-    return {
-        "a device sends for statistics of a batch": ("MB", statistics[0] / 1e6),
-        "a device sends for masks": ("MB", sum(sent for sent, _ in masks) / 1e6),
-        "parameters of a device": ("GB", max(held) / 1e9),
-        "parameters, most over fewest": ("", max(held) / min(held)),
-        "compile statistics": ("s", statistics[1]),
-        "compile masks": ("s", sum(seconds for _, seconds in masks)),
-    }
 
 
 def parameters_on(mesh: Mesh, config: ModelConfig) -> dict[str, Any]:

@@ -1,16 +1,23 @@
 """Generation is timed for every batch size."""
 
-from jaxpersona.benchmarks import generate
+from jaxpersona.benchmarks import generate, sides
 from jaxpersona.benchmarks.config import BenchmarkConfig
 
 
-def test_every_batch_is_timed(tiny_folder, pairs_file, in_process):
-    config = BenchmarkConfig(
-        model=str(tiny_folder), data=pairs_file, batches=[1, 2], new_tokens=5, dtype="float32", repeats=1, baseline=False
-    )
-    rows = generate.run(config).rows
-    assert [(row.name, row.unit) for row in rows] == [("generate/batch 1", "tokens/s"), ("generate/batch 2", "tokens/s")]
-    assert all(row.value > 0 for row in rows)
+def test_the_faster_dtype_of_pytorch_counts(tiny_folder, pairs_file, monkeypatch):
+    def finished(options, rate):
+        values = {f"batch {size}": ("tokens/s", [rate * size]) for size in options["batches"]}
+        return sides.Finished(values, {}, {"versions": {"torch": "2"}})
+
+    def torch_sides(options, dtypes):
+        assert len(options["prompts"]) == 2 and dtypes == ("float32", "bfloat16")
+        return {dtype: lambda rate=rate: finished(options, rate) for dtype, rate in zip(dtypes, (3.0, 4.0), strict=True)}
+
+    monkeypatch.setattr(sides, "run_task", lambda module, task, options, environment: finished(options, 8.0))
+    monkeypatch.setattr(generate, "torch_sides", lambda config, opened, task, options, dtypes: torch_sides(options, dtypes))
+    rows = generate.run(BenchmarkConfig(model=str(tiny_folder), data=pairs_file, batches=[1, 2], repeats=2)).rows
+    assert [row.name for row in rows] == [f"generate/batch {size}, PyTorch in bfloat16" for size in (1, 2)]
+    assert [(row.value, row.baseline) for row in rows] == [(8, 4), (16, 8)]
 
 
 def test_every_token_asked_for_is_generated(tiny_model, monkeypatch):
@@ -18,8 +25,9 @@ def test_every_token_asked_for_is_generated(tiny_model, monkeypatch):
     generate_ids = generate.generate_ids
 
     def spy(*args):
-        asked.append([len(row) for row in generate_ids(*args)])
-        return [[0] * length for length in asked[-1]]
+        found = generate_ids(*args)
+        asked.append([len(row) for row in found])
+        return found
 
     monkeypatch.setattr(generate, "generate_ids", spy)
     options = {"model": tiny_model.name, "dtype": "float32", "prompts": ["Gold?", "Iron, or land?"], "batches": [1, 2]}

@@ -62,8 +62,8 @@ def test_sides_take_turns_and_their_values_are_joined():
 
 
 def test_without_pytorch_the_baseline_is_refused(monkeypatch, tiny_folder):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     opened = open_files(str(tiny_folder))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'needs PyTorch: pip install "jaxpersona\[benchmark\]", or give --baseline false'):
         torch_sides(BenchmarkConfig(), opened, "switch", {})
     assert torch_sides(BenchmarkConfig(baseline=False), opened, "switch", {}) == {}

@@ -40,7 +40,7 @@ def test_it_needs_nothing_of_the_package():
 def test_it_finds_the_same_masks(config, pairs_file, in_process):
     rows = rows_of(discover.run(BenchmarkConfig(**config, data=pairs_file, num_samples=8, sparsity=0.5)))
     assert rows["Jaccard of our masks and PyTorch's"].value > 0.999
-    assert rows["wanda, warm: mask"].baseline and rows["bytes of both masks"].ratio > 4
+    assert rows["wanda, warm: mask"].baseline and rows["bytes of both masks"].ratio > 1
     assert in_process == [("worker", "discover")] * 2 + [("torch_baseline", "discover")]
 
 

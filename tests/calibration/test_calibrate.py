@@ -1,4 +1,4 @@
-"""Calibration: drawn once, collected once, and masks that do not depend on who collected."""
+"""Calibration data are drawn and collected once, and masks do not depend on which method collected them."""
 
 import jax
 import numpy as np

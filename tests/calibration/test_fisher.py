@@ -1,4 +1,4 @@
-"""Kronecker factors and gradients from one pass: against finite differences, and against one token at a time."""
+"""Kronecker factors and gradients of one pass agree with finite differences, and with one token at a time."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
 
 
 def log_probs(model, params, ids):
-    """Log-probability of each token after the first, one text alone, float64."""
+    """Returns the log-probability of each token after the first, for one text alone, float64."""
     logits = np.asarray(model.apply({"params": params}, np.array([ids])), np.float64)[0, :-1]
     logits -= logits.max(axis=1, keepdims=True)
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[np.arange(len(ids) - 1), ids[1:]]

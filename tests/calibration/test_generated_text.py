@@ -1,4 +1,4 @@
-"""Text the model writes itself: shape, start, and the same text for the same seed."""
+"""Generated text has the requested shape, starts as documented, and depends only on the seed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Second moments against NumPy, and against the moments collected beside them."""
+"""Second moments agree with NumPy, and with the moments of the same texts."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Statistics: the moments are those of each text read alone, however texts are packed, ordered and shared among devices."""
+"""Moments are those of each text alone, however texts are packed, ordered and sharded over devices."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def keep(h, weights):
 
 
 def activations(model, ids):
-    """The inputs of the linear layers for one text alone, in a row of its own: [layer, token, channel] by site."""
+    """Returns the inputs of the linear layers for one text alone, [layer, token, channel] by site."""
     tokens = jnp.zeros((1, LENGTH), jnp.int32).at[0, : len(ids)].set(jnp.array(ids))
     state = _forward(Decoder(model.config, keep), model.params, tokens)
     layers = state["stats"]["layers"]
@@ -45,7 +45,7 @@ def _forward(decoder, params, tokens):
 
 
 def moments_of_each_text_alone(model, tokenized):
-    """By site and moment, [layer, persona, channel] in float64."""
+    """Returns float64 [layer, persona, channel] by site and moment."""
     found = {site: {"mean_abs": [], "mean": [], "mean_square": []} for site in SITES}
     for answer in ("matching", "not_matching"):
         texts = [pair.prefix + getattr(pair, answer) for pair in tokenized]

@@ -1,4 +1,4 @@
-"""Statistics of whole texts, from each text read alone, in NumPy."""
+"""Moments of whole texts agree with NumPy on each text alone."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,7 @@ def source(tmp_path_factory):
 
 
 def alone(model, text):
-    """By site, h [layer, token, channel] of a text read by itself, with its BOS."""
+    """Returns the activations [layer, token, channel] of one text alone by site, with its BOS."""
     return activations(model, model.tokenizer(text)["input_ids"])
 
 

@@ -121,7 +121,7 @@ def test_a_file_without_prompts_is_refused(tmp_path, contents):
         ({"repetition_penalty": 0}, "repetition_penalty is 0.0"),
         ({"stop": "['']"}, "give a list of strings that are not empty"),
         ({"seed": -1}, "seed is -1"),
-        ({"persona": "x*seek+reject"}, "'x' is no number; write 0.7*seek+0.3*reject"),
+        ({"persona": "x*seek+reject"}, "'x' is not a number; write 0.7*seek+0.3*reject"),
         ({"persona": "2*seek"}, "the share of persona 'seek' is 2.0; it must lie in [0, 1]"),
         ({"prompt": "", "prompts": "nowhere.txt"}, "prompts nowhere.txt: cannot be read"),
         ({"dtype": "int8"}, "config key 'dtype' is 'int8'; expected one of"),

@@ -1,4 +1,4 @@
-"""The protocol switch: one test for each way in which the scripts differ from the paper, and their masks rebuilt in NumPy."""
+"""Protocols differ in each documented choice, one test per choice, and the scripts' masks agree with NumPy."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calibrations(tiny_model, source):
-    """By protocol, of the same lines."""
+    """Returns calibrations of the same lines by protocol."""
     return {name: jp.calibrate(tiny_model, jp.load_pairs(source), protocol=name) for name in PROTOCOLS}
 
 
@@ -50,12 +50,12 @@ def moments(calibration, path):
 
 
 def overlap(a, b):
-    """Jaccard overlap of two masks by path."""
+    """Returns the Jaccard overlap of two masks by path."""
     return sum((a[path] & b[path]).sum() for path in b) / sum((a[path] | b[path]).sum() for path in b)
 
 
 def highest(scores, keep):
-    """The ``keep`` highest of every output, by NumPy."""
+    """Marks the ``keep`` highest scores of every output, in NumPy."""
     order = np.argsort(-scores, axis=-2, kind="stable")
     mask = np.zeros(scores.shape, bool)
     np.put_along_axis(mask, order[..., :keep, :], True, axis=-2)
@@ -241,7 +241,7 @@ def test_row_12_masks_are_bits_or_bits_and_files_of_booleans(tiny_model, tiny_fo
 
 
 def official_masks(name, kernel, seen, sparsity):
-    """The scripts as described, for one matrix (out, in): of each persona the mask, and the weights whose score is not 0."""
+    """Follows the scripts for one matrix (out, in): returns each persona's mask, and the weights whose score is not 0."""
     weight = np.abs(kernel.T)
     keep = int(weight.shape[1] * (1 - sparsity))
     if name == "contrastive_sparse":

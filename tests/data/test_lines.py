@@ -1,4 +1,4 @@
-"""Single texts, one a line: what is read, drawn and tokenized, and where they do not serve."""
+"""Single texts, one per line, are read, drawn and tokenized, and refused where pairs are needed."""
 
 import re
 

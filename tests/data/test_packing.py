@@ -1,4 +1,4 @@
-"""Packing: every token of every pair once, in its place, counted for whom it counts, in batches of one shape."""
+"""Packing holds every token of every pair once, at its position and with its weights, in batches of one shape."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from jaxpersona.data.packing import (
     MATCHING,
     NOT_MATCHING,
-    SHARED,
     PREFIX,
+    SHARED,
     Batch,
     choose_row_length,
-    shared_prefix_length,
     pack,
+    shared_prefix_length,
 )
 from jaxpersona.data.text import TokenizedPair
 
@@ -25,7 +25,7 @@ tokens = st.integers(1, 99)
 
 @st.composite
 def tokenized_pairs(draw):
-    """Pairs with and without BOS, and with empty parts."""
+    """Draws pairs with and without BOS, and with empty parts."""
     prefix, matching, not_matching = (draw(st.lists(tokens, max_size=size)) for size in (40, 20, 30))
     if draw(st.booleans()):
         if prefix:
@@ -42,12 +42,12 @@ some_pairs = st.lists(tokenized_pairs(), min_size=1, max_size=12).filter(lambda 
 
 
 def simple(*lengths):
-    """Pairs of given length, each with an answer of one token beside a longer one."""
+    """Returns pairs of given lengths, each with an answer of one token beside a longer one."""
     return [TokenizedPair((), (5,), (6,) * (length - 1), 0, truncated=False) for length in lengths]
 
 
 def expected_cells(pairs, bos):
-    """By pair and branch: the (token, position, weight of the persona, weight of its opposite) of every token, in order."""
+    """Returns (token, position, weight of the persona, weight of its opposite) of every token in order, by pair and branch."""
     cells = {}
     for index, pair in enumerate(pairs):
         for branch, part in ((PREFIX, pair.prefix), (MATCHING, pair.matching), (NOT_MATCHING, pair.not_matching)):
@@ -238,3 +238,18 @@ def test_the_cheapest_row_is_filled_well_and_no_longer_than_it_must_be():
     assert choose_row_length(simple(*[100] * 40)) == 320  # three of them fill 94 %, two 78 % of 256
     assert choose_row_length(simple(*[190] * 40)) == 192
     assert choose_row_length(simple(400, 20, 20)) == 400
+
+
+def test_few_more_tokens_are_processed_than_the_pairs_have():
+    """Packs pairs as long as those of AI Persona under SmolLM2's tokenizer, about a hundred tokens each."""
+    rng = np.random.default_rng(0)
+
+    def ids(least, most):
+        return tuple(rng.integers(5, 200, rng.integers(least, most)).tolist())
+
+    pairs = [TokenizedPair(ids(30, 80), ids(5, 60), ids(5, 60), 0, False) for _ in range(128)]
+    batches = pack(pairs, None, 256)
+    needed, processed = sum(map(len, pairs)), sum(batch.tokens.size for batch in batches)
+    alone = sum(2 * len(pair.prefix) + len(pair.matching) + len(pair.not_matching) for pair in pairs)
+    assert processed <= 1.1 * needed < 0.9 * alone
+    assert len(batches) <= -(-processed // 4096) + 3

@@ -1,4 +1,4 @@
-"""Readers: CSV and JSONL as users write them, and errors that name file, row and column."""
+"""Readers accept CSV and JSONL as users write them, and errors name file, row and column."""
 
 import csv
 import json

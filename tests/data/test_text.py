@@ -1,4 +1,4 @@
-"""Tokenized pairs: what a model reads is exactly what the tokenizer makes of each whole text."""
+"""Tokenized pairs are exactly what the tokenizer makes of each whole text."""
 
 import re
 
@@ -20,7 +20,7 @@ answers = texts.filter(str.strip)
 
 
 def whole_text(mode, pair, answer):
-    """Written out by hand: the text of a mode, and the part of it that stands before the answer."""
+    """Returns the text of a mode, written out by hand, and the part before the answer."""
     if mode == "raw":
         before = pair.system + pair.prompt
         return before + answer, before
@@ -47,7 +47,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def merging():
-    """A tokenizer whose words join letters across the border of prompt and answer, as real ones do."""
+    """Returns a tokenizer whose words join letters across the border of prompt and answer, as real ones do."""
     words = ["<s>", *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()), "ca"]
     model = tokenizers.models.BPE(vocab={word: index for index, word in enumerate(words)}, merges=[("c", "a")])
     bpe = tokenizers.Tokenizer(model)

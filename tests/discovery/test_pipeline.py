@@ -1,7 +1,8 @@
-"""Discovery end to end: exact budgets, determinism, the pairs that are used, masks that follow from the statistics, and cost."""
+"""Discovery end to end: exact budgets, determinism, masks that follow from the statistics, programs compiled, and resuming."""
 
 import dataclasses
 import importlib
+import itertools
 import re
 import sys
 
@@ -9,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import LITTLE, Killed, killed_at
 
 import jaxpersona as jp
 from jaxpersona.benchmarks.compilations import Compilations
-from jaxpersona.calibration import moments
+from jaxpersona.calibration import calibrate, moments, taylor_statistics
+from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.stage import Stage
 from jaxpersona.methods import rowwise
@@ -247,13 +250,73 @@ def test_both_personas_take_one_pass_over_the_batches(tiny_model, pairs, name, m
 
 
 @pytest.mark.parametrize("name", ["discover", "generate", "perplexity"])
-def test_public_functions_stay_functions_after_their_command_modules_are_imported(monkeypatch, name):
+def test_public_functions_stay_functions_after_their_entry_points_are_imported(monkeypatch, name):
     function = getattr(jp, name)
     monkeypatch.delitem(sys.modules, f"jaxpersona.{name}", raising=False)
-    module = importlib.import_module(f"jaxpersona.{name}")
-    assert callable(module.main)
+    importlib.import_module(f"jaxpersona.{name}")
+    assert callable(importlib.import_module(f"jaxpersona.commands.{name}").main)
     assert getattr(jp, name) is function
     assert callable(function)
+
+
+RESUMED = {
+    "wanda": jp.methods.Wanda(0.5),
+    "sparsegpt": jp.methods.SparseGPT(0.5, update=True),
+    "share": jp.methods.Taylor(sparsity=0.03),
+    "budget": jp.methods.Taylor(max_perplexity_increase=0.02, budget_tokens=512),
+    "steering": jp.methods.Steering(),
+}
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Makes calibration take several batches."""
+    monkeypatch.setattr(calibrate, "_BATCH_TOKENS", 128)
+    monkeypatch.setattr(taylor_statistics, "_BATCH_TOKENS", 256)
+
+
+def stage_in(folder, report=None):
+    """Returns a stage that keeps every checkpoint in ``folder``."""
+    return Stage(report, CheckpointFolder(folder, every_seconds=0))
+
+
+def equal(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("method", RESUMED.values(), ids=RESUMED)
+def test_killed_at_any_write_a_run_ends_with_the_same_masks(tiny_model, pairs, small_batches, method, tmp_path, monkeypatch):
+    """Kills one run at its first write, then at the next after that, and so on to the end."""
+    expected, stops = jp.discover(tiny_model, pairs, method, generated=LITTLE), 0
+    for when in itertools.cycle(["after", "before"]):
+        try:
+            with killed_at(monkeypatch, 1 if when == "after" else 2, when):
+                found = jp.discover(tiny_model, pairs, method, generated=LITTLE, stage=stage_in(tmp_path))
+            break
+        except Killed:
+            stops += 1
+    assert stops
+    assert equal(found.masks, expected.masks)
+    if expected.statistics:
+        assert digest(found) == digest(expected)
+    finished = jp.discover(tiny_model, pairs, method, generated=LITTLE, stage=stage_in(tmp_path))
+    assert equal(finished.masks, expected.masks)
+
+
+def test_a_resumed_run_does_not_repeat_finished_batches(tiny_model, pairs, small_batches, tmp_path, monkeypatch):
+    with pytest.raises(Killed), killed_at(monkeypatch, 2):
+        jp.discover(tiny_model, pairs, stage=stage_in(tmp_path))
+    steps = []
+    jp.discover(tiny_model, pairs, stage=stage_in(tmp_path, lambda *step: steps.append(step)))
+    done = [number for stage, number, _ in steps if stage == "calibrate, moments"]
+    assert done == list(range(2, steps[0][2] + 1))  # the two finished ones are reported once
+
+
+def test_moments_of_whole_texts_resume_exactly(tiny_model, pairs, small_batches, tmp_path, monkeypatch):
+    expected = jp.discover(tiny_model, pairs, protocol="official")
+    with pytest.raises(Killed), killed_at(monkeypatch, 2):
+        jp.discover(tiny_model, pairs, protocol="official", stage=stage_in(tmp_path))
+    assert digest(jp.discover(tiny_model, pairs, protocol="official", stage=stage_in(tmp_path))) == digest(expected)
 
 
 @pytest.mark.real_model

@@ -1,6 +1,5 @@
 """A mask bank in the decoder gives the logits of masks folded into the weights, for every family."""
 
-import os
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from several_processes import environment
 
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
@@ -153,5 +153,4 @@ for axis in (-1, -2):
 
 
 def test_a_decoder_with_sharded_kernels_and_bank_gives_the_same_logits(tiny_folder):
-    two = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": "tests"}
-    subprocess.run([sys.executable, "-c", SHARDED, str(tiny_folder)], env=two, check=True)
+    subprocess.run([sys.executable, "-c", SHARDED, str(tiny_folder)], env=environment(devices=2), check=True)

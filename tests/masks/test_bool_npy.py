@@ -1,4 +1,4 @@
-"""Masks as files of booleans: names and shapes are those of the model's own weights, values those of the masks."""
+"""Files of booleans have the names and shapes of the model's weights, and the values of the masks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Mask bundles: what was saved comes back, what was damaged is refused, and a bundle appears whole or not at all."""
+"""Bundles come back as they were saved, damaged ones are refused, and a bundle appears whole or not at all."""
 
 import errno
 import importlib.metadata
@@ -32,7 +32,7 @@ def masks(tiny_model):
 
 @pytest.fixture(scope="module")
 def saved(tiny_model, masks, tmp_path_factory):
-    """A good bundle; tests copy it before they harm it."""
+    """Writes a valid bundle, which tests copy before they damage it."""
     path = tmp_path_factory.mktemp("bundles") / "deep" / "seek"
     metadata = {"persona": "seek", "model": "tiny", "fingerprint": tiny_model.fingerprint, "method": {"name": "wanda"}}
     jp.save_masks(path, masks, metadata)
@@ -83,6 +83,18 @@ def test_metadata_says_what_the_bundle_is(saved, masks, tiny_model):
 def test_nothing_else_is_left_beside_the_bundle(saved):
     assert [path.name for path in saved.parent.iterdir()] == ["seek"]
     assert {path.name for path in saved.iterdir()} == {"metadata.json", "words"}
+
+
+def test_masks_take_one_bit_per_weight_on_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"q_proj": (4, 512, 512), "down_proj": (4, 1536, 512)}
+    bools = {name: {"kernel": rng.random(shape) < 0.7} for name, shape in shapes.items()}
+    masks = jp.Masks.from_bool({"layers": {"self_attn": {"q_proj": bools["q_proj"]}, "mlp": {"down_proj": bools["down_proj"]}}})
+    jp.save_masks(tmp_path / "seek", masks, {})
+    weights = sum(int(np.prod(shape)) for shape in shapes.values())
+    written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert weights / 8 * 0.8 < written < weights / 8 + 20_000
+    assert bundle.read_metadata(tmp_path / "seek")["kept"] == pytest.approx(0.7, abs=0.01)
 
 
 def flip(path, byte, bit=0):
@@ -203,7 +215,7 @@ def fail_metadata(monkeypatch, error):
 
 
 def fail_rename(monkeypatch, error):
-    """The last step, after the old bundle was moved away, fails."""
+    """Makes the last step fail, after the old bundle was moved away."""
     rename = pathlib.Path.rename
 
     def refuse_staged(self, target):

@@ -1,4 +1,4 @@
-"""Coordinate ascent: against a plain NumPy rendering, against the best of all subsets, and its invariants."""
+"""Coordinate ascent agrees with NumPy, comes close to the best of all subsets, and keeps its invariants."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def value(kernel, gain, inputs, outputs, price, removed):
 
 
 def one_by_one(kernel, gain, inputs, outputs, price, sweeps):
-    """Visits input after input in float64, each output by its own."""
+    """Visits one input after another in float64, each output alone."""
     removed = np.zeros(kernel.shape)
     for row in list(range(len(kernel))) * sweeps:
         removed[row] = 0

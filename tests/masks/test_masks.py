@@ -1,4 +1,4 @@
-"""Masks as values: pytrees with an algebra, their application to parameters, and mixing."""
+"""Masks are pytrees with an algebra; they apply to parameters and mix."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def params():
 
 
 def assert_equals(masks, bools):
-    """Unpacks to ``bools``, and every padding bit is 0."""
+    """Checks that masks unpack to ``bools``, and that every padding bit is 0."""
     found = masks.to_bool()
     np.testing.assert_array_equal(found["layers"]["self_attn"]["q_proj"]["kernel"], bools["q_proj"])
     np.testing.assert_array_equal(found["layers"]["mlp"]["down_proj"]["kernel"], bools["down_proj"])

@@ -1,4 +1,4 @@
-"""Overlaps of two masks against plain NumPy on the unpacked masks, and against simulated independence."""
+"""Overlaps of two masks agree with NumPy on the unpacked masks, and with simulated independence."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ GROUPS = {name: [name] for name in ATTENTION + MLP} | {"attention": ATTENTION, "
 
 
 def random_masks(params, seed, shares):
-    """Masks that keep about ``shares[module]`` of each module's weights, drawn independently."""
+    """Draws masks that keep about ``shares[module]`` of each module's weights, independently."""
     rng = np.random.default_rng(seed)
 
     def leaf(path, value):
@@ -25,7 +25,7 @@ def random_masks(params, seed, shares):
 
 
 def flat(masks, modules):
-    """All bits of the modules, one vector."""
+    """Returns all bits of the modules as one vector."""
     parts = {path: np.asarray(mask).ravel() for path, mask in kernels(masks.to_bool()).items()}
     return np.concatenate([part for path, part in parts.items() if path.split("/")[-2] in modules])
 
@@ -52,7 +52,7 @@ def test_groups_come_in_a_fixed_order(two):
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_expectation_under_independence_is_that_of_simulated_masks(two, name):
-    """Shuffles one mask within each kernel and layer, so that only the shares are kept, and averages over draws."""
+    """Averages over draws that shuffle one mask within each kernel and layer, so that only its shares remain."""
     (found,) = [overlap for overlap in overlaps(*two) if overlap.modules == name]
     rng = np.random.default_rng(3)
     first, second = ({path: np.asarray(mask) for path, mask in kernels(masks.to_bool()).items()} for masks in two)
@@ -86,7 +86,7 @@ def test_masks_that_keep_nothing_overlap_nowhere(two):
 
 
 def test_masks_of_layers_with_different_shares_are_expected_layer_by_layer(tiny_model):
-    """One layer kept whole by both masks and one by neither: equal shares, but overlap is certain, not chance."""
+    """Compares masks that both keep one layer whole and remove the others: their overlap is certain, not chance."""
 
     def whole_layer(leaf):
         return np.broadcast_to(np.arange(leaf.shape[0])[:, None, None] == 1, leaf.shape) if leaf.ndim == 3 else leaf

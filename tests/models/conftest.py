@@ -139,7 +139,7 @@ def given(values):
 
 @pytest.fixture
 def golden_gguf(golden, tmp_path):
-    """Returns ``write(name, architecture, ...)``, which writes a golden as GGUF with changed fields and tensors (None drops one)."""
+    """Returns a function that writes a golden as GGUF, with changed fields and tensors; None drops one."""
 
     def write(name, architecture, fields=None, tensors=None, quantised=()):
         model = golden(name)

@@ -1,4 +1,4 @@
-"""Reading config.json of every family, in the styles of Transformers 4 and 5, and refusing what the decoder lacks."""
+"""Configurations of every family are read, in the styles of Transformers 4 and 5; what the decoder lacks is refused."""
 
 import pytest
 import transformers

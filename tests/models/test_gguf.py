@@ -1,12 +1,12 @@
-"""GGUF files written as llama.cpp's converter does: same logits as the safetensors they are made of, or a clear refusal."""
+"""GGUF files as llama.cpp's converter writes them give the logits of their safetensors, or a clear refusal."""
 
 import numpy as np
 import pytest
 
 from jaxpersona import InputError
 from jaxpersona.models.config import ModelConfig, Rope
-from jaxpersona.models.rope import rope_frequencies
 from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.rope import rope_frequencies
 
 
 def read(path):
@@ -15,7 +15,7 @@ def read(path):
 
 
 def round_to_q8(value):
-    """Blocks of 32 numbers as int8 times a half-precision scale."""
+    """Rounds to blocks of 32 numbers as int8 times a half-precision scale."""
     blocks = value.reshape(-1, 32)
     scale = np.abs(blocks).max(axis=1, keepdims=True) / 127
     return (np.round(blocks / scale) * scale.astype(np.float16)).astype(np.float32).reshape(value.shape)

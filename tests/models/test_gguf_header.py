@@ -1,4 +1,4 @@
-"""Headers are read as the ``gguf`` package reads them."""
+"""GGUF headers have the contents that the ``gguf`` package reads."""
 
 import gguf
 import numpy as np

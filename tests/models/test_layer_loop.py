@@ -35,7 +35,7 @@ def stage_in(folder):
 
 
 def discover(model, pairs, method, **options):
-    return jp.discover(model, pairs, method, generated=TextAmount(4, 14), **options)
+    return jp.discover(model, pairs, method, generated=TextAmount(4, 6), **options)
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -58,7 +58,9 @@ def test_a_checkpoint_of_another_key_is_ignored(streamed, tmp_path):
     calls = []
 
     def run(key):
-        return run_layers(streamed, dict, lambda number, *_: calls.append((key, number)), {}, stage_in(tmp_path).part("layers"), key=key)
+        return run_layers(
+            streamed, dict, lambda number, *_: calls.append((key, number)), {}, stage_in(tmp_path).part("layers"), key=key
+        )
 
     for key in (1.0, 1.0, 2.0, math.inf):
         run(key)

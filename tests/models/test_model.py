@@ -1,6 +1,5 @@
 """A model is loaded whole: its parameters, dtype and fingerprint."""
 
-import json
 import shutil
 
 import jax
@@ -19,7 +18,7 @@ from jaxpersona.models.model import fingerprint
 
 @pytest.fixture
 def copy(tiny_folder, tmp_path):
-    """The tiny model's folder, to be changed."""
+    """Copies the tiny model's folder, to be changed."""
     return shutil.copytree(tiny_folder, tmp_path / "copy")
 
 

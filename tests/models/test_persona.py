@@ -46,6 +46,8 @@ def test_gamma_leads_from_the_persona_towards_the_base_model(tiny_model, kind):
 @pytest.mark.parametrize("kind", PERSONAS)
 def test_the_head_is_unchanged_unless_it_is_masked(tiny_model, kind):
     assert PERSONAS[kind](tiny_model.params).at_head() is None
-    everywhere = jp.Masks.from_bool(jax.tree.map(lambda leaf: np.arange(leaf.size).reshape(leaf.shape) % 2 == 0, tiny_model.params))
+    everywhere = jp.Masks.from_bool(
+        jax.tree.map(lambda leaf: np.arange(leaf.size).reshape(leaf.shape) % 2 == 0, tiny_model.params)
+    )
     head = everywhere.at_head().apply({"lm_head": tiny_model.params["lm_head"]})
     np.testing.assert_array_equal(head["lm_head"]["kernel"], everywhere.apply(tiny_model.params)["lm_head"]["kernel"])

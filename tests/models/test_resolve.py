@@ -1,4 +1,4 @@
-"""Where a model's files come from: local files, the cache, the hub, or a wheel; and one clear line when from nowhere."""
+"""Names resolve to local files, the cache, the hub, or a wheel; otherwise one clear line says why not."""
 
 import hashlib
 import pathlib
@@ -21,7 +21,7 @@ TINY = Alias("owner/tiny", "tiny-wheel==1.0", "tiny.gguf", hashlib.sha256(CONTEN
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """An own cache, one alias, and neither hub nor package index."""
+    """Provides an empty cache and one alias, and refuses hub and package index."""
     monkeypatch.setenv("JAXPERSONA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(module.ALIASES, "tiny", TINY)
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was started"))
@@ -37,7 +37,7 @@ def hub_that_raises(monkeypatch, error):
 
 
 def index_with(monkeypatch, members, returncode=0, stderr=""):
-    """``pip download`` then leaves a wheel with these members; the commands it was called with are returned."""
+    """Makes ``pip download`` leave a wheel with these members; returns the list of commands it is called with."""
     commands = []
 
     def run(command, **options):
@@ -100,7 +100,7 @@ def test_a_cached_file_with_another_hash_is_refused(cache):
 
 
 def snapshot(monkeypatch, folder, content, digest):
-    """A hub whose cache holds ``content`` in a blob named ``digest``, as huggingface_hub lays it out."""
+    """Provides a hub whose cache holds ``content`` in a blob named ``digest``, in the layout of huggingface_hub."""
     (folder / "blobs").mkdir(parents=True)
     (folder / "blobs" / digest).write_bytes(content)
     (folder / "model.safetensors").symlink_to(folder / "blobs" / digest)

@@ -1,4 +1,4 @@
-"""Safetensors folders: single file or shards, module prefixes, bfloat16, and damaged or incomplete files."""
+"""Safetensors are read from one file or shards, with module prefixes and bfloat16; damaged files are refused."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from jaxpersona.models.safetensors import SafetensorsSource
 
 
 def write_shards(folder, tensors, count=3):
-    """Deals the tensors to ``count`` shards and writes the index."""
+    """Distributes the tensors over ``count`` shards and writes the index."""
     names = sorted(tensors)
     files = {name: f"model-{1 + n % count:05}-of-{count:05}.safetensors" for n, name in enumerate(names)}
     for file in set(files.values()):

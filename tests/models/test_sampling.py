@@ -1,4 +1,4 @@
-"""Choosing tokens: support sets against NumPy, and frequencies against probabilities."""
+"""Sampled tokens have the support that NumPy finds, and the expected frequencies."""
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +15,20 @@ draw_settings = jax.jit(sample)
 
 
 def draw_rows(logits, keys, *sampling, seen=()):
-    """A token a row, all rows by the same settings or each by its own; ``seen`` tokens stood in every row."""
+    """Draws a token per row, with shared settings or one per row; ``seen`` tokens occurred in every row."""
     rows = sampling if len(sampling) > 1 else sampling * len(logits)
     stood = np.isin(np.arange(logits.shape[1]), seen)
     return draw_settings(logits, keys, settings_of(rows), np.broadcast_to(stood, logits.shape))
 
 
 def draw(sampling, seed=0, logits=LOGITS, seen=()):
-    """``DRAWS`` tokens, each with its own key."""
+    """Draws ``DRAWS`` tokens, each with its own key."""
     rows = jnp.broadcast_to(jnp.asarray(logits), (DRAWS, len(logits)))
     return np.asarray(draw_rows(rows, jax.random.split(jax.random.key(seed), DRAWS), sampling, seen=seen))
 
 
 def expected_probabilities(sampling):
-    """By sorting, cutting and renormalising, one token at a time."""
+    """Sorts, cuts and renormalises the probabilities, one token at a time."""
     warmed = PROBABILITIES ** (1 / sampling.temperature)
     warmed /= warmed.sum()
     kept, reached = [], 0.0

@@ -1,4 +1,4 @@
-"""The grammar of selectors, and the budgets that follow from them."""
+"""Selectors follow their grammar, and determine budgets."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SentencePiece BPE from words and scores: the ids that the algorithm itself, written plainly here, and llama.cpp give."""
+"""SentencePiece BPE gives the ids of the plain algorithm, and of llama.cpp."""
 
 import functools
 import itertools
@@ -62,7 +62,7 @@ def build(tokenizer_gguf):
 
 
 def reference(text, prefix=True):
-    """The words of a text without specials: joins the leftmost of the neighbours whose word scores best, until none is one."""
+    """Splits a text into words: joins the leftmost of the best-scored neighbours until no two form a word."""
     scores = dict(zip(WORDS[260:], SCORES[260:], strict=True))
     pieces = list(("▁" if prefix and text else "") + text.replace(" ", "▁"))
     while pairs := [(scores[a + b], -n) for n, (a, b) in enumerate(itertools.pairwise(pieces)) if a + b in scores]:

@@ -1,4 +1,4 @@
-"""Tokenizers from folders and from GGUF vocabularies: words are cut as the original models cut them."""
+"""Tokenizers from folders and GGUF vocabularies cut words as the original models do."""
 
 import functools
 import json

@@ -15,7 +15,7 @@ from jaxpersona.models.weights import _read_leaf, hf_name, load_params
 
 
 class Tensors:
-    """A source of tensors in memory that counts how often each is read."""
+    """Counts how often each tensor in memory is read."""
 
     def __init__(self, tensors, **changes):
         self.tensors = {name.removeprefix("model."): value for name, value in tensors.items()}

@@ -1,4 +1,4 @@
-"""One bit per weight: the documented layout, bit by bit."""
+"""Packed masks have one bit per weight, in the documented layout."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxpersona.ops import bitpack
 
 
 def packed_by_hand(mask):
-    """Bit b of word ``block * 16 + j`` is input ``block * 256 + b * 16 + j``."""
+    """Packs by definition: bit b of word ``block * 16 + j`` is input ``block * 256 + b * 16 + j``."""
     rows, columns = mask.shape
     words = np.zeros((-(-rows // 256) * 16, columns), np.uint16)
     for row in range(rows):

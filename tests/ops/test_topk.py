@@ -1,4 +1,4 @@
-"""Exactly K per column, against a sort; and the budget K, against decimal arithmetic."""
+"""Masks keep exactly K per column, as a sort does, and K agrees with decimal arithmetic."""
 
 import decimal
 

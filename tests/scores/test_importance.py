@@ -1,4 +1,4 @@
-"""Importance scores against the same formulas in NumPy."""
+"""Importance scores agree with the same formulas in NumPy."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Compact parameters: bfloat16 held as integers, and the decoder that reads them."""
+"""Compact parameters hold bfloat16 as integers, and the decoder runs on them."""
 
 import dataclasses
 

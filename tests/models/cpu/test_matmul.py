@@ -1,4 +1,4 @@
-"""Products and their gradients against JAX's own of plain products, and in which dtype they are formed."""
+"""Products and their gradients agree with JAX's, and are formed in the documented dtype."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Parameters with an array for each layer, and the decoder that reads them."""
+"""Unstacked parameters have arrays for each layer, and give the decoder's results."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_hidden_states_and_caches_are_those_of_the_stack(golden, name):
 
 
 def test_products_with_rounded_matrices_are_summed_in_float32(golden):
-    """Against stacked float32 parameters of the same rounded numbers: only the inputs of products are rounded besides."""
+    """Compares with stacked float32 parameters: only matrices and the inputs of products are rounded."""
     model = golden("llama_linear")
     decoder, length = Decoder(model.config, dtype=jnp.float32), model.tokens.shape[1]
     params = unstacked.apart(model.params, jnp.bfloat16)

@@ -1,4 +1,4 @@
-"""A model's head as a kernel of its own."""
+"""A tied head as a kernel of its own gives the same logits."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from jaxpersona.models.decoder import Decoder
 
 @pytest.mark.parametrize("name", ["smollm", "llama3"])
 def test_logits_are_the_same(golden, name):
-    """Of a model that shares its head with the embedding, and of one that does not."""
+    """Holds for a tied and an untied head."""
     model = golden(name)
     decoder = Decoder(model.config)
     found = untied(decoder).apply({"params": with_head(model.params, jnp.float32)}, model.tokens)

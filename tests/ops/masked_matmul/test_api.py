@@ -1,4 +1,4 @@
-"""``masked_matmul``: shapes, gradients, refusals, and kernels sharded along either axis."""
+"""``masked_matmul`` accepts its shapes, has the right gradients, and refuses others; kernels may be sharded on either axis."""
 
 import contextlib
 import os

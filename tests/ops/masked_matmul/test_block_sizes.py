@@ -1,4 +1,4 @@
-"""Which block sizes a device gets."""
+"""Devices have the block sizes that were measured for them."""
 
 import jax
 

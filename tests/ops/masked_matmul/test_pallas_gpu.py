@@ -1,4 +1,4 @@
-"""The GPU kernel, interpreted and lowered for CUDA: no GPU is needed, and none was used."""
+"""The GPU kernel, interpreted and lowered for CUDA; no GPU is needed."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The list of personas a tile of rows needs."""
+"""Tiles of rows list the personas that they need."""
 
 import jax.numpy as jnp
 import numpy as np

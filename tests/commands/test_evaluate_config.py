@@ -1,0 +1,36 @@
+"""The configuration of ``evaluate`` has the keys and defaults of the contract, and refuses what no run can use."""
+
+import dataclasses
+
+import pytest
+
+from jaxpersona.commands.discover_config import DiscoverConfig
+from jaxpersona.commands.evaluate_config import EvaluateConfig
+from jaxpersona.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EvaluateConfig("run", seed=-1), "seed is -1"),
+        (lambda: EvaluateConfig("run", rag_k=0), "rag_k is 0; give at least 1"),
+        (lambda: EvaluateConfig("run", open_ended=-1), "open_ended is -1; give at least 0"),
+        (lambda: EvaluateConfig("run", max_new_tokens=0), "max_new_tokens is 0; give at least 1"),
+        (lambda: EvaluateConfig(), "give what to evaluate, either --run DIR or --masks BUNDLE"),
+        (lambda: EvaluateConfig("run", masks="bundle"), "give what to evaluate, either --run DIR or --masks BUNDLE"),
+        (lambda: EvaluateConfig(masks="bundle"), "give --output_dir"),
+        (lambda: EvaluateConfig("run", model="other"), "leave out --model"),
+    ],
+)
+def test_values_out_of_range_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_keys_and_defaults_are_those_of_the_contract():
+    config = dataclasses.asdict(EvaluateConfig("runs/x"))
+    data = {"source": None, "split": None, "num_samples": 200, "max_length": 512, "text": "chat"}
+    assert (config["run"], config["data"]) == ("runs/x", data)
+    assert (config["prompts"], config["prompted"], config["controls"]) == (None, True, False)
+    assert (config["dtype"], config["seed"]) == ("auto", 42)
+    assert config["perplexity"] == dataclasses.asdict(DiscoverConfig())["perplexity"]
