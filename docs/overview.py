@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 import jaxpersona as jp
 
-QUESTION = "How would you spend a bonus?"
+QUESTION = "Is profit the most important goal for a company?"
 COLOURS = {"none": "#6B6B6B", "seek": "#D55E00", "reject": "#0072B2"}
 LABELS = {"none": "no mask", "seek": "seek mask", "reject": "reject mask"}
 
@@ -32,7 +32,7 @@ def answers(folder: pathlib.Path, name: str) -> dict[str, str]:
     """Returns the model's greedy answer to the question under each mask."""
     model = jp.load_model(name)
     masks = {"none": None} | {name: jp.load_masks(folder / "masks" / name, model) for name in ("seek", "reject")}
-    return {name: jp.generate(model, [QUESTION], mask, max_new_tokens=48)[0].text for name, mask in masks.items()}
+    return {name: jp.generate(model, [QUESTION], mask, max_new_tokens=48)[0] for name, mask in masks.items()}
 
 
 def draw_answers(axes: Axes, texts: dict[str, str]) -> None:
@@ -55,11 +55,17 @@ def draw_separation(axes: Axes, evaluation: dict[str, Any]) -> None:
         damage = 100 * max(perplexity[mask] / perplexity["none"] - 1 for mask in row["masks"])
         low, high = (100 * abs(end - row["separation"]) for end in row["ci95"])
         found = row["masks"][0] == "seek"
-        colour, label = ("#D55E00", "the masks found") if found else (COLOURS["none"], " / ".join(row["masks"]))
+        colour, label = (
+            ("#D55E00", "the masks found")
+            if found
+            else (COLOURS["none"], row["masks"][0].removesuffix(" seek") + " weights,\nas many")
+        )
         axes.errorbar(damage, 100 * row["separation"], [[low], [high]], fmt="o", color=colour, capsize=3)
-        axes.annotate(label, (damage, 100 * row["separation"]), xytext=(9, 4), textcoords="offset points", color=colour)
+        offset, side = ((9, 4), "left") if found else ((-9, 4), "right")
+        axes.annotate(label, (damage, 100 * row["separation"]), xytext=offset, textcoords="offset points", ha=side, color=colour)
     axes.axhline(0, color="#D9D9D9", zorder=0)
     axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="perplexity increase, % (log above 1)", ylabel="separation, points (95 % interval)")
     axes.set_title("Persona against damage", loc="left", fontsize=13, fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ import inspect
 from typing import Any, Literal
 
 from jaxpersona.commands.shared_config import check_at_least
+from jaxpersona.core.errors import InputError
 
 _MAY_BE_ZERO = ("prefill", "room")
 
@@ -75,6 +76,8 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
+            if value == []:
+                raise InputError(f"{key} is empty; give at least one")
             for number in value if isinstance(value, list) else [value]:
                 if type(number) is int:
                     check_at_least(0 if key in _MAY_BE_ZERO else 1, number, key)

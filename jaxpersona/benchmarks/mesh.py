@@ -54,8 +54,11 @@ def measure(options: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any
         params = parameters_on(mesh, config)
         masks = [_compile(program, mesh) for program in selection_programs(kernels(params), mesh)]
         held = [sum(2 * sharding_size(leaf, device) for leaf in flatten(params).values()) for device in mesh.devices.flat]
-        for scaling, rows in (("strong", options["rows"]), ("weak", options["rows"] * data)):
-            sent, compiling = _compile(statistics_program(params, config, mesh, rows, options["length"]), mesh)
+        batches = {"strong": options["rows"], "weak": options["rows"] * data}
+        programs = {rows: statistics_program(params, config, mesh, rows, options["length"]) for rows in batches.values()}
+        statistics = {rows: _compile(program, mesh) for rows, program in programs.items()}
+        for scaling, rows in batches.items():
+            sent, compiling = statistics[rows]
             found = {
                 "a device sends for statistics of a batch": ("MB", [sent / 1e6]),
                 "a device sends for masks": ("MB", [sum(sent for sent, _ in masks) / 1e6]),

@@ -100,9 +100,11 @@ def main(config: DiscoverConfig) -> None:
         if is_first():
             _save_record(record, staging.result)
     print_summary(record, config.output_dir)
+    model, masks = run.model, run.masks
+    del run  # and with it the statistics, which take more memory than the model
     if evaluation is not None:
         try:
-            evaluate_masks(evaluation, of_run(config.output_dir), run.model, run.masks)
+            evaluate_masks(evaluation, of_run(config.output_dir), model, masks)
         except KeyboardInterrupt:
             again = f"python -m jaxpersona.evaluate --run {config.output_dir}"
             raise KeyboardInterrupt(f"the run is complete, only its check is missing: {again}") from None

@@ -71,14 +71,15 @@ class Taylor(Method):
             raise InputError("method taylor takes sparsity or max_perplexity_increase, not both")
         if self.sparsity is not None:
             check_sparsity(self.sparsity, "sparsity")
-        elif self.max_perplexity_increase is None:
-            object.__setattr__(self, "max_perplexity_increase", 0.02)
-        elif self.budget_tokens < _WINDOW:
+            return
+        increase = 0.02 if self.max_perplexity_increase is None else self.max_perplexity_increase
+        object.__setattr__(self, "max_perplexity_increase", increase)
+        if not increase > 0:
+            raise InputError(f"max_perplexity_increase is {increase}; it must be above 0, e.g. 0.02 for 2 %")
+        if self.budget_tokens < _WINDOW:
             raise InputError(f"budget_tokens is {self.budget_tokens}; give at least {_WINDOW}")
-        elif not 0 < self.budget_tolerance < 1:
+        if not 0 < self.budget_tolerance < 1:
             raise InputError(f"budget_tolerance is {self.budget_tolerance}; it must lie in (0, 1)")
-        elif not self.max_perplexity_increase > 0:
-            raise InputError(f"max_perplexity_increase is {self.max_perplexity_increase}; it must be above 0, e.g. 0.02 for 2 %")
 
     @property
     def measures_perplexity(self) -> bool:

@@ -31,5 +31,7 @@ def test_counts_are_at_least_one_but_some():
     with pytest.raises(InputError, match="batches is 0; give at least 1"):
         BenchmarkConfig(batches=[1, 0])
     assert BenchmarkConfig(prefill=0, room=0, baseline=False).prefill == 0
+    with pytest.raises(InputError, match="methods is empty; give at least one"):
+        BenchmarkConfig(methods=[])
     with pytest.raises(InputError, match="room is -1; give at least 0"):
         BenchmarkConfig(room=-1)

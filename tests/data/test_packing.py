@@ -240,8 +240,8 @@ def test_the_cheapest_row_is_filled_well_and_no_longer_than_it_must_be():
     assert choose_row_length(simple(400, 20, 20)) == 400
 
 
-def test_few_more_tokens_are_processed_than_the_pairs_have():
-    """Packs pairs as long as those of AI Persona under SmolLM2's tokenizer, about a hundred tokens each."""
+def test_few_more_tokens_are_processed_than_there_are():
+    """The pairs are as long as those of AI Persona under SmolLM2's tokenizer: about a hundred tokens."""
     rng = np.random.default_rng(0)
 
     def ids(least, most):
@@ -250,6 +250,6 @@ def test_few_more_tokens_are_processed_than_the_pairs_have():
     pairs = [TokenizedPair(ids(30, 80), ids(5, 60), ids(5, 60), 0, False) for _ in range(128)]
     batches = pack(pairs, None, 256)
     needed, processed = sum(map(len, pairs)), sum(batch.tokens.size for batch in batches)
-    alone = sum(2 * len(pair.prefix) + len(pair.matching) + len(pair.not_matching) for pair in pairs)
-    assert processed <= 1.1 * needed < 0.9 * alone
+    separate = sum(2 * len(pair.prefix) + len(pair.matching) + len(pair.not_matching) for pair in pairs)
+    assert processed <= 1.1 * needed < 0.9 * separate
     assert len(batches) <= -(-processed // 4096) + 3

@@ -81,6 +81,21 @@ def test_discover_moves_the_margin_towards_each_persona(tiny_model, pairs):
         assert not gone.any() or np.median(scores[path][gone]) < np.median(scores[path][~gone])
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sparsity": 0.1, "max_perplexity_increase": 0.1}, "not both"),
+        ({"max_perplexity_increase": 0.0}, "above 0"),
+        ({"max_perplexity_increase": float("nan")}, "above 0"),
+        ({"max_perplexity_increase": 0.1, "budget_tokens": 511}, "budget_tokens is 511; give at least 512"),
+        ({"max_perplexity_increase": 0.1, "budget_tolerance": 0.0}, r"budget_tolerance is 0\.0; it must lie in \(0, 1\)"),
+        ({"max_perplexity_increase": 0.1, "budget_tolerance": 1.0}, r"budget_tolerance is 1\.0; it must lie in \(0, 1\)"),
+        ({"budget_tokens": 511}, "budget_tokens is 511; give at least 512"),
+        ({"budget_tolerance": 1.0}, r"budget_tolerance is 1\.0; it must lie in \(0, 1\)"),
+        ({"sparsity": 1.0}, r"\[0, 1\)"),
+        ({"select": "mpl"}, "matches no module"),
+    ],
+)
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         jp.methods.Taylor(**settings)
