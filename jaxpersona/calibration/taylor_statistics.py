@@ -19,7 +19,7 @@ from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, choose_row_le
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.models.model import Model
 
-_BATCH_TOKENS = 512  # activations of all layers are kept for the backward pass
+_BATCH_TOKENS = 256  # activations of all layers are kept for the backward pass
 
 
 @dataclasses.dataclass(frozen=True)

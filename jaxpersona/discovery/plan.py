@@ -14,7 +14,7 @@ from jaxpersona.models import sizes
 from jaxpersona.models.config import ModelConfig
 
 _HOST_BASE_BYTES = 500 * 10**6  # Python, JAX, the tokenizer and compiled programs, measured on Linux
-_GRADIENT_ROWS, _WINDOW = 2, 512
+_GRADIENT_ROWS, _WINDOW = 1, 512
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,8 @@ import pytest
 from residual_stream import after_layers, collected, keep
 
 import jaxpersona as jp
-from jaxpersona.calibration import residuals, residuals_streamed
+from jaxpersona.calibration import residuals
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.stage import QUIET
 from jaxpersona.data.lines import Lines
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.models.decoder import Decoder
@@ -40,13 +39,6 @@ def test_means_and_length_are_those_of_texts_run_alone(tiny_model, tokenized):
     np.testing.assert_allclose(found.length, np.sqrt(np.mean(squares, axis=0)), rtol=1e-4)
 
 
-def test_a_streamed_model_gives_the_same(tiny_model, streamed, pairs):
-    found = residuals_streamed.collect(streamed, jp.calibrate(streamed, pairs), QUIET)
-    expected = jp.calibrate(tiny_model, pairs).residuals
-    np.testing.assert_array_equal(found.means, expected.means)
-    np.testing.assert_array_equal(found.length, expected.length)
-
-
 def test_the_last_layer_is_the_input_of_the_final_norm(tiny_model, tokenized):
     ids = [*tokenized[0].prefix, *tokenized[0].matching]
     last = after_layers(tiny_model, tiny_model.params, ids)[-1]
@@ -65,10 +57,9 @@ def test_statistics_keep_their_four_sites(tiny_model):
     }
 
 
-def test_bad_input_is_refused(tiny_model, streamed, tokenized, pairs):
+def test_bad_input_is_refused(tiny_model, tokenized, pairs):
     params = {**tiny_model.params, "layers": {**tiny_model.params["layers"], "post_feedforward_layernorm": {}}}
     with pytest.raises(InputError, match="Gemma"):
         residuals.collect(dataclasses.replace(tiny_model, params=params), tokenized)
-    for model in (tiny_model, streamed):
-        with pytest.raises(InputError, match="this method compares the two answers of pairs"):
-            jp.discover(model, Lines("lines", tuple(pairs)), jp.methods.Steering())
+    with pytest.raises(InputError, match="this method compares the two answers of pairs"):
+        jp.discover(tiny_model, Lines("lines", tuple(pairs)), jp.methods.Steering())

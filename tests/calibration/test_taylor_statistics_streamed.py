@@ -1,0 +1,25 @@
+"""Gradient and factors of a streamed model are those of the model in memory."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import LITTLE
+
+import jaxpersona as jp
+from jaxpersona.calibration import taylor_statistics, taylor_statistics_streamed
+from jaxpersona.core.memmap import MappedArrays
+from jaxpersona.core.stage import QUIET
+from jaxpersona.data.lines import Lines
+
+
+def test_gradient_and_factors_are_those_of_the_model_in_memory(tiny_model, streamed, pairs):
+    calibration = jp.calibrate(streamed, pairs, generated=LITTLE)
+    expected = taylor_statistics.collect(tiny_model, calibration.tokenized, amount=LITTLE)
+    found = taylor_statistics_streamed.collect(streamed, calibration, MappedArrays(QUIET, streamed.scratch))
+    for ours, theirs in ((found.margin, expected.margin), (found.factors, expected.factors)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()), ours, theirs)
+
+
+def test_single_texts_are_refused(streamed, pairs):
+    with pytest.raises(jp.InputError, match="this method compares the two answers of pairs"):
+        jp.discover(streamed, Lines("lines", tuple(pairs)), jp.methods.Taylor(), generated=LITTLE)
