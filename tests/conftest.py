@@ -198,6 +198,14 @@ def room_for_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def quick_compilation(request):
+    """Compiles without expensive optimizations, except in tests of numbers and of the real model."""
+    numbers = {"calibration", "models", "ops", "scores"} & set(request.path.parts)
+    optimized = numbers or request.node.get_closest_marker("real_model")
+    jax.config.update("jax_disable_most_optimizations", not optimized)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def hub_offline():
     """Limits the time spent on the hub, which only the alias of the real model contacts."""
