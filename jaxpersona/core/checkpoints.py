@@ -3,8 +3,8 @@
 A checkpoint is a nested mapping of arrays and numbers. It is written to a temporary name and renamed, and holds a hash of its
 contents, so that a damaged file restarts its stage instead of spoiling the result.
 
-Bundles are Orbax checkpoints; these are safetensors files, because they are written every few seconds in one process or
-several: Orbax takes most of a second to import and, for arrays of this size, several times as long to write.
+Bundles are Orbax checkpoints; these are safetensors files, one for each stage: they are written every few seconds and replaced as
+a whole, and one file with its hash in the header suffices.
 """
 
 import hashlib
