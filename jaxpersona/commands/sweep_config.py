@@ -73,7 +73,7 @@ class SweepConfig:
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     data: SweepData = dataclasses.field(default_factory=SweepData)
     held_out: EvaluateData = dataclasses.field(default_factory=EvaluateData)
-    methods: list[dict[str, Any] | str] | str = dataclasses.field(default_factory=lambda: ["wanda", "first_order"])
+    methods: list[dict[str, Any] | str] | str = dataclasses.field(default_factory=lambda: ["wanda", "taylor"])
     seeds: list[int] | int = 42
     controls: bool | list[str] = False
     baselines: list[str] | str = dataclasses.field(default_factory=list)

@@ -13,7 +13,7 @@ from jaxpersona.models.kv_cache import empty_cache
 from jaxpersona.models.model import Model
 
 Array = jax.Array
-Form = Literal["stacked", "compact", "apart"]
+Form = Literal["stacked", "compact", "unstacked"]
 """Form of parameters: stacked over layers, compact (``cpu/bfloat16_bits.py``), or unstacked (``cpu/unstacked.py``)."""
 
 
@@ -21,13 +21,13 @@ def pick_form(model: Model, rows: int) -> Form:
     """Returns the fastest form of parameters for generating ``rows`` texts at once; docs/performance.md has measurements."""
     if not model.quick_forms:
         return "stacked"
-    return "compact" if rows == 1 else "apart"
+    return "compact" if rows == 1 else "unstacked"
 
 
 def form_of(params: Params) -> Form:
     """Returns the form of parameters."""
-    if unstacked.is_apart(params):
-        return "apart"
+    if unstacked.is_unstacked(params):
+        return "unstacked"
     return "compact" if bfloat16_bits.is_compact(params["embed_tokens"]["embedding"]) else "stacked"
 
 
@@ -37,12 +37,12 @@ def in_form(model: Model, params: Params, form: Form) -> Params:
         return params
     if params is model.params:
         return model.compact_params if form == "compact" else model.unstacked_params
-    return bfloat16_bits.compact(params) if form == "compact" else unstacked.apart(params, model.batch_dtype)
+    return bfloat16_bits.compact(params) if form == "compact" else unstacked.unstack(params, model.batch_dtype)
 
 
 def empty_cache_for(form: Form, config: ModelConfig, batch: int, length: int, dtype: Any) -> Any:
     """Returns an empty KV cache for parameters of that form: one per layer if unstacked, else ``kv_cache.empty_cache``."""
-    return (unstacked.empty_caches if form == "apart" else empty_cache)(config, batch, length, dtype)
+    return (unstacked.empty_caches if form == "unstacked" else empty_cache)(config, batch, length, dtype)
 
 
 def next_logits(
@@ -71,7 +71,7 @@ def next_logits(
     """
     decoder = decoder.clone(dtype=compute_dtype(params))
     inputs = {"positions": positions, "visible": visible}
-    if unstacked.is_apart(params):
+    if unstacked.is_unstacked(params):
         hidden, cache = unstacked.hidden(decoder, params, cache, tokens, inputs)
         return unstacked.logits(decoder, params, _at(hidden, last)), cache
     fixed = {"params": params} if masks is None else {"params": params, "masks": masks}

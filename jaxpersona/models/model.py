@@ -18,7 +18,7 @@ from jaxpersona.core.tree import Params
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.cpu import untied_head
 from jaxpersona.models.cpu.bfloat16_bits import compact
-from jaxpersona.models.cpu.unstacked import apart
+from jaxpersona.models.cpu.unstacked import unstack
 from jaxpersona.models.decoder import Collect, Decoder
 from jaxpersona.models.model_files import ModelFiles, open_files
 from jaxpersona.models.precision import Dtype, pick_dtypes
@@ -94,7 +94,7 @@ class Model:
     @functools.cached_property
     def unstacked_params(self) -> Params:
         """An unstacked copy of the parameters, in ``batch_dtype`` (``cpu/unstacked.py``)."""
-        return apart(self.params, self.batch_dtype)
+        return unstack(self.params, self.batch_dtype)
 
     def apply(self, variables: dict[str, Any], tokens: jax.Array, **inputs: Any) -> Any:
         """Runs ``decoder.apply``: returns logits [B, T, vocab] for ``{"params": model.params}`` and tokens int [B, T]."""

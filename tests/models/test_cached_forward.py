@@ -32,26 +32,26 @@ def test_one_text_is_generated_compact_and_several_apart_under_dtype_auto(tiny_f
     ]
     for model, params, rows in cases:
         decoding.generate_ids(model, params, [[5, 6]] * rows, 2, Sampling())
-    assert seen == ["compact", "compact", "apart", "apart", "stacked", "stacked"]
+    assert seen == ["compact", "compact", "unstacked", "unstacked", "stacked", "stacked"]
 
 
 def test_parameters_of_the_model_are_converted_once_and_others_anew(tiny_folder):
     model = jp.load_model(str(tiny_folder))
     other = jax.tree.map(lambda leaf: leaf + 0, model.params)
-    for form in ("compact", "apart"):
+    for form in ("compact", "unstacked"):
         mine = cached_forward.in_form(model, model.params, form)
         assert cached_forward.form_of(mine) == form
         assert cached_forward.in_form(model, model.params, form) is mine
         assert cached_forward.in_form(model, other, form) is not mine
-        assert cached_forward.in_form(model, mine, "compact") is cached_forward.in_form(model, mine, "apart") is mine
+        assert cached_forward.in_form(model, mine, "compact") is cached_forward.in_form(model, mine, "unstacked") is mine
     assert cached_forward.in_form(model, model.params, "stacked") is model.params
 
 
-@pytest.mark.parametrize("form", ["stacked", "apart"])
+@pytest.mark.parametrize("form", ["stacked", "unstacked"])
 def test_next_logits_are_those_of_a_whole_pass(tiny_model, form):
     model, rows, length = tiny_model, 2, 12
     tokens, decoder = np.random.default_rng(0).integers(3, 200, (rows, length)), Decoder(model.config)
-    params = model.params if form == "stacked" else cached_forward.unstacked.apart(model.params, jnp.float32)
+    params = model.params if form == "stacked" else cached_forward.unstacked.unstack(model.params, jnp.float32)
     cache = cached_forward.empty_cache_for(form, model.config, rows, length, jnp.float32)
     expected = np.asarray(decoder.apply({"params": model.params}, tokens))
     for start, stop in ((0, 10), (10, 11), (11, 12)):

@@ -19,12 +19,12 @@ from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.kv_cache import empty_cache
 
 
-def is_apart(params: Params) -> bool:
+def is_unstacked(params: Params) -> bool:
     """Returns whether parameters are unstacked."""
     return isinstance(params["layers"], tuple)
 
 
-def apart(params: Params, dtype: Any) -> dict[str, Any]:
+def unstack(params: Params, dtype: Any) -> dict[str, Any]:
     """Returns unstacked parameters: ``layers`` is a tuple of one-layer stacks, with kernels in ``dtype``.
 
     The head always has its own kernel, ``lm_head`` (``untied_head.py``).

@@ -12,9 +12,9 @@ from jaxpersona.models.decoder import Decoder, compute_dtype
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_layers_are_the_slices_of_the_stack_and_only_matrices_are_rounded(golden, dtype):
     params = golden("qwen2").params
-    found = unstacked.apart(params, dtype)
-    assert unstacked.is_apart(found)
-    assert not unstacked.is_apart(params)
+    found = unstacked.unstack(params, dtype)
+    assert unstacked.is_unstacked(found)
+    assert not unstacked.is_unstacked(params)
     assert len(found["layers"]) == params["layers"]["input_layernorm"]["scale"].shape[0]
     for number, layer in enumerate(found["layers"]):
         mlp, attention = layer["mlp"], layer["self_attn"]
@@ -30,7 +30,7 @@ def test_layers_are_the_slices_of_the_stack_and_only_matrices_are_rounded(golden
 def test_hidden_states_and_caches_are_those_of_the_stack(golden, name):
     model, length = golden(name), 9
     batch, decoder = model.tokens.shape[0], Decoder(model.config)
-    params, caches = unstacked.apart(model.params, jnp.float32), unstacked.empty_caches(model.config, batch, length, jnp.float32)
+    params, caches = unstacked.unstack(model.params, jnp.float32), unstacked.empty_caches(model.config, batch, length, jnp.float32)
     positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
     inputs = {"positions": positions, "visible": positions[..., None] >= jnp.arange(length)}
     found, caches = unstacked.hidden(decoder, params, caches, model.tokens[:, :length], inputs)
@@ -44,7 +44,7 @@ def test_products_with_rounded_matrices_are_summed_in_float32(golden):
     """Compares with stacked float32 parameters: only matrices and the inputs of products are rounded."""
     model = golden("llama_linear")
     decoder, length = Decoder(model.config, dtype=jnp.float32), model.tokens.shape[1]
-    params = unstacked.apart(model.params, jnp.bfloat16)
+    params = unstacked.unstack(model.params, jnp.bfloat16)
     caches = unstacked.empty_caches(model.config, len(model.tokens), length, jnp.float32)
     positions = jnp.broadcast_to(jnp.arange(length), model.tokens.shape)
     inputs = {"positions": positions, "visible": positions[..., None] >= jnp.arange(length)}
