@@ -83,13 +83,14 @@ def activation_bytes(config: ModelConfig, rows: int, length: int, model: int, it
 def gradient_activation_bytes(config: ModelConfig, rows: int, length: int, model: int, layers: int) -> float:
     """Returns the bytes that a backward pass keeps, all in float32.
 
-    Counts, for each of ``layers`` layers, the MLP's gate, up and last input, and eight arrays of the residual stream's size;
-    the attention scores of one layer; and the logits.
+    Counts the input of each of ``layers`` layers, and the largest of what exists at one time beside them: five arrays of the MLP's
+    inner size and eight of the residual stream's, fitted to XLA's plans on CPUs; the attention scores of a layer; the logits.
     """
     tokens = rows * length
+    inputs = 4 * tokens * layers * config.hidden_size
+    layer = 4 * tokens * (5 * config.intermediate_size / model + 8 * config.hidden_size)
     scores = 3 * 4 * _COMPUTED * rows * (config.num_heads / model) * length**2
-    kept = 3 * config.intermediate_size / model + 8 * config.hidden_size
-    return layers * 4 * tokens * kept + scores + logit_bytes(config, length, model)
+    return inputs + max(layer, scores, logit_bytes(config, length, model))
 
 
 def logit_bytes(config: ModelConfig, tokens: int, model: int) -> float:

@@ -3,7 +3,6 @@
 import csv
 import html.parser
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -49,7 +48,7 @@ def arguments(tiny_folder, pairs_csv, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_folder, pairs_csv, tmp_path_factory):
+def finished(tiny_folder, pairs_csv, environment, tmp_path_factory):
     """Returns the folder of a run by the real command, configured by a YAML file and options, and the finished process."""
     work = tmp_path_factory.mktemp("work")
     text = f"model: {{name: {tiny_folder}, dtype: float32}}\n"
@@ -58,7 +57,7 @@ def finished(tiny_folder, pairs_csv, tmp_path_factory):
     options = [f"--{key}={value}" for key, value in METHOD.items()]
     command = [sys.executable, "-m", "jaxpersona.discover", "--config", "c.yaml", "--data.max_length=64", *options]
     command += ["--perplexity.max_tokens=512", "--output_dir=out"]
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(work / "cache"), "COLUMNS": "200"}
+    environment = {**environment, "JAXPERSONA_CACHE": str(work / "cache"), "COLUMNS": "200"}
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
     return work / "out", done
 

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import itertools
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -233,10 +232,9 @@ cli.main("discover", sys.argv[3:])
     [("file", 5, {}), ("mask", 17, {"stream_layers": "true"})],
     ids=["before a file is renamed", "within a streamed layer"],
 )
-def test_killed_by_the_system_a_run_resumes(arguments, command, cache, tmp_path, what, calls, given):
+def test_killed_by_the_system_a_run_resumes(arguments, command, environment, tmp_path, what, calls, given):
     """Kills a real process; the run is resumed in this one."""
     assert command(arguments(output_dir=tmp_path / "whole"))[0] == 0
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
     argv = [sys.executable, "-c", KILLER, what, str(calls), *arguments(**given)]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -1,7 +1,6 @@
 """The command ``generate`` prints the library's answers, or refuses with one line."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -42,7 +41,7 @@ def finish(capsys, monkeypatch, folder):
     return run
 
 
-def test_command_prints_what_the_library_generates(folder, tmp_path):
+def test_command_prints_what_the_library_generates(folder, environment):
     command = [sys.executable, "-m", "jaxpersona.generate", "--run=run", "--persona=seek", "--prompt", PROMPT]
     command += [
         "--max_new_tokens=8",
@@ -53,7 +52,6 @@ def test_command_prints_what_the_library_generates(folder, tmp_path):
         "--seed=5",
         "--system=Be brief.",
     ]
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(tmp_path)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     model = jp.load_model(str(folder / "model"))

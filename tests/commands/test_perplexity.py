@@ -1,6 +1,5 @@
 """The command ``perplexity`` prints NumPy's number, or refuses with one line."""
 
-import os
 import subprocess
 import sys
 
@@ -20,10 +19,9 @@ def text_file(tmp_path):
     return path
 
 
-def test_command_prints_the_perplexity_of_whole_windows(cache, text_file, tiny_folder, tiny_model, tmp_path):
+def test_command_prints_the_perplexity_of_whole_windows(environment, text_file, tiny_folder, tiny_model, tmp_path):
     command = [sys.executable, "-m", "jaxpersona.perplexity", f"--model.name={tiny_folder}", "--text=text.txt"]
     command += ["--window=64", "--max_tokens=200", "--model.dtype=float32"]
-    environment = {**os.environ, "JAXPERSONA_CACHE": str(cache)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     body = tiny_model.tokenizer.encode(TEXT, add_special_tokens=False)

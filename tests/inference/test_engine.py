@@ -60,7 +60,7 @@ def test_a_mixed_batch_says_what_each_request_says_alone(engines, models, person
         Request(PROMPTS[2], None, max_new_tokens=NEW),
         Request(PROMPTS[3], "a", gamma=0.5, max_new_tokens=NEW),
         Request(PROMPTS[0], "c", max_new_tokens=NEW, sampling=jp.Sampling(1.0, top_k=40), seed=7),
-        Request(PROMPTS[1], "b", max_new_tokens=NEW, chat=False, sampling=jp.Sampling(repetition_penalty=1.3)),
+        Request(PROMPTS[0], "b", max_new_tokens=NEW, chat=False, sampling=jp.Sampling(repetition_penalty=1.3)),
         Request(PROMPTS[2], None, max_new_tokens=NEW, sampling=jp.Sampling(0.8, top_p=0.9, min_p=0.01), seed=3),
     ]
     found = engines[kind].generate(requests)
