@@ -22,9 +22,9 @@ def test_stages_of_every_method(tiny_folder, pairs_file, in_process):
     )
     rows = {row.name.removeprefix("discover/"): row for row in discover.run(config).rows}
     for name in ("wanda, cold", "wanda, warm", "magnitude, warm"):
-        assert {f"{name}: {what}" for what in ("process", "import", "load", "calibrate", "mask", "save", "peak memory")} <= set(
-            rows
-        )
+        for what in ("process", "import", "load", "mask", "save", "peak memory"):
+            assert f"{name}: {what}" in rows
+        assert (f"{name}: calibrate" in rows) == name.startswith("wanda")  # magnitude needs no statistics
     assert rows["wanda, warm: process"].baseline is None
     assert rows["magnitude, warm: process"].baseline == rows["wanda, warm: process"].value
     assert rows["bytes of both masks"].value > 0

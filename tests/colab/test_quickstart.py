@@ -18,7 +18,7 @@ from jaxpersona.methods import price_search
 
 NUM_SAMPLES, NUM_HELD_OUT, MAX_NEW_TOKENS = 16, 4, 12
 jp.discover = functools.partial(jp.discover, generated=TextAmount(8, 64))
-jp.methods.Taylor = functools.partial(jp.methods.Taylor, budget_tokens=512)
+jp.methods.Taylor = functools.partial(jp.methods.Taylor, budget_tokens=1024, budget_tolerance=0.25)
 price_search._STEPS = 4
 """
 MEASURE = """
@@ -30,7 +30,7 @@ from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.models.perplexity import perplexity, windows
 
 questions = [tokenize_pair(model.tokenizer, pair) for pair in jp.load_pairs("builtin:wealth", "test")[:16]]
-text = windows(model, read_text("builtin:neutral"), 1024)
+text = windows(model, read_text("builtin:neutral"), 2048)
 
 
 def measure(params):
