@@ -83,7 +83,7 @@ def activation_bytes(config: ModelConfig, rows: int, length: int, model: int, it
 def gradient_activation_bytes(config: ModelConfig, rows: int, length: int, model: int, layers: int) -> float:
     """Returns the bytes that a backward pass keeps, all in float32.
 
-    Counts the input of each of ``layers`` layers, and the largest of what exists at one time beside them: five arrays of the MLP's
+    Counts the input of each of ``layers`` layers, and the largest of what exists beside them: five arrays of the MLP's
     inner size and eight of the residual stream's, fitted to XLA's plans on CPUs; the attention scores of a layer; the logits.
     """
     tokens = rows * length

@@ -30,7 +30,8 @@ def test_layers_are_the_slices_of_the_stack_and_only_matrices_are_rounded(golden
 def test_hidden_states_and_caches_are_those_of_the_stack(golden, name):
     model, length = golden(name), 9
     batch, decoder = model.tokens.shape[0], Decoder(model.config)
-    params, caches = unstacked.unstack(model.params, jnp.float32), unstacked.empty_caches(model.config, batch, length, jnp.float32)
+    params = unstacked.unstack(model.params, jnp.float32)
+    caches = unstacked.empty_caches(model.config, batch, length, jnp.float32)
     positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
     inputs = {"positions": positions, "visible": positions[..., None] >= jnp.arange(length)}
     found, caches = unstacked.hidden(decoder, params, caches, model.tokens[:, :length], inputs)
