@@ -200,10 +200,14 @@ def room_for_programs():
 
 @pytest.fixture(autouse=True)
 def quick_compilation(request):
-    """Compiles without expensive optimizations, except in tests of numbers and of the real model."""
-    numbers = {"calibration", "models", "ops", "scores"} & set(request.path.parts)
-    optimized = numbers or request.node.get_closest_marker("real_model")
-    jax.config.update("jax_disable_most_optimizations", not optimized)
+    """Compiles without expensive optimizations, except in tests of the real model.
+
+    Programs compiled the other way are dropped, because results of the two kinds differ in their last bits.
+    """
+    quick = request.node.get_closest_marker("real_model") is None
+    if quick != jax.config.read("jax_disable_most_optimizations"):
+        jax.config.update("jax_disable_most_optimizations", quick)
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,6 +4,7 @@ A process is called as ``python -m MODULE TASK OPTIONS.json RESULT.json``. Its r
 ``peak`` memory in bytes.
 """
 
+import atexit
 import dataclasses
 import functools
 import importlib.util
@@ -71,7 +72,7 @@ def our_side(task: str, options: Mapping[str, Any], cold: bool = False) -> Side:
 
     def run() -> Finished:
         if cold:
-            shutil.rmtree(_cache().name, ignore_errors=True)
+            shutil.rmtree(_cache(), ignore_errors=True)
         return run_task("jaxpersona.benchmarks.worker", task, options, cache_variables())
 
     return run
@@ -134,7 +135,7 @@ def run_task(module: str, task: str, options: Mapping[str, Any], environment: Ma
 
 def cache_variables() -> dict[str, str]:
     """Returns environment variables that keep compiled programs of this benchmark, as commands do in the user's cache."""
-    return {"JAX_COMPILATION_CACHE_DIR": _cache().name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return {"JAX_COMPILATION_CACHE_DIR": _cache(), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 def draw_pairs(data: str, split: str, count: int) -> Pairs:
@@ -174,9 +175,11 @@ def _joined(parts: Sequence[Values]) -> Values:
 
 
 @functools.cache
-def _cache() -> tempfile.TemporaryDirectory:
+def _cache() -> str:
     """Returns the folder of compiled programs, which is deleted when this process ends."""
-    return tempfile.TemporaryDirectory(prefix="jaxpersona-benchmark-")
+    folder = tempfile.mkdtemp(prefix="jaxpersona-benchmark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _hf_folder(opened: ModelFiles) -> str:

@@ -7,10 +7,9 @@ from jaxpersona.benchmarks.config import BenchmarkConfig
 
 
 def test_statistics_send_their_moments_over_data_and_masks_nothing():
-    rows = mesh.run(BenchmarkConfig(devices=[1, 2], rows=2, length=64, divide=64)).rows
+    rows = mesh.run(BenchmarkConfig(devices=[2], rows=2, length=64, divide=64)).rows
     value = {row.name.removeprefix("mesh/"): row.value for row in rows}
-    assert len(rows) == 6 * 2 * 3
-    assert value["1x1 strong: a device sends for statistics of a batch"] == 0
+    assert len(rows) == 6 * 2 * 2
     layers, personas, moments, channels = 32, 2, 3, 3 * 64 + 224
     for scaling in ("strong", "weak"):
         sent = value[f"2x1 {scaling}: a device sends for statistics of a batch"]

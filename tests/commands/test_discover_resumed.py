@@ -11,13 +11,14 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Killed, same
+from conftest import LITTLE, Killed, same
 
 import jaxpersona as jp
 from jaxpersona.commands import cli
 from jaxpersona.core import checkpoints
 
-LITTLE_TEXT = {"data__generated_texts": 8, "data__generated_length": 24}
+LITTLE_TEXT = {"data__generated_texts": LITTLE.texts, "data__generated_length": LITTLE.length}
+LITTLE_BUDGET = {"method__budget_tokens": 512, "method__budget_tolerance": 0.5}
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_bad_input_after_the_first_checkpoint_leaves_nothing(arguments, command,
         {"method__name": "wanda"},
         {"method__name": "taylor", "method__sparsity": 0.03, **LITTLE_TEXT},
         {"method__name": "wanda", "stream_layers": "true"},
-        {"method__name": "taylor", "stream_layers": "true", **LITTLE_TEXT},
+        {"method__name": "taylor", "stream_layers": "true", **LITTLE_TEXT, **LITTLE_BUDGET},
     ],
     ids=["wanda", "taylor", "wanda streamed", "taylor streamed"],
 )

@@ -23,11 +23,14 @@ def discover(folder, out, **options):
     return json.loads((out / "run.json").read_text())
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "steering", "taylor"])
-def test_runs_are_the_same(tiny_folder, tiny_model, tmp_path, method):
-    records = [
-        discover(tiny_folder, tmp_path / flag, stream_layers=flag, **{"method.name": method}) for flag in ("true", "false")
-    ]
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("wanda", {}), ("sparsegpt", {}), ("steering", {}), ("taylor", {"method.budget_tokens": 512})],
+    ids=["wanda", "sparsegpt", "steering", "taylor"],
+)
+def test_runs_are_the_same(tiny_folder, tiny_model, tmp_path, method, settings):
+    options = {"method.name": method, **settings}
+    records = [discover(tiny_folder, tmp_path / flag, stream_layers=flag, **options) for flag in ("true", "false")]
     for key in ("model", "data", "method", "protocol", "masks", "overlap"):
         assert records[0][key] == records[1][key]
     assert records[0]["perplexity"] == pytest.approx(records[1]["perplexity"], rel=1e-5)

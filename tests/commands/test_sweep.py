@@ -9,7 +9,7 @@ import pytest
 
 import jaxpersona as jp
 from jaxpersona.calibration import moments, taylor_statistics
-from jaxpersona.commands import cli
+from jaxpersona.commands import cli, sweep
 from jaxpersona.evaluation.comparison import evaluate
 from jaxpersona.evaluation.sweep.runner import Bench
 
@@ -35,14 +35,19 @@ def work(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def finish(work, tiny_folder, capsys):
-    """Returns a function that runs the command; it returns exit status, output, errors and sweep.json."""
+def finish(work, tiny_folder, capsys, monkeypatch):
+    """Returns a function that runs the command; it returns exit status, output, errors and sweep.json.
 
-    def run(*options, methods=METHODS):
+    Figures take as long as the smaller sweeps, so they are drawn where they are wanted.
+    """
+
+    def run(*options, methods=METHODS, figures=False):
         capsys.readouterr()
         where = [f"--model.name={tiny_folder}", "--data.source=found.csv", "--held_out.source=held.csv", "--output_dir=out"]
         less = ["--data.max_length=64", "--held_out.max_length=64", "--perplexity.max_tokens=512", "--data.num_samples=4"]
-        with pytest.raises(SystemExit) as left:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as left:
+            if not figures:
+                patch.setattr(sweep, "save_figures", lambda *args: [])
             cli.main("sweep", [*where, *less, f"--methods={methods}", *options])
         file = work / "out" / "sweep.json"
         return left.value.code, *capsys.readouterr(), json.loads(file.read_text()) if file.exists() else None
@@ -62,7 +67,7 @@ def test_every_method_budget_size_and_seed_is_a_cell_and_data_are_collected_once
 
     monkeypatch.setattr(moments, "collect", counted("statistics", moments.collect))
     monkeypatch.setattr(taylor_statistics, "collect", counted("taylor", taylor_statistics.collect))
-    status, out, err, record = finish("--data.num_samples=[4,6]", "--seeds=[1,2]")
+    status, out, err, record = finish("--data.num_samples=[4,6]", "--seeds=[1,2]", figures=True)
     assert status == 0, err
     assert sorted(collected) == ["statistics"] * 4 + ["taylor"] * 4  # two sizes, two seeds
     assert len(record["cells"]) == 1 + 2 * 2 * 4 and not any(cell["skipped"] for cell in record["cells"])
