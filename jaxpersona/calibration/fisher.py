@@ -68,7 +68,7 @@ def collect(
     rows, most = place_rows((stacked, np.stack(shares), counted), mesh), most_shared(shares)
 
     def add(total: Any, group: range) -> Any:
-        total = _nothing(flat, gradient, mesh) if total is None else total
+        total = _zero_sums(flat, gradient, mesh) if total is None else total
         return _sums(total, flat, params, rows, (group.start, group.stop), decoder, most, mesh)
 
     groups = [range(len(batches))[start : start + GROUP] for start in range(0, len(batches), GROUP)]
@@ -90,7 +90,7 @@ def mean_of(a: Factors, b: Factors) -> Factors:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _nothing(flat: Gradient, gradient: bool, mesh: Mesh | None) -> dict[str, Any]:
+def _zero_sums(flat: Gradient, gradient: bool, mesh: Mesh | None) -> dict[str, Any]:
     """Returns zero sums: x x' by site, squared output gradients by kernel, and the kernels' gradient if requested."""
     sites = {SITE_OF[module_of(path)]: (kernel.shape[0], kernel.shape[1], kernel.shape[1]) for path, kernel in flat.items()}
     inputs = {site: jnp.zeros(shape, jnp.float32) for site, shape in sites.items()}

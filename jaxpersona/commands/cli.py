@@ -139,7 +139,7 @@ def _explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
         unknown = ".".join(filter(None, group.groups()))
         return f"unknown config key {unknown!r}; {nearest(unknown, known)}"
     if message.startswith("Unexpected config"):
-        return "the config file holds no keys; give a YAML mapping such as seed: 42"
+        return "the config file has no keys; give a YAML mapping such as seed: 42"
     whole_group = re.search(r"Parser key \"(.+?)\":\s+Unable to load config '(.*?)'", message)
     if whole_group:
         return _not_a_value(whole_group[1], whole_group[2], parser)

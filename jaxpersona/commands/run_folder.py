@@ -167,7 +167,7 @@ def read_run(path: str) -> dict[str, Any]:
     """
     file = pathlib.Path(path).expanduser() / "run.json"
     if not file.is_file():
-        raise InputError(f"{path} holds no run (run.json is missing); give the output_dir of a discover run")
+        raise InputError(f"{path} contains no run (run.json is missing); give the output_dir of a discover run")
     try:
         contents = json.loads(file.read_text())
     except ValueError as error:

@@ -18,7 +18,7 @@ from jaxpersona.data.neutral_text import read_text
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import builtin_prompts, load_pairs
 from jaxpersona.evaluation.sweep.grid import PROMPT, Cell, plan
-from jaxpersona.evaluation.sweep.runner import Bench
+from jaxpersona.evaluation.sweep.runner import CellRunner
 from jaxpersona.evaluation.sweep.store import Store
 from jaxpersona.models.model import load_model
 from jaxpersona.reporting.figures import check_matplotlib, save_figures
@@ -38,12 +38,12 @@ def main(config: SweepConfig) -> None:
     cells, held_out = _plan(config, pairs), _held_out(config, pairs)
     with progress_bars() as report:
         stage = Stage(report)
-        bench, counter = _bench(config, pairs, held_out, stage), stage.part("cells")
-        store = Store(config.output_dir, _inputs(config, bench), config.overwrite)
+        runner, counter = _cell_runner(config, pairs, held_out, stage), stage.part("cells")
+        store = Store(config.output_dir, _inputs(config, runner), config.overwrite)
         for number, cell in enumerate(cells, start=1):
             counter.progress(number - 1, len(cells))
             if not store.has(cell):
-                store.add(bench.run(cell))
+                store.add(runner.run(cell))
             counter.progress(number, len(cells))
     if not is_first():
         return
@@ -78,10 +78,10 @@ def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
     return masks.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
 
 
-def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, stage: Stage) -> Bench:
+def _cell_runner(config: SweepConfig, pairs: Pairs, held_out: Pairs, stage: Stage) -> CellRunner:
     data, evaluated, texts = config.data, config.held_out, _prompts(config)
     needs_prompts = config.prompts or PROMPT in _listed(config.baselines)
-    return Bench(
+    return CellRunner(
         load_model(config.model.name, config.model.dtype, mesh=make_mesh(config.mesh.data, config.mesh.model)),
         pairs,
         held_out,
@@ -103,13 +103,13 @@ def _bench(config: SweepConfig, pairs: Pairs, held_out: Pairs, stage: Stage) -> 
     )
 
 
-def _inputs(config: SweepConfig, bench: Bench) -> dict[str, Any]:
+def _inputs(config: SweepConfig, runner: CellRunner) -> dict[str, Any]:
     """Returns the inputs that the rows depend on. A sweep resumes only if all are equal."""
     ignored = ("output_dir", "overwrite", "goal", "mesh")
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ignored}
     data = {
         name: {"source": pairs.source, "sha256": pairs.digest, "pairs": len(pairs)}
-        for name, pairs in (("calibration", bench.pairs), ("held_out", bench.held_out))
+        for name, pairs in (("calibration", runner.pairs), ("held_out", runner.held_out))
     }
-    model = {"name": bench.model.name, "fingerprint": bench.model.fingerprint}
+    model = {"name": runner.model.name, "fingerprint": runner.model.fingerprint}
     return {"config": options, "model": model, "data": data}

@@ -16,7 +16,7 @@ from jaxpersona.evaluation.baselines.registry import RAG, baseline_params, check
 from jaxpersona.evaluation.baselines.retrieval import retriever
 from jaxpersona.evaluation.choices import Choices, Scoring
 from jaxpersona.evaluation.controls import CONTROLS, always_a, check_controls, control_masks, length_choosers
-from jaxpersona.evaluation.evaluator import AddPrompt, Evaluator, hold, with_system
+from jaxpersona.evaluation.evaluator import AddPrompt, Evaluator, prepare_held_out, with_system
 from jaxpersona.evaluation.judge import train_judge
 from jaxpersona.evaluation.open_ended import OpenEnded
 from jaxpersona.evaluation.recipe import Recipe
@@ -107,7 +107,7 @@ def evaluate(
     tokens = windows(model, neutral, neutral_tokens) if neutral_tokens else None
     system = {name: with_system(prompt) for name, prompt in (prompts or {}).items()}
     retrieved = _retrievers(_needed(recipe, "baselines"), rag_k) if RAG in baselines else {}
-    held_out = hold(model, pairs, {**system, **retrieved}, text, max_length, letters)
+    held_out = prepare_held_out(model, pairs, {**system, **retrieved}, text, max_length, letters)
     evaluator = Evaluator(model, held_out, (first, second), tokens, stage, protocol)
     generator = None
     if open_ended:

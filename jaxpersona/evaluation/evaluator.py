@@ -46,7 +46,7 @@ class HeldOut:
     lengths: np.ndarray
 
 
-def hold(
+def prepare_held_out(
     model: Model,
     pairs: Pairs,
     prompts: Mapping[str, AddPrompt],
@@ -117,7 +117,7 @@ class Evaluator:
         """Starts an evaluation without cases.
 
         Args:
-          held_out: from ``hold``.
+          held_out: from ``prepare_held_out``.
           personas: the persona of the matching answers and its opposite.
           tokens: neutral text, int32 [n, length] from ``windows``; None skips perplexity.
           stage: progress.

@@ -14,7 +14,7 @@ import numpy as np
 from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.core.tree import Params
 from jaxpersona.inference.mask_bank import full_bank, put
-from jaxpersona.inference.slots import Places
+from jaxpersona.inference.slots import Slots
 from jaxpersona.masks.masks import Masks, apply_mask, mix
 from jaxpersona.models.decoder import Personas
 from jaxpersona.models.persona import Persona
@@ -59,7 +59,7 @@ def check_shares(personas: Mapping[str, Persona], shares: Shares) -> None:
         if not 0 <= share <= 1:
             raise InputError(f"the share of persona {name!r} is {share}; it must lie in [0, 1]")
         if (len(shares) > 1 or share != 1) and not isinstance(personas[name], Masks):
-            raise InputError(f"persona {name!r} is no mask; only masks can be mixed")
+            raise InputError(f"persona {name!r} is not a mask; only masks can be mixed")
 
 
 def persona_of(personas: Mapping[str, Persona], shares: Shares) -> Persona:
@@ -77,7 +77,7 @@ class Folded:
 
     def __init__(self, params: Params, personas: Mapping[str, Persona], copies: int, form: Callable[[Params], Params]):
         self.params, self.personas, self._form = params, personas, form
-        self._places = Places(copies)
+        self._slots = Slots(copies)
         self._copies: list[Params | None] = [None] * copies
 
     @functools.cached_property
@@ -88,7 +88,7 @@ class Folded:
         """Returns a slot for a request, and masks a copy of the parameters if needed; None while all copies are in use."""
         if not shares:
             return Slot(-1, shares, gamma)
-        acquired = self._places.acquire((shares, gamma))
+        acquired = self._slots.acquire((shares, gamma))
         if acquired is None:
             return None
         number, fresh = acquired
@@ -97,14 +97,14 @@ class Folded:
             try:
                 self._copies[number] = self._form(apply_mask(self.params, persona_of(self.personas, shares), gamma))
             except BaseException:
-                self._places.forget((shares, gamma))
+                self._slots.forget((shares, gamma))
                 raise
         return Slot(number, shares, gamma)
 
     def release(self, slot: Slot) -> None:
         """Releases a request's slot."""
         if slot.shares:
-            self._places.release((slot.shares, slot.gamma))
+            self._slots.release((slot.shares, slot.gamma))
 
     def nbytes(self) -> int:
         """Returns the bytes of the copies, without arrays that they share with the parameters."""
@@ -127,7 +127,7 @@ class Packed:
 
     def __init__(self, params: Params, personas: Mapping[str, Persona], slots: int):
         self.params, self.personas, self._base_slot = params, personas, slots
-        self._places = Places(slots)
+        self._slots = Slots(slots)
         head = any(HEAD in persona.words for persona in personas.values() if isinstance(persona, Masks))
         self._bank = full_bank(params, slots, head)
 
@@ -135,7 +135,7 @@ class Packed:
         """Returns a slot for a request, and puts the persona's masks into the bank if needed; None while all slots are in use."""
         if not shares:
             return Slot(self._base_slot, shares, gamma)
-        acquired = self._places.acquire(shares)
+        acquired = self._slots.acquire(shares)
         if acquired is None:
             return None
         number, fresh = acquired
@@ -143,17 +143,17 @@ class Packed:
             try:
                 masks = persona_of(self.personas, shares)
                 if not isinstance(masks, Masks):
-                    raise InputError(f"persona {shares[0][0]!r} is no mask and cannot be packed; use weights folded")
+                    raise InputError(f"persona {shares[0][0]!r} is not a mask and cannot be packed; use weights folded")
                 self._bank = put(self._bank, number, masks)
             except BaseException:
-                self._places.forget(shares)
+                self._slots.forget(shares)
                 raise
         return Slot(number, shares, gamma)
 
     def release(self, slot: Slot) -> None:
         """Releases a request's slot."""
         if slot.shares:
-            self._places.release(slot.shares)
+            self._slots.release(slot.shares)
 
     def nbytes(self) -> int:
         """Returns the bytes of the bank."""

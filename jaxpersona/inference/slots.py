@@ -4,7 +4,7 @@ import collections
 from collections.abc import Hashable
 
 
-class Places:
+class Slots:
     """Assigns a fixed number of slots to keys.
 
     A key with users keeps its slot. A key without users keeps it until another key needs one.

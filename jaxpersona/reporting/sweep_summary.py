@@ -31,7 +31,7 @@ class Point:
       p_value: of the separation; with several seeds the largest.
       damage: relative perplexity increase under each mask, mean over seeds; None if not measured.
       answer_nll: nats per answer token, mean over masks and seeds; None if not measured.
-      removed: fraction of the maskable weights removed, mean over masks and seeds; None if there is no mask.
+      removed: fraction of the maskable weights removed, mean over masks and seeds; None if there is not a mask.
       seeds: number of seeds.
     """
 

@@ -93,4 +93,4 @@ def test_comparison_prints_both_answers(type_in):
 def test_an_unknown_run_ends_the_command(type_in):
     status, out, err = type_in(run="nowhere")
     assert (status, out) == (2, "")
-    assert "nowhere holds no run" in err
+    assert "nowhere contains no run" in err

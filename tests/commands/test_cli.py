@@ -159,8 +159,8 @@ def test_prompts_are_taken_as_they_are(prompt):
         ("data: [1]\n", ["config key 'data' is '[1]', but it only groups keys"]),
         ("model: [\n", ["did not find expected node content", "line 2"]),
         ("a: b: c\n", ["mapping values are not allowed", "line 1"]),
-        ("# nothing\n", ["the config file holds no keys; give a YAML mapping"]),
-        ("- 1\n- 2\n", ["the config file holds no keys"]),
+        ("# nothing\n", ["the config file has no keys; give a YAML mapping"]),
+        ("- 1\n- 2\n", ["the config file has no keys"]),
         (b"\xff\xfe\x00", ["the config file is not UTF-8 text (byte 0)"]),
     ],
 )

@@ -225,7 +225,7 @@ def test_official_protocol_has_the_scripts_scorings(finish):
         (["--open_ended=-1"], "open_ended is -1; give at least 0"),
         (["--rag_k=0"], "rag_k is 0; give at least 1"),
         (["--protocol=official"], "protocol official evaluates masks behind a persona prompt; give two as prompts"),
-        (["--run=nowhere"], "nowhere holds no run (run.json is missing); give the output_dir of a discover run"),
+        (["--run=nowhere"], "nowhere contains no run (run.json is missing); give the output_dir of a discover run"),
         (["--data.source=missing.csv"], "data file missing.csv does not exist"),
         (["--data.split=dev"], "data.split 'dev' is unknown"),
         (["--data.num_samples=0"], "data.num_samples is 0; give at least 1"),
@@ -251,4 +251,4 @@ def test_module_is_a_command(tmp_path):
     command = [sys.executable, "-m", "jaxpersona.evaluate", "--run", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {tmp_path} holds no run (run.json is missing); give the output_dir of a discover run\n"
+    assert done.stderr == f"error: {tmp_path} contains no run (run.json is missing); give the output_dir of a discover run\n"

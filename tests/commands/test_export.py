@@ -120,7 +120,7 @@ def test_bad_input_is_one_line(run, tiny_folder, tmp_path, capsys, monkeypatch):
         ({"output_dir": tmp_path / "full"}, "full exists and is not empty; choose another"),
         ({"output_dir": "/dev/null/x"}, "output_dir /dev/null/x cannot be written"),
         ({"persona": "greed"}, "has no persona 'greed'"),
-        ({"run": tmp_path}, "holds no run"),
+        ({"run": tmp_path}, "contains no run"),
         ({"gamma": 1}, "gamma is 1"),
         ({"format": "gguf"}, "config key 'format' is 'gguf'"),
         ({"shard_mb": 0}, "shard_mb is 0; give at least 1"),

@@ -104,7 +104,7 @@ def test_a_file_without_prompts_is_refused(tmp_path, contents):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"run": "nowhere"}, "nowhere holds no run (run.json is missing); give the output_dir of a discover run"),
+        ({"run": "nowhere"}, "nowhere contains no run (run.json is missing); give the output_dir of a discover run"),
         ({"persona": "sek"}, "has no persona 'sek'; it has reject, seek (and none)"),
         ({"persona": "../seek"}, "has no persona '../seek'"),
         ({"prompt": ""}, "a prompt is empty; give some text"),
@@ -155,7 +155,7 @@ def test_masks_of_other_weights_are_refused(finish, folder, copied):
     [
         (lambda run: (run / "run.json").write_text("{"), "run.json: damaged"),
         (lambda run: (run / "run.json").write_text("[]"), "schema version None"),
-        (lambda run: shutil.rmtree(run / "masks"), "is no mask bundle (metadata.json is missing)"),
+        (lambda run: shutil.rmtree(run / "masks"), "is not a mask bundle (metadata.json is missing)"),
         (lambda run: shutil.rmtree(run / "masks" / "seek" / "words"), "is missing; copy the whole folder"),
     ],
 )

@@ -33,5 +33,5 @@ def test_an_unknown_persona_is_refused_before_the_model_is_loaded(run, monkeypat
 
 
 def test_no_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"holds no run|contains no run"):
+    with pytest.raises(InputError, match=r"contains no run|contains no run"):
         load_personas(str(tmp_path), ["seek"], "float32")

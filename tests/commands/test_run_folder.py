@@ -172,7 +172,7 @@ def test_overwrite_takes_over_a_run_that_lost_its_record(old):
 
 
 def test_read_run_refuses_what_is_no_run(tmp_path):
-    with pytest.raises(InputError, match=r"holds no run \(run.json is missing\); give the output_dir of a discover run"):
+    with pytest.raises(InputError, match=r"contains no run \(run.json is missing\); give the output_dir of a discover run"):
         read_run(str(tmp_path))
 
 

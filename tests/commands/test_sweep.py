@@ -11,7 +11,7 @@ import jaxpersona as jp
 from jaxpersona.calibration import moments, taylor_statistics
 from jaxpersona.commands import cli, sweep
 from jaxpersona.evaluation.comparison import evaluate
-from jaxpersona.evaluation.sweep.runner import Bench
+from jaxpersona.evaluation.sweep.runner import CellRunner
 
 METHODS = "[{name: wanda, sparsity: [0.25, 0.5]}, {name: first_order, sparsity: [0.01, 0.05]}]"
 
@@ -105,7 +105,7 @@ def test_a_cell_is_what_discover_and_evaluate_give(finish, tiny_model):
 def test_an_interrupted_sweep_goes_on_where_it_was(finish, monkeypatch):
     whole = finish("--output_dir=whole")
     assert whole[0] == 0
-    original, ran = Bench.run, []
+    original, ran = CellRunner.run, []
 
     def stops(self, cell):
         if len(ran) == 2:
@@ -113,10 +113,10 @@ def test_an_interrupted_sweep_goes_on_where_it_was(finish, monkeypatch):
         ran.append(cell)
         return original(self, cell)
 
-    monkeypatch.setattr(Bench, "run", stops)
+    monkeypatch.setattr(CellRunner, "run", stops)
     status, _, err, partial = finish()
     assert status == 130 and "interrupted: " in err and len(partial["cells"]) == 2
-    monkeypatch.setattr(Bench, "run", lambda self, cell: ran.append(cell) or original(self, cell))
+    monkeypatch.setattr(CellRunner, "run", lambda self, cell: ran.append(cell) or original(self, cell))
     status, _, err, record = finish()
     assert status == 0, err
     assert len(ran) == len(set(ran)) == len(record["cells"]) == 5
@@ -131,7 +131,7 @@ def test_a_changed_config_is_refused_and_overwrite_starts_anew(finish, work):
     status, out, err, _ = finish("--held_out.num_samples=5")
     assert (status, out) == (2, "")
     assert [line for line in err.splitlines() if line.startswith("error: ")] == err.splitlines()[-1:]
-    assert "sweep.json was asked otherwise (config_held_out_num_samples: 200, now 5)" in err
+    assert "sweep.json was made with other settings (config_held_out_num_samples: 200, now 5)" in err
     assert {path.name: path.read_bytes() for path in (work / "out").iterdir()} == before
     status, _, _, record = finish("--held_out.num_samples=5", "--overwrite=true")
     assert status == 0 and record["data"]["held_out"]["pairs"] == 5

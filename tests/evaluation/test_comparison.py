@@ -11,7 +11,7 @@ from jaxpersona.evaluation.baselines.registry import BASELINES
 from jaxpersona.evaluation.baselines.retrieval import retriever
 from jaxpersona.evaluation.comparison import evaluate
 from jaxpersona.evaluation.controls import random_mask
-from jaxpersona.evaluation.evaluator import Evaluator, hold
+from jaxpersona.evaluation.evaluator import Evaluator, prepare_held_out
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.masks.masks import apply_mask
 
@@ -70,7 +70,7 @@ def test_controls_are_added_with_their_separations(tiny_model, masks, recipe):
     assert names == ["none", *PERSONAS, *expected]
     pairs = dict.fromkeys(tuple(row["masks"]) for row in found.separation)
     assert list(pairs) == [PERSONAS, ("random gain", "random loss"), ("shuffled gain", "shuffled loss")]
-    alone = Evaluator(tiny_model, hold(tiny_model, HELD, {}, "chat", 64), PERSONAS, None)
+    alone = Evaluator(tiny_model, prepare_held_out(tiny_model, HELD, {}, "chat", 64), PERSONAS, None)
     alone.add("x", apply_mask(tiny_model.params, random_mask(tiny_model, masks["loss"], 4)))
     assert accuracy(found.rows, "random loss")["margin"] == pytest.approx(accuracy(alone.rows, "x")["margin"])
 
@@ -99,7 +99,10 @@ def test_rag_is_a_prompt_of_the_bare_model_alone(tiny_model, masks, recipe):
     assert {prompt for mask, prompt in asked if mask == "none"} == {"none", "rich", "rag gain", "rag loss"}
     assert {prompt for mask, prompt in asked if mask == "gain"} == {"none", "rich"}
     alone = Evaluator(
-        tiny_model, hold(tiny_model, HELD, {"x": retriever([p.swapped() for p in FOUND], 2)}, letters=False), PERSONAS, None
+        tiny_model,
+        prepare_held_out(tiny_model, HELD, {"x": retriever([p.swapped() for p in FOUND], 2)}, letters=False),
+        PERSONAS,
+        None,
     )
     alone.add("none", tiny_model.params)
     assert accuracy(found.rows, "none", "rag loss")["margin"] == accuracy(alone.rows, "none", "x")["margin"]

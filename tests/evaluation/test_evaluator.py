@@ -14,7 +14,7 @@ from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.evaluation.answers import score_answers
 from jaxpersona.evaluation.choices import Choices, answer_bytes, choice_row, choose, separation_row
-from jaxpersona.evaluation.evaluator import Evaluator, hold, with_system
+from jaxpersona.evaluation.evaluator import Evaluator, prepare_held_out, with_system
 from jaxpersona.masks.masks import apply_mask
 from jaxpersona.models.perplexity import windows
 
@@ -50,7 +50,7 @@ def masks(tiny_model):
 def evaluated(tiny_model, masks):
     tokens = windows(tiny_model, "The river froze early that year. " * 4, max_tokens=64, length=32)
     stages = []
-    held = hold(tiny_model, PAIRS, PROMPTS, max_length=128)
+    held = prepare_held_out(tiny_model, PAIRS, PROMPTS, max_length=128)
     evaluator = Evaluator(tiny_model, held, ("gain", "loss"), tokens, Stage(lambda *step: stages.append(step)))
     evaluator.add("none", tiny_model.params)
     for name, mask in masks.items():
@@ -121,7 +121,9 @@ def test_progress_names_mask_and_prompt(evaluated):
 
 
 def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
-    evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, PROMPTS, max_length=128, letters=False), ("gain", "loss"), None)
+    evaluator = Evaluator(
+        tiny_model, prepare_held_out(tiny_model, PAIRS, PROMPTS, max_length=128, letters=False), ("gain", "loss"), None
+    )
     evaluator.add("control", tiny_model.params, ["none"])
     evaluator.add_choices("longer", Choices(np.array([1, 0, 0.5, 1, 1]), np.array([3.0, -1, 0, 1, 1])))
     assert {row["prompt"] for row in evaluator.rows} == {"none"}
@@ -144,21 +146,21 @@ def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
 def test_pairs_that_cannot_be_scored_are_refused(tiny_model, pair, prompts):
     message = r"some.csv: pair 2 cannot be scored; its answers are equal or cut by (data.max_length|the model's positions)"
     with pytest.raises(InputError, match=message):
-        hold(tiny_model, Pairs("some.csv", (ITEMS[0], pair)), prompts, max_length=128)
+        prepare_held_out(tiny_model, Pairs("some.csv", (ITEMS[0], pair)), prompts, max_length=128)
     with pytest.raises(InputError, match=r"some.csv: pair 1 cannot"):
-        hold(tiny_model, Pairs("some.csv", (pair, ITEMS[0])), prompts, max_length=128)
+        prepare_held_out(tiny_model, Pairs("some.csv", (pair, ITEMS[0])), prompts, max_length=128)
 
 
 def test_options_too_long_for_the_model_are_refused_with_the_way_out(tiny_model):
     long = Pairs("some.csv", (jp.Pair("Q?", "Gold. " * 40, "Bread. " * 40),))
-    assert hold(tiny_model, long, {}, letters=False).letters == {}
+    assert prepare_held_out(tiny_model, long, {}, letters=False).letters == {}
     with pytest.raises(InputError, match=r"listed as options \(--letters false leaves that out\)"):
-        hold(tiny_model, long, {})
+        prepare_held_out(tiny_model, long, {})
 
 
 def test_a_broken_model_has_no_numbers_and_every_item_is_missing(tiny_model):
     tokens = windows(tiny_model, "The river froze early that year. " * 4, max_tokens=32, length=32)
-    evaluator = Evaluator(tiny_model, hold(tiny_model, PAIRS, {}, max_length=128), ("gain", "loss"), tokens)
+    evaluator = Evaluator(tiny_model, prepare_held_out(tiny_model, PAIRS, {}, max_length=128), ("gain", "loss"), tokens)
     evaluator.add("broken", jax.tree.map(lambda leaf: leaf * np.nan, tiny_model.params))
     for row in evaluator.rows:
         assert (row["missing"], row["accuracy"]) == (len(PAIRS), 0)
@@ -167,17 +169,17 @@ def test_a_broken_model_has_no_numbers_and_every_item_is_missing(tiny_model):
 
 def test_texts_longer_than_the_models_positions_are_refused(tiny_model):
     with pytest.raises(InputError, match=r"data.max_length is 513, the model has 512 positions; lower it"):
-        hold(tiny_model, PAIRS, {}, max_length=513)
+        prepare_held_out(tiny_model, PAIRS, {}, max_length=513)
 
 
 def test_prompts_may_be_longer_than_the_bare_pairs_may(tiny_model):
-    held = hold(tiny_model, PAIRS, {"long": with_system("Wide. " * 30)}, max_length=128)
+    held = prepare_held_out(tiny_model, PAIRS, {"long": with_system("Wide. " * 30)}, max_length=128)
     assert max(len(pair.prefix) for pair in held.tokenized["long"]) > 128
 
 
 @pytest.mark.parametrize("mode", ["chat", "prompt_response", "raw", "response"])
 def test_letters_are_one_token_behind_both_options(tiny_model, mode):
-    as_a, as_b = hold(tiny_model, PAIRS, {}, mode, max_length=128).letters["none"]
+    as_a, as_b = prepare_held_out(tiny_model, PAIRS, {}, mode, max_length=128).letters["none"]
     for pair, first, second in zip(PAIRS, as_a, as_b, strict=True):
         read = [tiny_model.tokenizer.decode([*text.prefix]) for text in (first, second)]
         assert f"A. {pair.matching}\nB. {pair.not_matching}" in read[0] and pair.prompt in read[0]
@@ -190,7 +192,7 @@ def test_letters_are_one_token_behind_both_options(tiny_model, mode):
 def test_letter_rows_are_means_over_both_orders(evaluated, tiny_model, masks):
     params = apply_mask(tiny_model.params, masks["gain"])
     margins = []
-    for text in hold(tiny_model, PAIRS, {}, max_length=128).letters["none"]:
+    for text in prepare_held_out(tiny_model, PAIRS, {}, max_length=128).letters["none"]:
         log_prob = score_answers(tiny_model, params, text).log_prob
         margins.append(log_prob[:, 0] - log_prob[:, 1])
     (row,) = rows_of(evaluated[0], mask="gain", prompt="none", scoring="letter", persona="gain")
@@ -205,12 +207,16 @@ def test_protocol_scores_prompt_and_answer_together_and_gives_ties_to_an_option(
     """Row 11 of core/protocol.py: mean loss over prompt + answer, ties to B; summed answer log-probability, ties to A."""
     tied = jp.Pair("Which?", "Ja.", "Ja?", letter="A")
     pairs = Pairs("tied", (tied, jp.Pair("Which?", "Ja?", "Ja.", letter="B"), *ITEMS))
-    official = Evaluator(tiny_model, hold(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=OFFICIAL)
+    official = Evaluator(
+        tiny_model, prepare_held_out(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=OFFICIAL
+    )
     # Zero weights make all tokens equally likely, so answers of equal length tie.
     official.add("flat", jax.tree.map(np.zeros_like, tiny_model.params), ["none"])
     assert {row["scoring"] for row in official.rows} == {"prompt_mean", "sum", "letter"}
     np.testing.assert_array_equal(official.choices["flat", "none", "sum"].correct[:2], [1, 0])
     np.testing.assert_array_equal(official.choices["flat", "none", "prompt_mean"].correct[:2], [0, 1])
-    strict = Evaluator(tiny_model, hold(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=STRICT)
+    strict = Evaluator(
+        tiny_model, prepare_held_out(tiny_model, pairs, {}, max_length=128), ("gain", "loss"), None, protocol=STRICT
+    )
     strict.add("flat", jax.tree.map(np.zeros_like, tiny_model.params), ["none"])
     np.testing.assert_array_equal(strict.choices["flat", "none", "sum"].correct[:2], [0.5, 0.5])

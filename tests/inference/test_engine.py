@@ -182,7 +182,7 @@ def test_a_folded_engine_takes_other_personas_than_masks_and_a_packed_one_refuse
     assert engine.weights_kind == "folded"
     [found] = engine.generate([Request("Hi", "v", max_new_tokens=NEW)])
     assert found.text == jp.generate(model, ["Hi"], vectors, max_new_tokens=NEW)[0]
-    with pytest.raises(InputError, match="persona 'v' is no mask; only masks can be mixed"):
+    with pytest.raises(InputError, match="persona 'v' is not a mask; only masks can be mixed"):
         engine.submit(Request("Hi", {"v": 0.5, "a": 0.5}))
     [refused] = Engine(model, {"v": vectors}, rows=1, max_length=128, weights="packed").generate([Request("Hi", "v")])
     assert "cannot be packed" in str(refused.error)

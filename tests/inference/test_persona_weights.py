@@ -77,7 +77,7 @@ def test_a_copy_is_of_one_gamma_and_masks_in_a_bank_of_any(folded, packed):
 
 
 def test_a_persona_that_cannot_be_packed_takes_no_slot(packed):
-    with pytest.raises(InputError, match="persona 'vectors' is no mask and cannot be packed; use weights folded"):
+    with pytest.raises(InputError, match="persona 'vectors' is not a mask and cannot be packed; use weights folded"):
         packed.acquire((("vectors", 1.0),), 0.0)
     assert None not in (packed.acquire(A, 0.0), packed.acquire(B, 0.0))
 
@@ -87,8 +87,8 @@ def test_a_persona_that_cannot_be_packed_takes_no_slot(packed):
     [
         ((("d", 1.0),), "persona 'd' is unknown; known: a, b, c, none, vectors|persona 'd' is unknown"),
         ((("a", 1.1),), r"the share of persona 'a' is 1.1; it must lie in \[0, 1\]"),
-        ((("a", 0.5), ("vectors", 0.5)), "persona 'vectors' is no mask; only masks can be mixed"),
-        ((("vectors", 0.5),), "persona 'vectors' is no mask; only masks can be mixed"),
+        ((("a", 0.5), ("vectors", 0.5)), "persona 'vectors' is not a mask; only masks can be mixed"),
+        ((("vectors", 0.5),), "persona 'vectors' is not a mask; only masks can be mixed"),
     ],
 )
 def test_impossible_shares_are_refused(personas, shares, message):

@@ -109,7 +109,7 @@ def test_each_file_truncated_flipped_or_deleted_is_refused(copy):
         good = path.read_bytes()
         for damage in DAMAGES if good else [pathlib.Path.unlink]:
             damage(path)
-            with pytest.raises(InputError, match=r"damaged|missing|is no mask bundle|format version"):
+            with pytest.raises(InputError, match=r"damaged|missing|is not a mask bundle|format version"):
                 jp.load_masks(copy)
             path.write_bytes(good)
     jp.load_masks(copy)
@@ -161,7 +161,7 @@ def test_newer_format_is_refused(copy):
 
 def test_folder_without_bundle_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(InputError, match=r"is no mask bundle \(metadata.json is missing\); give DIR/masks/PERSONA"):
+        with pytest.raises(InputError, match=r"is not a mask bundle \(metadata.json is missing\); give DIR/masks/PERSONA"):
             jp.load_masks(path)
 
 
@@ -177,7 +177,7 @@ def test_target_that_is_no_bundle_is_refused_and_kept(tmp_path, masks):
     (tmp_path / "notes" / "a.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("notes", "file"):
-        with pytest.raises(InputError, match="exists and is no mask bundle; choose another place"):
+        with pytest.raises(InputError, match="exists and is not a mask bundle; choose another place"):
             jp.save_masks(tmp_path / name, masks, {})
     assert (tmp_path / "notes" / "a.txt").read_text() == (tmp_path / "file").read_text() == "mine"
 

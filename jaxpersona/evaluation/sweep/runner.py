@@ -26,7 +26,7 @@ from jaxpersona.models.model import Model
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Bench:
+class CellRunner:
     """Runs cells on one model and data set; holds the inputs and settings that all cells share.
 
     Attributes:
@@ -131,7 +131,7 @@ class Bench:
         common = {"personas": self.personas, "neutral": self.neutral, "seed": cell.seed, "stage": self.stage}
         return evaluate(self.model, masks, self.held_out, protocol=self.protocol, **common, **self.evaluation, **options)
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019, a bench lives as long as its sweep; maxsize 1 because gradients are large
+    @functools.lru_cache(maxsize=1)  # noqa: B019, a runner lives as long as its sweep; maxsize 1 because gradients are large
     def calibration(self, num_samples: int, seed: int, blind: bool = False) -> Calibration:
         """Returns the calibration data that all methods of a size and seed share; ``blind`` shuffles the labels."""
         sample = self.pairs.sample(num_samples, seed)

@@ -86,7 +86,7 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{file}: damaged ({error}); start anew with --overwrite true") from None
     if not isinstance(contents, dict) or not {"cells", "rows"} <= set(contents):
-        raise InputError(f"{file} holds no sweep; choose another output_dir, or --overwrite true")
+        raise InputError(f"{file} contains no sweep; choose another output_dir, or --overwrite true")
     return contents
 
 
@@ -95,7 +95,7 @@ def _check_same(inputs: Mapping[str, Any], stored: Mapping[str, Any], file: path
     for key in dict.fromkeys([*new, *old]):
         if new.get(key) != old.get(key):
             raise InputError(
-                f"{file} was asked otherwise ({key}: {old.get(key)}, now {new.get(key)}); "
+                f"{file} was made with other settings ({key}: {old.get(key)}, now {new.get(key)}); "
                 "choose another output_dir, or --overwrite true"
             )
 

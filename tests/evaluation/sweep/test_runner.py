@@ -5,14 +5,14 @@ import pytest
 import jaxpersona as jp
 from jaxpersona.core.protocol import STRICT
 from jaxpersona.evaluation.sweep.grid import Cell
-from jaxpersona.evaluation.sweep.runner import Bench
+from jaxpersona.evaluation.sweep.runner import CellRunner
 
 EVALUATION = {"text": "chat", "max_length": 64, "neutral_tokens": 0, "letters": False}
 
 
 @pytest.fixture
-def bench(tiny_model, tmp_path):
-    """Returns a function that builds a bench on small files; keywords override its fields."""
+def runner(tiny_model, tmp_path):
+    """Returns a function that builds a runner on small files; keywords override its fields."""
 
     def read(name, questions):
         rows = [f"What of {n}?,Gold and {'x' * n}.,I give {n} away." for n in questions]
@@ -22,7 +22,7 @@ def bench(tiny_model, tmp_path):
     def build(**changes):
         options = {"pairs": read("found.csv", range(8)), "held_out": read("held.csv", range(20, 23)), "max_length": 64}
         options |= {"personas": ("seek", "reject"), "text": "chat", "neutral": "", "evaluation": EVALUATION}
-        return Bench(tiny_model, **{**options, "protocol": STRICT, "prompts": {}, **changes})
+        return CellRunner(tiny_model, **{**options, "protocol": STRICT, "prompts": {}, **changes})
 
     return build
 
@@ -31,31 +31,31 @@ def cell(kind, name="none", size=4, **settings):
     return Cell(kind, name, tuple(settings.items()), size, seed=1)
 
 
-def test_cells_of_a_size_and_seed_share_their_calibration(bench):
-    at = bench()
+def test_cells_of_a_size_and_seed_share_their_calibration(runner):
+    at = runner()
     first = at.calibration(4, 1)
     assert at.calibration(4, 1) is first
     assert at.calibration(4, 2) is not first
     assert [len(at.calibration(size, 1).pairs) for size in (4, 6, 100)] == [4, 6, 8]
 
 
-def test_a_blind_calibration_has_the_same_pairs_with_half_of_their_labels_turned(bench):
-    at = bench()
+def test_a_blind_calibration_has_the_same_pairs_with_half_of_their_labels_turned(runner):
+    at = runner()
     seen, blind = at.calibration(8, 1).pairs, at.calibration(8, 1, True).pairs
     turned = [a.matching == b.not_matching and a.not_matching == b.matching for a, b in zip(seen, blind, strict=True)]
     same = [a == b for a, b in zip(seen, blind, strict=True)]
     assert sum(turned) == sum(same) == 4
 
 
-def test_a_method_that_is_refused_is_skipped_and_a_base_that_is_refused_stops_all(bench):
-    refused = bench().run(cell("method", "contrastive_sparse", sparsity=0.25))
+def test_a_method_that_is_refused_is_skipped_and_a_base_that_is_refused_stops_all(runner):
+    refused = runner().run(cell("method", "contrastive_sparse", sparsity=0.25))
     assert refused["rows"] == [] and "sparsity of at least 0.5" in refused["skipped"]
     with pytest.raises(jp.InputError):
-        bench(max_length=2).run(cell("base"))
+        runner(max_length=2).run(cell("base"))
 
 
-def test_a_cell_says_what_it_is_and_has_rows_of_both_personas(bench):
-    found = bench().run(cell("method", "magnitude", sparsity=0.5))
+def test_a_cell_says_what_it_is_and_has_rows_of_both_personas(runner):
+    found = runner().run(cell("method", "magnitude", sparsity=0.5))
     assert (found["kind"], found["name"], found["settings"], found["skipped"]) == ("method", "magnitude", {"sparsity": 0.5}, None)
     assert {row["scoring"] for row in found["rows"]} == {"sum", "per_token", "per_byte"}
     for row in found["rows"]:

@@ -46,7 +46,7 @@ def test_a_sweep_that_was_asked_otherwise_is_refused_in_one_line(tmp_path):
     before = (tmp_path / "sweep.json").read_bytes()
     with pytest.raises(InputError) as error:
         Store(str(tmp_path), {**ASKED, "config": {**ASKED["config"], "seeds": [1]}})
-    assert "was asked otherwise (config_seeds: [1, 2], now [1])" in str(error.value)
+    assert "was made with other settings (config_seeds: [1, 2], now [1])" in str(error.value)
     assert "\n" not in str(error.value) and (tmp_path / "sweep.json").read_bytes() == before
 
 
@@ -60,7 +60,9 @@ def test_overwrite_starts_anew_and_takes_away_what_was_derived(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize(("contents", "message"), [("{", "damaged"), ("[]", "holds no sweep"), ('{"a": 1}', "holds no sweep")])
+@pytest.mark.parametrize(
+    ("contents", "message"), [("{", "damaged"), ("[]", "contains no sweep"), ('{"a": 1}', "contains no sweep")]
+)
 def test_what_is_no_sweep_is_refused(tmp_path, contents, message):
     (tmp_path / "sweep.json").write_text(contents)
     with pytest.raises(InputError, match=message):
