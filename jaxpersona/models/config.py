@@ -180,10 +180,10 @@ def _read_rope(parameters: Mapping[str, Any], max_positions: int) -> Rope:
         case "linear":
             return Rope(theta, "linear", factor=_number(parameters, "factor"))
         case "llama3":
-            factors = [_number(parameters, key) for key in ("factor", "low_freq_factor", "high_freq_factor")]
-            if factors[1] >= factors[2]:
-                raise InputError(f"config.json: low_freq_factor {factors[1]} is not below high_freq_factor {factors[2]}")
-            return Rope(theta, "llama3", *factors, _count({_ORIGINAL: max_positions, **parameters}, _ORIGINAL))
+            factor, low, high = (_number(parameters, key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+            if low >= high:
+                raise InputError(f"config.json: low_freq_factor {low} is not below high_freq_factor {high}")
+            return Rope(theta, "llama3", factor, low, high, _count({_ORIGINAL: max_positions, **parameters}, _ORIGINAL))
         case "frequency_factors":
             return Rope(theta, "frequency_factors", frequency_factors=tuple(parameters["frequency_factors"]))
         case other:
