@@ -62,6 +62,17 @@ class ModelConfig:
         """True for each layer that attends only within a window."""
         return self.sliding_layers or (False,) * self.num_layers
 
+    def check_heads(self) -> None:
+        """Checks that key-value heads serve equally many heads, and that a rope can turn each.
+
+        Raises:
+          InputError: if not.
+        """
+        if self.num_heads % self.num_kv_heads:
+            raise InputError(f"the model has {self.num_heads} heads and {self.num_kv_heads} key-value heads, which do not fit")
+        if self.head_dim % 2:
+            raise InputError(f"the model has heads of {self.head_dim} channels; a rope needs an even number")
+
     @classmethod
     def from_hf(cls, hf: Mapping[str, Any]) -> "ModelConfig":
         """Reads the dictionary of a ``config.json`` written by Transformers 4 or 5.
