@@ -64,7 +64,7 @@ def open_files(name: str) -> ModelFiles:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        contents = json.loads(path.read_text("utf-8-sig"))
+        contents = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a folder with a whole model") from None
     except ValueError as error:
