@@ -84,7 +84,7 @@ class ModelConfig:
         """
         architecture, family = _family(hf)
         if family == "gemma3" and "text_config" in hf:  # the head of a multimodal model is tied by the outer key
-            hf = {**_GEMMA3_SIZES, **_dictionary(hf, "text_config"), "tie_word_embeddings": hf.get("tie_word_embeddings", True)}
+            hf = {**_GEMMA3_SIZES, **dictionary(hf, "text_config"), "tie_word_embeddings": hf.get("tie_word_embeddings", True)}
         hf = {**_DEFAULTS[family], **hf}
         try:
             return cls(architecture=architecture, **_common(hf), **_FAMILIES[family](hf))
@@ -95,7 +95,7 @@ class ModelConfig:
 def _family(hf: Mapping[str, Any]) -> tuple[str, str]:
     """Returns the architecture, or the model type if none is given, and its family."""
     named = hf.get("architectures") or [hf.get("model_type", "unknown")]
-    architecture = named if isinstance(named, str) else str(named[0])
+    architecture = str(named[0] if isinstance(named, list) else named)
     family = _FAMILY_OF.get(architecture)
     if family is None:
         known = ", ".join(name for name in _FAMILY_OF if name[0].isupper())
@@ -115,7 +115,7 @@ def _value(hf: Mapping[str, Any], key: str, valid: Callable[[Any], bool], wanted
 
 
 def _count(hf: Mapping[str, Any], key: str) -> int:
-    return _value(hf, key, lambda value: type(value) is int and value > 0, "a positive whole number")
+    return _value(hf, key, lambda value: type(value) is int and 0 < value < 2**31, "a positive whole number of 32 bits")
 
 
 def _number(hf: Mapping[str, Any], key: str) -> float:
@@ -142,15 +142,15 @@ def _common(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _activation(hf: Mapping[str, Any], key: str) -> str:
-    name, known = hf[key], {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+    name, known = str(hf[key]), {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
     if name not in known:
-        raise InputError(f"activation {name!r} in config.json is not supported; {nearest(str(name), known)}")
+        raise InputError(f"activation {name!r} in config.json is not supported; {nearest(name, known)}")
     return known[name]
 
 
 def _rope(hf: Mapping[str, Any]) -> Rope:
     """Returns the rope. As in Transformers, its own dictionary comes before keys at top level, old names before new ones."""
-    parameters = _dictionary(hf, "rope_scaling") or _dictionary(hf, "rope_parameters")
+    parameters = dictionary(hf, "rope_scaling") or dictionary(hf, "rope_parameters")
     if {*parameters} & {*_LAYER_KINDS}:
         raise InputError("config.json: rope_parameters by kind of layer are supported for Gemma 3 only")
     outer = {"rope_theta": hf.get("rope_theta", 1e4), "partial_rotary_factor": hf.get("partial_rotary_factor", 1)}
@@ -160,18 +160,18 @@ def _rope(hf: Mapping[str, Any]) -> Rope:
 
 def _gemma3_ropes(hf: Mapping[str, Any]) -> dict[str, Rope]:
     """Returns the ropes of the full-attention and the sliding layers. Transformers 5 nests them; 4 has flat keys."""
-    nested = _dictionary(hf, "rope_parameters")
+    nested = dictionary(hf, "rope_parameters")
     if {*nested} - {*_LAYER_KINDS}:
         raise InputError(f"config.json of Gemma 3: rope_parameters holds {', '.join(nested)}; give them by kind of layer")
-    full, sliding = (_dictionary(nested, kind) for kind in _LAYER_KINDS)
-    scaled = {"rope_type": "default", "rope_theta": hf.get("rope_theta", 1e6), **full, **_dictionary(hf, "rope_scaling")}
+    full, sliding = (dictionary(nested, kind) for kind in _LAYER_KINDS)
+    scaled = {"rope_type": "default", "rope_theta": hf.get("rope_theta", 1e6), **full, **dictionary(hf, "rope_scaling")}
     local = {"rope_theta": hf.get("rope_local_base_freq", 1e4), **sliding}
     positions = hf["max_position_embeddings"]
     return {"rope": _read_rope(scaled, positions), "local_rope": _read_rope(local, positions)}
 
 
-def _dictionary(hf: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Returns the dictionary under ``key``, empty if there is none."""
+def dictionary(hf: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Returns the dictionary under ``key`` of config.json, empty if there is none; raises InputError if it is something else."""
     value = hf.get(key)
     if value is not None and not isinstance(value, dict):
         raise InputError(f"config.json: {key} is {value!r}, which is not a dictionary")

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxpersona.core.errors import InputError
+from jaxpersona.models.config import dictionary
 
 FLOAT8 = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "F8_E8M0": ml_dtypes.float8_e8m0fnu}
 """Types, by their name in safetensors files, that the safetensors library cannot give as NumPy arrays."""
@@ -22,7 +23,7 @@ def check_quantization(config: Mapping[str, Any]) -> None:
       InputError: for a method with other than int8 or float8 weights, or with transforms besides scales.
     """
     for key in ("quantization_config", "compression_config"):
-        settings = config.get(key)
+        settings = dictionary(config, key)
         if not settings:
             continue
         method = settings.get("quant_method") or ("bitsandbytes" if "load_in_8bit" in settings else key)

@@ -179,6 +179,12 @@ def test_an_old_key_counts_too():
     check_quantization({"quantization_config": None})
 
 
+@pytest.mark.parametrize("value", ["fp8", ["fp8"], 8])
+def test_settings_that_are_no_dictionary_are_refused(value):
+    with pytest.raises(InputError, match=r"quantization_config is .*8.*, which is not a dictionary"):
+        check_quantization({"quantization_config": value})
+
+
 @pytest.mark.parametrize("dtype", [FP8, ml_dtypes.float8_e5m2, INT8])
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (4, 1), (4, 3), (1, 6)])
 def test_each_number_has_its_scale(dtype, shape):
