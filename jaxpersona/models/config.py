@@ -114,8 +114,8 @@ def _value(hf: Mapping[str, Any], key: str, valid: Callable[[Any], bool], wanted
     return hf[key]
 
 
-def _count(hf: Mapping[str, Any], key: str) -> int:
-    return _value(hf, key, lambda value: type(value) is int and 0 < value < 2**31, "a positive whole number of 32 bits")
+def _count(hf: Mapping[str, Any], key: str, limit: int = 2**31) -> int:
+    return _value(hf, key, lambda value: type(value) is int and 0 < value < limit, f"a positive whole number below {limit}")
 
 
 def _number(hf: Mapping[str, Any], key: str) -> float:
@@ -132,7 +132,7 @@ def _common(hf: Mapping[str, Any]) -> dict[str, Any]:
         "vocab_size": _count(hf, "vocab_size"),
         "hidden_size": _count(hf, "hidden_size"),
         "intermediate_size": _count(hf, "intermediate_size"),
-        "num_layers": _count(hf, "num_hidden_layers"),
+        "num_layers": _count(hf, "num_hidden_layers", _MOST),
         "num_heads": heads,
         "num_kv_heads": heads if hf["num_key_value_heads"] is None else _count(hf, "num_key_value_heads"),
         "max_positions": _count(hf, "max_position_embeddings"),
@@ -219,7 +219,7 @@ def _windows(hf: Mapping[str, Any], pattern: Sequence[bool]) -> dict[str, Any]:
 
 def _plain(hf: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that all families but Gemma share."""
-    head_dim = hf["hidden_size"] // hf["num_attention_heads"] if hf["head_dim"] is None else _count(hf, "head_dim")
+    head_dim = hf["hidden_size"] // hf["num_attention_heads"] if hf["head_dim"] is None else _count(hf, "head_dim", _MOST)
     activation = _activation(hf, "hidden_act")
     return {"head_dim": head_dim, "rope": _rope(hf), "activation": activation, "query_scale": head_dim**-0.5}
 
@@ -246,7 +246,7 @@ def _qwen2(hf: Mapping[str, Any]) -> dict[str, Any]:
 
 def _qwen3(hf: Mapping[str, Any]) -> dict[str, Any]:
     bias = _flag(hf, "attention_bias")
-    return {**_qwen2(hf), "head_dim": _count(hf, "head_dim"), "qkv_bias": bias, "o_bias": bias, "qk_norm": True}
+    return {**_qwen2(hf), "head_dim": _count(hf, "head_dim", _MOST), "qkv_bias": bias, "o_bias": bias, "qk_norm": True}
 
 
 def _gemma(hf: Mapping[str, Any], period: int) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _gemma(hf: Mapping[str, Any], period: int) -> dict[str, Any]:
         raise InputError("a Gemma with bidirectional attention is an encoder, not a language model; choose a causal one")
     bias = _flag(hf, "attention_bias")
     return {
-        "head_dim": _count(hf, "head_dim"),
+        "head_dim": _count(hf, "head_dim", _MOST),
         "activation": _activation(hf, "hidden_activation"),
         "query_scale": _number(hf, "query_pre_attn_scalar") ** -0.5,
         "qkv_bias": bias,
@@ -276,6 +276,7 @@ def _gemma3(hf: Mapping[str, Any]) -> dict[str, Any]:
     return {**_gemma(hf, period), "qk_norm": True, **_gemma3_ropes(hf)}
 
 
+_MOST = 2**16  # layers, and channels of a head: far beyond any model, and still quick to refuse
 _ORIGINAL = "original_max_position_embeddings"
 _LAYER_KINDS = ("full_attention", "sliding_attention")
 # Defaults of Transformers' configuration classes; a test compares them.

@@ -51,11 +51,14 @@ class GGUFSource:
         if kind != "model":
             raise InputError(f"{path}: this GGUF file holds no model but general.type {kind!r}; give the model's file")
         self._architecture = self.field("general.architecture")
-        if self._architecture not in ARCHITECTURES:
+        if str(self._architecture) not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise InputError(f"{path}: GGUF architecture {self._architecture!r} is not supported; known: {known}")
         by_name = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
-        self._names = gguf.get_tensor_name_map(by_name[self._architecture], self._count("block_count"))
+        layers = self._count("block_count")
+        if self._tensors and layers > len(self._tensors):
+            raise InputError(f"{path}: {layers} layers cannot be in {len(self._tensors)} tensors; use another file")
+        self._names = gguf.get_tensor_name_map(by_name[self._architecture], layers)
 
     def field(self, name: str, default: Any = None) -> Any:
         """Returns the metadata value ``name``, or ``default`` if the file has none."""
@@ -101,7 +104,7 @@ class GGUFSource:
         self._check_metadata(head_dim)
         return {
             "architectures": [ARCHITECTURES[self._architecture]],
-            "vocab_size": self.shape("embed_tokens.weight")[0],
+            "vocab_size": next(iter(self.shape("embed_tokens.weight")), 0),
             "hidden_size": hidden,
             "intermediate_size": self._count("feed_forward_length"),
             "num_hidden_layers": self._count("block_count"),

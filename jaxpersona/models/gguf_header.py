@@ -118,7 +118,7 @@ def _kind(name: str, code: int) -> gguf.GGMLQuantizationType:
 
 
 def _tensor(data: mmap.mmap, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType, start: int) -> StoredTensor:
-    in_bytes = gguf.quant_shape_to_byte_shape(shape, kind)
+    in_bytes = gguf.quant_shape_to_byte_shape(shape or (1,), kind)
     count = int(np.prod(in_bytes))
     if start + count > len(data):
         raise ValueError("it ends within its tensors")

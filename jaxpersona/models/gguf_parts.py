@@ -31,7 +31,7 @@ def read_parts(path: pathlib.Path) -> Header:
     """
     fields, tensors = _read(path)
     count = fields.get("split.count", 0)
-    if count < 2:
+    if type(count) is not int or count < 2:
         return fields, tensors
     paths = part_paths(path)
     if len(paths) != count:

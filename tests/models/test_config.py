@@ -150,6 +150,7 @@ def test_multimodal_gemma3_leaves_out_what_equals_the_defaults_of_transformers()
         ({"architectures": "BertModel"}, r"architecture 'BertModel' is not supported"),
         ({"architectures": {"a": 1}}, r"architecture .* is not supported"),
         ({"hidden_act": ["silu"]}, r"activation .*silu.* in config.json is not supported"),
+        ({"num_hidden_layers": 30_000_000}, r"num_hidden_layers is 30000000, which is not a positive whole number below 65536"),
         ({"hidden_size": 10**30}, r"hidden_size is 10+, which is not a positive whole number"),
         ({"model_type": "granite"}, r"architecture LlamaForCausalLM and model_type 'granite' are of different models"),
         ({"model_type": "mistral"}, r"architecture LlamaForCausalLM and model_type 'mistral' are of different models"),

@@ -192,6 +192,8 @@ def test_numbers_by_layer_count_if_they_are_equal(golden, golden_gguf):
         ({"llama.rope.scaling.attn_factor": 1.2}, r"rope.scaling.attn_factor = 1.2\d* changes what"),
         ({"llama.attention.causal": False}, r"llama.attention.causal = False changes what"),
         ({"llama.some.new_key": 3}, r"llama.some.new_key = 3 changes what"),
+        ({"llama.block_count": 10**6}, r"1000000 layers cannot be in \d+ tensors; use another file"),
+        ({"llama.attention.key_length": 10**9}, r"head_dim is 1000000000, which is not a positive whole number below 65536"),
         ({"general.type": "adapter"}, r"holds no model but general.type 'adapter'; give the model's file"),
     ],
 )
@@ -240,6 +242,14 @@ def test_tensor_types_that_were_removed_are_not_a_damaged_file(golden_gguf, code
     with pytest.raises(InputError, match=rf"tensor blk.1.ffn_up.weight has type {code}, .*; use another file") as raised:
         GGUFSource(path)
     assert "again" not in str(raised.value)
+
+
+def test_a_tensor_without_axes_has_another_shape(golden_gguf):
+    source, config = read(golden_gguf("llama2", "llama", tensors={"output_norm.weight": np.float32(1).reshape(())}))
+    with pytest.raises(InputError, match=r"tensor norm.weight has shape \(\), config.json says \(32,\)"):
+        check_tensors(source, config)
+    with pytest.raises(InputError, match=r"vocab_size is 0, which is not a positive whole number"):
+        read(golden_gguf("llama2", "llama", tensors={"token_embd.weight": np.float32(1).reshape(())}))
 
 
 def test_a_vocabulary_without_tensors_is_no_model(tokenizer_gguf):
