@@ -111,17 +111,18 @@ def _entries(files: ModelFiles) -> list[Entry]:
 
 def _entry(source: SafetensorsSource, tensor: Stored, path: str | None, layer: int | None) -> Entry:
     """Returns the entry of a stored tensor; quantised weights are written as float32, without their scales."""
-    if path is not None and source.is_quantised(tensor.name):
+    if source.is_scaled(tensor.name):
         return Entry(tensor.name, "F32", tensor.shape, 4 * math.prod(tensor.shape), path, layer)
     return Entry(*tensor, path, layer)
 
 
 def _read(files: ModelFiles, entry: Entry) -> np.ndarray:
-    """Returns a parameter of the decoder, or the bytes of another tensor."""
+    """Returns a parameter of the decoder, or another tensor, dequantised or as its bytes."""
     if entry.path is not None:
         return files.source.read(hf_name(entry.path, entry.layer))
-    assert isinstance(files.source, SafetensorsSource)
-    return files.source.raw(entry.name)
+    source = files.source
+    assert isinstance(source, SafetensorsSource)
+    return source.dequantised(entry.name) if source.is_scaled(entry.name) else source.raw(entry.name)
 
 
 def _under(persona: Masks | WeightUpdate | None, entry: Entry, value: np.ndarray, gamma: float) -> np.ndarray:

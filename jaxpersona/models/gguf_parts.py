@@ -63,6 +63,8 @@ def _joined(paths: list[pathlib.Path]) -> Header:
 def _read(path: pathlib.Path) -> Header:
     try:
         return read_header(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnsupportedError as error:
         raise InputError(f"{path}: {error}; use another file") from None
     except ValueError as error:

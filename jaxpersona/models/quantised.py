@@ -41,6 +41,11 @@ def scale_names(weight: str) -> tuple[str, str, str]:
     return f"{weight.removesuffix('.weight')}.SCB", f"{weight}_scale", f"{weight}_scale_inv"
 
 
+def layout_name(weight: str) -> str:
+    """Returns the name under which bitsandbytes stores the layout of tensor ``weight``."""
+    return f"{weight.removesuffix('.weight')}.weight_format"
+
+
 def dequantise(value: np.ndarray, scale: np.ndarray, block: Sequence[int] | None, by_row: bool) -> np.ndarray:
     """Returns value * scale, float32 [out, in].
 

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.models.quantised import FLOAT8, dequantise, scale_names
+from jaxpersona.models.quantised import FLOAT8, dequantise, layout_name, scale_names
 
 T = TypeVar("T")
 INDEX = "model.safetensors.index.json"
@@ -76,13 +76,18 @@ class SafetensorsSource:
         if file not in self._files:
             try:
                 self._files[file] = safe_open(self.folder / file, framework="numpy")
+            except OSError as error:
+                raise InputError(f"{self.folder / file}: cannot be read ({error.strerror or error})") from None
             except SafetensorError as error:
                 raise InputError(f"{self.folder / file}: damaged or truncated ({error}); download it again") from None
         return self._files[file]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Returns the shape of tensor ``name``, given without the module prefix."""
-        return self._get(self.full_name(name), lambda file, full: tuple(file.get_slice(full).get_shape()))
+        """Returns the shape of tensor ``name``, given without the module prefix; raises InputError as ``read``."""
+        full = self.full_name(name)
+        if self._dtype(full) not in _FLOATS:
+            self._scale_of(full)
+        return self._get(full, lambda file, full: tuple(file.get_slice(full).get_shape()))
 
     def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
         """Returns the tensor ``name``, (out, in), given without the module prefix (``layers.0.mlp.up_proj.weight``).
@@ -95,27 +100,38 @@ class SafetensorsSource:
           InputError: if the tensor is missing, the file is damaged, or numbers have no scale that gives them a meaning.
         """
         full = self.full_name(name)
-        if self.is_quantised(full):
-            return self._dequantised(full)[part]
+        if self._dtype(full) not in _FLOATS:
+            return self.dequantised(full)[part]
         return self._get(full, lambda file, full: file.get_slice(full)[part] if part else file.get_tensor(full))
 
-    def is_quantised(self, full: str) -> bool:
-        """Returns whether the tensor with that full name holds other than floating-point numbers of 16 bits or more."""
-        return self._get(full, lambda file, full: file.get_slice(full).get_dtype()) not in _FLOATS
+    def _dtype(self, full: str) -> str:
+        return self._get(full, lambda file, full: file.get_slice(full).get_dtype())
 
-    def _dequantised(self, full: str) -> np.ndarray:
-        stored, scales = self.stored(full), [name for name in scale_names(full) if name in self._file_of]
-        where = f"{self.folder / self._file_of[full]}: tensor {full} of type {stored.dtype}"
-        if stored.dtype not in ("I8", *FLOAT8) or len(scales) != 1:
+    def is_scaled(self, full: str) -> bool:
+        """Returns whether the tensor with that full name holds int8 or float8 numbers with a scale beside them."""
+        return self._dtype(full) in ("I8", *FLOAT8) and any(name in self._file_of for name in scale_names(full))
+
+    def _scale_of(self, full: str) -> str:
+        """Returns the full name of the scale of a weight that does not hold plain floating-point numbers."""
+        scales = [name for name in scale_names(full) if name in self._file_of]
+        if not self.is_scaled(full) or len(scales) != 1:
             found = " and ".join(scales) or "no scale"
-            raise InputError(f"{where} has {found} beside it and cannot be read; give the model as it was before quantisation")
-        layout = f"{full.removesuffix('.weight')}.weight_format"  # of bitsandbytes: 0 is by row
-        if layout in self._file_of and self.values(layout).any():
-            raise InputError(f"{where} has a layout for GPUs; save the model with a newer bitsandbytes, or not quantised")
+            raise InputError(f"{self._where(full)} has {found} beside it and cannot be read; give the model before quantisation")
+        layout = layout_name(full)
+        if layout in self._file_of and self.values(layout).any():  # 0 is by row
+            raise InputError(f"{self._where(full)} has a layout for GPUs; save it with a newer bitsandbytes, or not quantised")
+        return scales[0]
+
+    def _where(self, full: str) -> str:
+        return f"{self.folder / self._file_of[full]}: tensor {full} of type {self._dtype(full)}"
+
+    def dequantised(self, full: str) -> np.ndarray:
+        """Returns the int8 or float8 tensor with that full name times its scale, float32; raises InputError as ``read``."""
+        scale = self._scale_of(full)
         try:
-            return dequantise(self.values(full), self.values(scales[0]), self._block, scales[0].endswith(".SCB"))
+            return dequantise(self.values(full), self.values(scale), self._block, scale.endswith(".SCB"))
         except ValueError as error:
-            raise InputError(f"{where} does not fit its scale {scales[0]} ({error}); use another file") from None
+            raise InputError(f"{self._where(full)} does not fit its scale {scale} ({error}); use another file") from None
 
     def full_name(self, name: str) -> str:
         """Returns the stored name of tensor ``name``, given without the module prefix."""
@@ -150,10 +166,9 @@ class SafetensorsSource:
         return self._get(full, lambda file, full: file.get_tensor(full))
 
     def scales(self) -> set[str]:
-        """Returns the full names of the scales of quantised weights, and what else describes these."""
-        weights = [name for name in self._file_of if name.endswith(".weight") and self.is_quantised(name)]
-        kept = {f"{name.removesuffix('.weight')}.weight_format" for name in weights}
-        return (kept | {scale for name in weights for scale in scale_names(name)}) & self._file_of.keys()
+        """Returns the full names of the scales of int8 and float8 weights, and of the layouts of these."""
+        weights = [name for name in self._file_of if self.is_scaled(name)]
+        return {about for name in weights for about in (*scale_names(name), layout_name(name))} & self._file_of.keys()
 
     def unread(self, names: Collection[str]) -> list[str]:
         """Returns full names of tensors of the decoder that would change what it computes, but are none of ``names``."""
