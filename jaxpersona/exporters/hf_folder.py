@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import shutil
 import tempfile
@@ -16,13 +17,12 @@ from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import flatten, unflatten
 from jaxpersona.masks.masks import Masks
 from jaxpersona.masks.weight_update import WeightUpdate
-from jaxpersona.models.decoder import parameter_shapes
-from jaxpersona.models.model_files import ModelFiles
-from jaxpersona.models.safetensors import INDEX, SINGLE, SafetensorsSource
-from jaxpersona.models.weights import hf_name
+from jaxpersona.models.model_files import ModelFiles, open_files
+from jaxpersona.models.resolve import description_files
+from jaxpersona.models.safetensors import INDEX, SINGLE, SafetensorsSource, Stored
+from jaxpersona.models.weights import hf_name, tensor_names
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_COPIED = ("*.json", "*.jinja", "tokenizer*")
+_PROBE = "Hello, World!  It's 12,345.6 \u20ac;\n\n\tna\u00efve \u6f22\u5b57 \U0001f600 don't"
 _MODEL_TYPES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 
 
@@ -34,6 +34,7 @@ class Entry:
       name: full name in Transformers.
       dtype: name in safetensors files.
       shape: as stored, (out, in).
+      size: in bytes.
       path: path of the decoder's parameter; None if the decoder has none.
       layer: layer of that parameter; None outside the layers.
     """
@@ -41,13 +42,9 @@ class Entry:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    path: str | None
-    layer: int | None
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        return int(np.prod(self.shape)) * _BYTES[self.dtype]
+    size: int
+    path: str | None = None
+    layer: int | None = None
 
 
 def write_folder(
@@ -92,6 +89,7 @@ def write_folder(
             folder.mkdir()
             _write_description(folder, files)
             _write_weights(folder, _shards(entries, shard_bytes), read)
+            _check_loads(folder, files)
             folder.rename(target)
     except OSError as error:
         raise InputError(f"output_dir {target} cannot be written ({error.strerror or error}); choose another") from None
@@ -99,24 +97,32 @@ def write_folder(
 
 def _entries(files: ModelFiles) -> list[Entry]:
     """Returns the tensors to write: all tensors of a safetensors folder, or the decoder's parameters of a GGUF file."""
-    parameters = []
-    for path, leaf in flatten(parameter_shapes(files.config)).items():
-        parameters += [(path, layer) for layer in (range(leaf.shape[0]) if path.startswith("layers/") else [None])]
-    source = files.source
+    source, parameters = files.source, tensor_names(files.config)
     if isinstance(source, SafetensorsSource):
-        known = {source.full_name(hf_name(*parameter)): parameter for parameter in parameters}
-        return [Entry(*tensor, *known.get(tensor[0], (None, None))) for tensor in source.tensors()]
-    names = [hf_name(*parameter) for parameter in parameters]
-    full = [name if name.startswith("lm_head") else f"model.{name}" for name in names]
-    shapes = [source.shape(name) for name in names]
-    return [Entry(name, "F32", shape, *parameter) for name, shape, parameter in zip(full, shapes, parameters, strict=True)]
+        known, scales = {source.full_name(name): parameter for name, parameter in parameters.items()}, source.scales()
+        stored = (tensor for tensor in source.tensors() if tensor.name not in scales)
+        return [_entry(source, tensor, *known.get(tensor.name, (None, None))) for tensor in stored]
+    entries = []
+    for name, parameter in parameters.items():
+        full, shape = name if name.startswith("lm_head") else f"model.{name}", source.shape(name)
+        entries.append(Entry(full, "F32", shape, 4 * math.prod(shape), *parameter))
+    return entries
+
+
+def _entry(source: SafetensorsSource, tensor: Stored, path: str | None, layer: int | None) -> Entry:
+    """Returns the entry of a stored tensor; quantised weights are written as float32, without their scales."""
+    if source.is_scaled(tensor.name):
+        return Entry(tensor.name, "F32", tensor.shape, 4 * math.prod(tensor.shape), path, layer)
+    return Entry(*tensor, path, layer)
 
 
 def _read(files: ModelFiles, entry: Entry) -> np.ndarray:
-    if isinstance(files.source, SafetensorsSource):
-        return files.source.get(entry.name)
-    assert entry.path is not None
-    return files.source.read(hf_name(entry.path, entry.layer))
+    """Returns a parameter of the decoder, or another tensor, dequantised or as its bytes."""
+    if entry.path is not None:
+        return files.source.read(hf_name(entry.path, entry.layer))
+    source = files.source
+    assert isinstance(source, SafetensorsSource)
+    return source.dequantised(entry.name) if source.is_scaled(entry.name) else source.raw(entry.name)
 
 
 def _under(persona: Masks | WeightUpdate | None, entry: Entry, value: np.ndarray, gamma: float) -> np.ndarray:
@@ -127,6 +133,21 @@ def _under(persona: Masks | WeightUpdate | None, entry: Entry, value: np.ndarray
     kernel = jnp.asarray(value.T if entry.layer is None else value.T[None])
     changed = np.asarray(flatten(part.apply(unflatten({entry.path: kernel}), gamma))[entry.path])
     return changed.reshape(value.T.shape).T
+
+
+def _check_loads(folder: pathlib.Path, files: ModelFiles) -> None:
+    """Checks that the folder opens as the same model.
+
+    Raises:
+      InputError: if it does not, or if Transformers makes another tokenizer of its files.
+    """
+    written = open_files(str(folder))
+    if written.config != dataclasses.replace(files.config, architecture=written.config.architecture):
+        raise InputError(f"{files.path}: Transformers cannot be told this model's configuration; give a Hugging Face folder")
+    tokenizer, expected = written.tokenizer, files.tokenizer
+    same = tokenizer.get_vocab() == expected.get_vocab() and tokenizer.chat_template == expected.chat_template
+    if not same or tokenizer.encode(_PROBE) != expected.encode(_PROBE) or written.eos_ids != files.eos_ids:
+        raise InputError(f"{files.path}: Transformers cannot be told this model's tokenizer; give a Hugging Face folder")
 
 
 def _check_space(folder: pathlib.Path, needed: int) -> None:
@@ -176,9 +197,14 @@ def _write_shard(path: pathlib.Path, entries: Sequence[Entry], read: Callable[[E
 def _write_description(folder: pathlib.Path, files: ModelFiles) -> None:
     """Writes configuration and tokenizer: copies those of a folder, converts those of a GGUF file for Transformers."""
     if files.path.is_dir():
-        for file in {file for pattern in _COPIED for file in files.path.glob(pattern) if file.is_file()}:
-            if file.name != INDEX:
-                shutil.copyfile(file, folder / file.name)
+        for file in description_files(files.path):
+            target = folder / file.relative_to(files.path)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
+        quantization = ("quantization_config", "compression_config")
+        if any(key in files.hf for key in quantization):  # weights are written dequantised
+            plain = {key: value for key, value in files.hf.items() if key not in quantization}
+            (folder / "config.json").write_text(json.dumps(plain, indent=1) + "\n")
         return
     if files.config.rope.kind == "frequency_factors":
         raise InputError(f"{files.path}: Transformers cannot be told this file's rope; give a Hugging Face folder")

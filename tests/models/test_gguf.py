@@ -7,6 +7,7 @@ from jaxpersona import InputError
 from jaxpersona.models.config import ModelConfig, Rope
 from jaxpersona.models.gguf import GGUFSource
 from jaxpersona.models.rope import rope_frequencies
+from jaxpersona.models.weights import check_tensors
 
 
 def read(path):
@@ -139,3 +140,123 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "page.gguf").write_text("<!doctype html>" * 100)
     with pytest.raises(InputError, match=r"page.gguf: not a readable GGUF file \(GGUF magic invalid\)"):
         GGUFSource(tmp_path / "page.gguf")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"llama.rope.scale_linear": 4.0}, Rope(1e4, "linear", 4.0)),
+        ({"llama.rope.scaling.factor": 2.0}, Rope(1e4, "linear", 2.0)),
+        ({"llama.rope.scale_linear": 4.0, "llama.rope.scaling.factor": 2.0}, Rope(1e4, "linear", 2.0)),
+        ({"llama.rope.scale_linear": 4.0, "llama.rope.scaling.type": "linear"}, Rope(1e4, "linear", 4.0)),
+        ({"llama.rope.scale_linear": 4.0, "llama.rope.scaling.type": "none"}, Rope(1e4)),
+        ({"llama.rope.scale_linear": 1.0}, Rope(1e4)),
+        ({"llama.rope.scaling.factor": 0.0}, Rope(1e4)),
+    ],
+)
+def test_rope_scaling_has_an_old_and_a_new_key_and_is_linear_by_default(golden_gguf, fields, expected):
+    assert read(golden_gguf("llama2", "llama", fields))[1].rope == expected
+
+
+def test_rope_factors_and_a_linear_factor_multiply(golden_gguf):
+    factors = {"rope_freqs.weight": np.arange(1, 5, dtype=np.float32)}
+    _, config = read(golden_gguf("llama2", "llama", {"llama.rope.scale_linear": 4.0}, factors))
+    assert config.rope == Rope(1e4, "frequency_factors", frequency_factors=(4.0, 8.0, 12.0, 16.0))
+
+
+@pytest.mark.parametrize("factors", [np.ones(3, np.float32), np.zeros(4, np.float32), np.full(4, np.nan, np.float32)])
+def test_rope_factors_that_do_not_fit_are_refused(golden_gguf, factors):
+    path = golden_gguf("llama2", "llama", tensors={"rope_freqs.weight": factors})
+    with pytest.raises(InputError, match=r"rope_freqs.weight must hold 4 positive numbers; use another file"):
+        read(path)
+
+
+def test_numbers_by_layer_count_if_they_are_equal(golden, golden_gguf):
+    by_layer = {"attention.head_count_kv": [4, 4, 4], "attention.head_count": [4, 4, 4], "feed_forward_length": [48, 48, 48]}
+    _, config = read(golden_gguf("llama2", "llama", {f"llama.{name}": values for name, values in by_layer.items()}))
+    assert (config.num_kv_heads, config.num_heads, config.intermediate_size) == (4, 4, 48)
+    assert config == read(golden_gguf("llama2", "llama"))[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"llama.attention.head_count_kv": [2, 1, 2]}, r"llama.attention.head_count_kv differs between layers"),
+        ({"llama.attention.head_count": [4, 0, 4]}, r"llama.attention.head_count differs between layers"),
+        ({"llama.feed_forward_length": [48, 48, 40]}, r"llama.feed_forward_length differs between layers"),
+        ({"llama.attention.head_count_kv": [0, 0, 0]}, r"head_count_kv is 0, which is not a positive whole number"),
+        ({"llama.block_count": "three"}, r"llama.block_count is 'three', which is not a number"),
+        ({"llama.expert_count": 8}, r"metadata llama.expert_count = 8 changes what the model computes"),
+        ({"llama.attention.sliding_window": 64}, r"llama.attention.sliding_window = 64 changes what"),
+        ({"llama.rope.dimension_count": 4}, r"llama.rope.dimension_count = 4 changes what"),
+        ({"llama.rope.scaling.attn_factor": 1.2}, r"rope.scaling.attn_factor = 1.2\d* changes what"),
+        ({"llama.attention.causal": False}, r"llama.attention.causal = False changes what"),
+        ({"llama.some.new_key": 3}, r"llama.some.new_key = 3 changes what"),
+        ({"llama.block_count": 10**6}, r"1000000 layers cannot be in \d+ tensors; use another file"),
+        ({"llama.attention.key_length": 10**9}, r"head_dim is 1000000000, which is not a positive whole number below 65536"),
+        ({"general.type": "adapter"}, r"holds no model but general.type 'adapter'; give the model's file"),
+    ],
+)
+def test_metadata_are_used_or_refused(golden_gguf, fields, message):
+    path = golden_gguf("llama2", "llama", fields)
+    with pytest.raises(InputError, match=message) as raised:
+        read(path)
+    assert "again" not in str(raised.value)
+
+
+def test_metadata_without_effect_are_passed_over(golden_gguf):
+    neutral = {"rope.dimension_count": 8, "attention.value_length": 8, "vocab_size": 96, "expert_count": 0}
+    changed = golden_gguf("llama2", "llama", {f"llama.{name}": value for name, value in neutral.items()})
+    assert read(changed)[1] == read(golden_gguf("llama2", "llama"))[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped", "message"),
+    [
+        ("llama_linear", ["blk.1.attn_k.bias"], r"tensor blk.1.attn_k.bias is missing, though there are other biases; use saf"),
+        ("llama_linear", ["blk.0.attn_q.bias", "blk.0.attn_output.bias"], r"tensor blk.0.attn_(q|output).bias is missing"),
+        ("llama_linear", ["blk.0.ffn_gate.bias"], r"tensor blk.0.ffn_gate.bias is missing"),
+    ],
+)
+def test_biases_of_some_modules_are_not_a_damaged_file(golden_gguf, name, dropped, message):
+    source, config = read(golden_gguf(name, "llama", LINEAR, dict.fromkeys(dropped)))
+    with pytest.raises(InputError, match=message) as raised:
+        check_tensors(source, config)
+    assert "again" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["blk.0.ffn_gate_exps.weight", "blk.1.attn_q.scale", "rope_factors_long.weight"])
+def test_tensors_are_used_or_refused(golden_gguf, name):
+    source, config = read(golden_gguf("llama2", "llama", tensors={name: np.ones(8, np.float32)}))
+    with pytest.raises(InputError, match=rf"tensor {name} \(1 such in all\) has no place in LlamaForCausalLM"):
+        check_tensors(source, config)
+
+
+@pytest.mark.parametrize("code", [4, 31, 99])
+def test_tensor_types_that_were_removed_are_not_a_damaged_file(golden_gguf, code):
+    path = golden_gguf("llama2", "llama")
+    content = path.read_bytes()
+    name = b"blk.1.ffn_up.weight"
+    at = content.index(name) + len(name) + 4 + 2 * 8  # after the number of axes and their sizes
+    path.write_bytes(content[:at] + code.to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(InputError, match=rf"tensor blk.1.ffn_up.weight has type {code}, .*; use another file") as raised:
+        GGUFSource(path)
+    assert "again" not in str(raised.value)
+
+
+def test_a_tensor_without_axes_has_another_shape(golden_gguf):
+    source, config = read(golden_gguf("llama2", "llama", tensors={"output_norm.weight": np.float32(1).reshape(())}))
+    with pytest.raises(InputError, match=r"tensor norm.weight has shape \(\), config.json says \(32,\)"):
+        check_tensors(source, config)
+    with pytest.raises(InputError, match=r"vocab_size is 0, which is not a positive whole number"):
+        read(golden_gguf("llama2", "llama", tensors={"token_embd.weight": np.float32(1).reshape(())}))
+
+
+def test_a_vocabulary_without_tensors_is_no_model(tokenizer_gguf):
+    with pytest.raises(InputError, match=r"this GGUF file holds no tensors, only a vocabulary; give the model's file"):
+        read(tokenizer_gguf("gpt-2"))
+
+
+def test_a_file_without_an_embedding_is_refused(golden_gguf):
+    with pytest.raises(InputError, match=r"tensor token_embd.weight is missing"):
+        read(golden_gguf("llama2", "llama", tensors={"token_embd.weight": None}))

