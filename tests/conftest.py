@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import jax
@@ -20,6 +22,8 @@ from jaxpersona.core import files
 from jaxpersona.core.stage import Stage
 
 MOST_MAPS = 20_000
+QUICK_CODE = "--xla_cpu_use_fusion_emitters=false"
+"""Generates code for CPUs without MLIR, which takes XLA less than half the time."""
 LITTLE = TextAmount(8, 24)
 """Text that a model generates for Taylor statistics in tests; the default of 48 texts of 128 tokens takes long."""
 CONFIG = {
@@ -129,17 +133,27 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+def flags_for_tests(flags):
+    """Returns XLA's flags with ``QUICK_CODE``, if this XLA has it: an unknown flag would end the process."""
+    quick = f"{flags} {QUICK_CODE}"
+    starting = [sys.executable, "-c", "import jax; jax.devices()"]
+    known = subprocess.run(starting, env={**os.environ, "XLA_FLAGS": quick}, capture_output=True, check=False).returncode == 0
+    return quick if known else flags
+
+
 def pytest_configure(config):
-    """Shares compiled programs between all tests and processes of a session, which starts with an empty cache."""
+    """Compiles quickly, and shares programs between the tests and processes of a session, which starts with an empty cache."""
     if not hasattr(config, "workerinput"):  # workers inherit the environment
         folder = tempfile.TemporaryDirectory(prefix="jaxpersona-", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)
         os.environ |= {
             "JAX_COMPILATION_CACHE_DIR": f"{folder.name}/compiled",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+            "XLA_FLAGS": flags_for_tests(os.environ.get("XLA_FLAGS", "")),
         }
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_disable_most_optimizations", True)
     # a program that another process is just writing is compiled once more
     config.addinivalue_line("filterwarnings", "default:Error reading persistent compilation cache entry:UserWarning")
 
@@ -198,16 +212,23 @@ def room_for_programs():
         jax.clear_caches()
 
 
+def compile_quickly(quick):
+    jax.config.update("jax_disable_most_optimizations", quick)
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
-def quick_compilation(request):
-    """Compiles without expensive optimizations, except in tests of the real model.
+def whole_compilation(request):
+    """Compiles with all optimizations in tests of the real model.
 
     Programs compiled the other way are dropped, because results of the two kinds differ in their last bits.
     """
-    quick = request.node.get_closest_marker("real_model") is None
-    if quick != jax.config.read("jax_disable_most_optimizations"):
-        jax.config.update("jax_disable_most_optimizations", quick)
-        jax.clear_caches()
+    real = request.node.get_closest_marker("real_model") is not None
+    if real:
+        compile_quickly(False)
+    yield
+    if real:
+        compile_quickly(True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,8 @@ PATIENT = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=900 --xla_cpu_co
 
 def environment(devices, flags="", **variables):
     """Returns the environment of a process with ``devices`` virtual devices."""
-    flags = f"--xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE} {PATIENT} {flags}"
+    inherited = os.environ.get("XLA_FLAGS", "")
+    flags = f"{inherited} --xla_force_host_platform_device_count={devices} {QUICK_TO_COMPILE} {PATIENT} {flags}"
     fixed = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{HERE.parent}:{HERE}", "XLA_FLAGS": flags, "JAXPERSONA_CACHE": str(CACHE)}
     return {**os.environ, **fixed, **variables}
 

@@ -5,6 +5,7 @@ Programs are compiled for shapes alone, on virtual devices; nothing is computed 
 
 import functools
 import math
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +42,8 @@ def run(config: BenchmarkConfig) -> Measurements:
     hf_config = LLAMA_3_8B | {key: LLAMA_3_8B[key] // config.divide for key in _WIDTHS}
     options = {"hf_config": hf_config, "rows": config.rows, "length": config.length}
     for count in config.devices:
-        devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+        devices = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         measured.compare("", run_task("jaxpersona.benchmarks.worker", "mesh", options, devices).values, {})
     return measured
 

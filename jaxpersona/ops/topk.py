@@ -1,13 +1,14 @@
 """Exact top-k selection per output, identical on every backend.
 
-Float32 scores are reinterpreted as integers of the same order. The threshold of each output is found by bisection on its bits:
-at most 32 counting passes over 16-bit halves, without sorting. Ties are broken by an optional second score and then by the lower
-input index. Functions that are called repeatedly are jitted on their own, so that each shape is traced and lowered once.
+Float32 scores are reinterpreted as integers of the same order. The threshold of each output is found by bisection on the bits of
+16-bit digits: at most 32 counting passes for a score, without sorting. Ties are broken by an optional second score and then by
+the lower input index. One loop searches all digits, so that programs are small and compile quickly.
 """
 
 import fractions
 import functools
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +51,7 @@ def top_k_mask(scores: jax.Array, keep: jax.Array, tie_break: jax.Array | None =
       bool [in, out] with exactly ``keep`` True in each column.
     """
     keys = [ordered_bits(scores)] + ([] if tie_break is None else [ordered_bits(tie_break)])
-    index = jnp.arange(scores.shape[0], dtype=jnp.uint32)[:, None]
-    keys.append(jnp.broadcast_to(~index, scores.shape))
+    keys.append(~jnp.arange(scores.shape[0], dtype=jnp.uint32)[:, None])
     return _choose(keys, jnp.broadcast_to(jnp.asarray(keep, jnp.int32), scores.shape[1:]))
 
 
@@ -72,44 +72,64 @@ def block_top_k_mask(scores: jax.Array, keep: jax.Array, block: int) -> jax.Arra
     return jax.vmap(top_k_mask)(blocks, keep).reshape(padded.shape)[:rows]
 
 
-def _choose(keys: list[jax.Array], need: jax.Array) -> jax.Array:
-    """Marks the ``need`` largest of every column, ordered by the first key and, where that ties, by the next."""
-    key, *others = keys
-    threshold, reached = _threshold(key, need)
-    enough = key >= threshold
-    if not others:
-        return enough
-
-    def by_others() -> jax.Array:
-        above, tied = key > threshold, key == threshold
-        return above | _choose([jnp.where(tied, other, 0) for other in others], need - _count(above))
-
-    return jax.lax.cond((reached != need).any(), by_others, lambda: enough)
-
-
-@jax.jit
-def _threshold(key: jax.Array, need: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns a threshold per column, uint32 [out], and the number of keys that reach it, int32 [out].
-
-    At least ``need`` keys reach it. More do only if keys tie; then every column's threshold is its ``need``-th largest key, or 0
-    if fewer keys are above 0. The upper 16 bits are searched before the lower ones, because vector units compare and count twice
-    as many numbers of half the width.
-    """
-    upper = (key >> 16).astype(jnp.uint16)
-    first, reached = _half_threshold(upper, need, jnp.full(need.shape, len(key)))
-    above = _count(upper > first)
-    lower = jnp.where(upper == first, key.astype(jnp.uint16), 0)  # trial thresholds are above 0, so zeros are never counted
-    second, rest = _half_threshold(lower, need - above, reached - above)
-    return (first.astype(jnp.uint32) << 16) | second, above + rest
-
-
-def _half_threshold(key: jax.Array, need: jax.Array, reached: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the same as ``_threshold`` for uint16 keys; stops as soon as ``need`` keys remain in every column.
+def _choose(keys: Sequence[jax.Array], need: jax.Array) -> jax.Array:
+    """Marks the ``need`` largest of every column, ordered by the first key and, where that ties, by the next (radix selection).
 
     Args:
-      key: uint16 [in, out].
+      keys: uint32 [in, out], the last one [in, 1]; no two rows agree in all of them.
       need: int32 [out].
-      reached: int32 [out], number of keys that reach threshold 0.
+    """
+    digits = [functools.partial(_digit, keys, number) for number in range(2 * len(keys))]
+
+    def undecided(state: tuple[jax.Array, ...]) -> jax.Array:
+        _, _, need, left = state
+        return (left != need).any()
+
+    def decide(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        number, thresholds, need, left = state
+        digit = jax.lax.switch(number, digits, thresholds)
+        threshold, reached = _threshold(digit, need, left)
+        taken = _count(digit > threshold)
+        return number + 1, thresholds.at[number].set(threshold), need - taken, reached - taken
+
+    rows, columns = keys[0].shape
+    start = jnp.int32(0), jnp.zeros((len(digits), columns), jnp.uint16), need, jnp.full(columns, rows)
+    _, thresholds, _, _ = jax.lax.while_loop(undecided, decide, start)
+    chosen = jnp.ones((rows, columns), bool)
+    for key, threshold in reversed(list(zip(keys, _joined(thresholds), strict=True))):
+        chosen = (key > threshold) | ((key == threshold) & chosen)
+    return chosen
+
+
+def _digit(keys: Sequence[jax.Array], number: int, thresholds: jax.Array) -> jax.Array:
+    """Returns half of a key, uint16 [in, out], where all digits before it equal their thresholds; 0 elsewhere.
+
+    Halves, because vector units compare and count twice as many numbers of half the width.
+    """
+    which, lower = divmod(number, 2)
+    tied = jnp.ones(keys[0].shape, bool)
+    for key, threshold in zip(keys[:which], _joined(thresholds), strict=False):
+        tied &= key == threshold
+    if lower:
+        tied &= (keys[which] >> 16) == thresholds[number - 1]
+    return jnp.where(tied, (keys[which] >> (0 if lower else 16)).astype(jnp.uint16), 0)
+
+
+def _joined(thresholds: jax.Array) -> jax.Array:
+    """Returns thresholds of keys, uint32 [key, out], from those of their digits."""
+    return (thresholds[::2].astype(jnp.uint32) << 16) | thresholds[1::2]
+
+
+def _threshold(digit: jax.Array, need: jax.Array, reached: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns a threshold per column, uint16 [out], and the number of digits that reach it, int32 [out].
+
+    At least ``need`` digits reach it. More do only if digits tie; then every column's threshold is its ``need``-th largest digit,
+    or 0 if fewer digits are above 0. Trial thresholds are above 0, so zeros are never counted.
+
+    Args:
+      digit: uint16 [in, out].
+      need: int32 [out].
+      reached: int32 [out], number of digits that reach threshold 0.
     """
 
     def undecided(state: tuple[jax.Array, ...]) -> jax.Array:
@@ -119,7 +139,7 @@ def _half_threshold(key: jax.Array, need: jax.Array, reached: jax.Array) -> tupl
     def halve(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         bit, threshold, reached = state
         trial = threshold | bit
-        count = _count(key >= trial)
+        count = _count(digit >= trial)
         enough = count >= need
         return bit >> 1, jnp.where(enough, trial, threshold), jnp.where(enough, count, reached)
 

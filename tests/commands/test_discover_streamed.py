@@ -25,7 +25,7 @@ def discover(folder, out, **options):
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("wanda", {}), ("sparsegpt", {}), ("steering", {}), ("taylor", {"method.budget_tokens": 512})],
+    [("wanda", {}), ("sparsegpt", {}), ("steering", {}), ("taylor", {"method.budget_tokens": 512, "model.dtype": "float32"})],
     ids=["wanda", "sparsegpt", "steering", "taylor"],
 )
 def test_runs_are_the_same(tiny_folder, tiny_model, tmp_path, method, settings):
