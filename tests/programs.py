@@ -41,7 +41,7 @@ from jaxpersona.data.packing import Batch
 from jaxpersona.discovery.plan import Devices, Plan, Texts
 from jaxpersona.evaluation.answers import answer_sums
 from jaxpersona.inference import steps
-from jaxpersona.methods import taylor_masks
+from jaxpersona.methods import sparsegpt_kernel, taylor_masks
 from jaxpersona.methods.registry import by_name
 from jaxpersona.models import decoding, perplexity
 from jaxpersona.models.config import ModelConfig
@@ -104,6 +104,8 @@ def discover_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterat
     for path in ("layers/mlp/down_proj/kernel", "layers/mlp/gate_proj/kernel"):
         yield f"wanda: masks of {module_of(path)}", lambda path=path: selection_programs({path: flat[path]}, mesh)[-1]
     yield "sparsegpt: Hessians of a batch", lambda: site_sums.trace(params, batch, Decoder(config, outer_sums), mesh)
+    for path in ("layers/mlp/down_proj/kernel", "layers/mlp/gate_proj/kernel"):
+        yield f"sparsegpt: masks of {module_of(path)}", lambda path=path: _solved(flat[path], path, mesh)
     tokens = _row(jnp.int32, mesh, mesh.shape["data"], _WINDOW)
     yield "perplexity of a window", lambda: perplexity._window_nll.trace(Decoder(config), params, tokens)
     starts = jax.ShapeDtypeStruct((128,), jnp.int32)
@@ -188,6 +190,14 @@ def _like(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 def _spread(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return _like(leaf, spread_over_data(sharding, leaf.shape))
+
+
+def _solved(kernel: jax.ShapeDtypeStruct, path: str, mesh: Mesh) -> Any:
+    """Returns the program that finds one persona's masks of a kernel by ``sparsegpt``."""
+    layers, inputs, _ = kernel.shape
+    split = _like(kernel, sharding_by_output(kernel.shape, mesh, split_by_inputs="down_proj" in path))
+    keep = jax.ShapeDtypeStruct((layers,), jnp.int32)
+    return sparsegpt_kernel.solve_kernel.trace(split, _square(mesh, layers, inputs), keep, 0.01)
 
 
 def _choice(kernel: jax.ShapeDtypeStruct, path: str, mesh: Mesh) -> Any:
