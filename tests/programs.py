@@ -35,13 +35,13 @@ from jaxpersona.calibration import fisher
 from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.calibration.hessians import outer_sums
 from jaxpersona.calibration.moments import site_sums, weighted_sums
-from jaxpersona.core.mesh import AXES, sharding_by_output, sharding_of, sharding_of_rows, spread_over_data
+from jaxpersona.core.mesh import AXES, sharding_by_output, sharding_of, sharding_of_rows, sharding_of_words, spread_over_data
 from jaxpersona.core.tree import unflatten
 from jaxpersona.data.packing import Batch
 from jaxpersona.discovery.plan import Devices, Plan, Texts
 from jaxpersona.evaluation.answers import answer_sums
 from jaxpersona.inference import steps
-from jaxpersona.methods import taylor_masks
+from jaxpersona.methods import sparsegpt_kernel, taylor_masks
 from jaxpersona.methods.registry import by_name
 from jaxpersona.models import decoding, perplexity
 from jaxpersona.models.config import ModelConfig
@@ -104,6 +104,8 @@ def discover_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterat
     for path in ("layers/mlp/down_proj/kernel", "layers/mlp/gate_proj/kernel"):
         yield f"wanda: masks of {module_of(path)}", lambda path=path: selection_programs({path: flat[path]}, mesh)[-1]
     yield "sparsegpt: Hessians of a batch", lambda: site_sums.trace(params, batch, Decoder(config, outer_sums), mesh)
+    for path in ("layers/mlp/down_proj/kernel", "layers/mlp/gate_proj/kernel"):
+        yield f"sparsegpt: masks of {module_of(path)}", lambda path=path: _solved(flat[path], path, mesh)
     tokens = _row(jnp.int32, mesh, mesh.shape["data"], _WINDOW)
     yield "perplexity of a window", lambda: perplexity._window_nll.trace(Decoder(config), params, tokens)
     starts = jax.ShapeDtypeStruct((128,), jnp.int32)
@@ -130,7 +132,7 @@ def taylor_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterator
 def engine_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterator[Program]:
     """Yields prefill, insert and decode of an engine with packed masks, whose arrays are sharded as the parameters are."""
     decoder = Decoder(config)
-    bank = unflatten({path: _banked(kernel, mesh) for path, kernel in kernels(params).items()})
+    bank = unflatten({path: _banked(path, kernel, mesh) for path, kernel in kernels(params).items()})
 
     def rows(count: int) -> steps.Rows:
         whole = functools.partial(jax.ShapeDtypeStruct, (count,))
@@ -190,6 +192,14 @@ def _spread(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return _like(leaf, spread_over_data(sharding, leaf.shape))
 
 
+def _solved(kernel: jax.ShapeDtypeStruct, path: str, mesh: Mesh) -> Any:
+    """Returns the program that finds one persona's masks of a kernel by ``sparsegpt``."""
+    layers, inputs, _ = kernel.shape
+    split = _like(kernel, sharding_by_output(kernel.shape, mesh, split_by_inputs="down_proj" in path))
+    keep = jax.ShapeDtypeStruct((layers,), jnp.int32)
+    return sparsegpt_kernel.solve_kernel.trace(split, _square(mesh, layers, inputs), keep, 0.01)
+
+
 def _choice(kernel: jax.ShapeDtypeStruct, path: str, mesh: Mesh) -> Any:
     layers, inputs, outputs = kernel.shape
     split = sharding_by_output(kernel.shape, mesh, split_by_inputs="down_proj" in path)
@@ -201,16 +211,17 @@ def _choice(kernel: jax.ShapeDtypeStruct, path: str, mesh: Mesh) -> Any:
     return taylor_masks._kept.trace(mesh, problem, (0.9, 0.1), 2000.0)
 
 
-def _banked(kernel: jax.ShapeDtypeStruct, mesh: Mesh) -> jax.ShapeDtypeStruct:
-    """Returns the shape of a kernel's bank (``inference.mask_bank.full_bank``), which every device of a mesh holds whole."""
+def _banked(path: str, kernel: jax.ShapeDtypeStruct, mesh: Mesh) -> jax.ShapeDtypeStruct:
+    """Returns the shape of a kernel's bank (``inference.mask_bank.full_bank``)."""
     layers, inputs, outputs = kernel.shape
     shape = (layers, _PERSONAS + 1, word_rows(inputs), outputs)
-    return jax.ShapeDtypeStruct(shape, jnp.uint16, sharding=NamedSharding(mesh, PartitionSpec()))
+    return jax.ShapeDtypeStruct(shape, jnp.uint16, sharding=sharding_of_words(path, shape, mesh))
 
 
 def mesh_for(topology: str, data: int, model: int) -> Mesh:
-    """Returns a mesh over the chips of a TPU topology that need not be there."""
-    chips = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    """Returns a mesh over the chips of a TPU topology that need not be there; the two cores of a v4 chip count as one device."""
+    as_one = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+    chips = topologies.get_topology_desc(platform="tpu", topology_name=topology, **as_one).devices
     devices = mesh_utils.create_device_mesh((data, model), chips, allow_split_physical_axes=True)
     return Mesh(devices, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 

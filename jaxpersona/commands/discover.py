@@ -152,12 +152,13 @@ def _laid_out(config: DiscoverConfig, method: Method) -> tuple[DiscoverConfig, M
         print(f"Chosen: {mesh_line(plan_on(mesh))}", flush=True)
     if config.stream_layers is not None:
         return config, mesh, files
+    shortage = plan_on(mesh).shortage if mesh.size == 1 and not method.updates_weights else None
     try:
-        streams = mesh.size == 1 and not method.updates_weights and not plan_on(mesh).fits and plan_on(mesh, True).fits
+        streams = shortage is not None and plan_on(mesh, stream_layers=True).shortage is None
     except InputError:  # the check, or pairs from descriptions, need the whole model
         streams = False
     if streams:
-        print("The model is read layer by layer (stream_layers), because with all of it in memory the plan does not fit.")
+        print(f"The model is read layer by layer (stream_layers): with all of it in memory {shortage}.")
     return dataclasses.replace(config, stream_layers=streams), mesh, files
 
 

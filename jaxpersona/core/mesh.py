@@ -91,6 +91,12 @@ def sharding_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     return _fitting(mesh, shape, RULES.get("/".join(path.split("/")[-2:]), PartitionSpec()))
 
 
+def sharding_of_words(path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of packed masks [..., word, out] of the kernel at ``path``: that of its inputs and outputs."""
+    ends = tuple(RULES.get("/".join(path.split("/")[-2:]), ()))[-2:]
+    return _fitting(mesh, shape, PartitionSpec(*[None] * (len(shape) - len(ends)), *ends))
+
+
 def _fitting(mesh: Mesh, shape: tuple[int, ...], spec: PartitionSpec) -> NamedSharding:
     """Returns the sharding of ``spec`` without the mesh axes that do not divide their dimension."""
     kept = []

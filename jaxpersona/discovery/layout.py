@@ -19,7 +19,7 @@ def smallest_fitting_mesh(plan_on: PlanOn) -> Mesh:
     """
     default = make_mesh()
     meshes = [make_mesh(default.size // model, model) for model in range(1, default.size + 1) if default.size % model == 0]
-    chosen = next((mesh for mesh in meshes if plan_on(mesh).fits), default)
+    chosen = next((mesh for mesh in meshes if plan_on(mesh).shortage is None), default)
     return make_mesh(model=int(agreed(str(chosen.shape["model"]))))
 
 

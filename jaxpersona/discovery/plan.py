@@ -1,6 +1,7 @@
 """Plans a discovery: computes the memory and disk it needs from shapes alone, and refuses what cannot fit."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -72,6 +73,24 @@ class Devices:
     def count(self) -> int:
         """Number of devices."""
         return self.data * self.model
+
+
+class Shortage(NamedTuple):
+    """A place with less memory than a plan needs there, in bytes.
+
+    Attributes:
+      where: the place, in words.
+      needed, available: what the plan needs, and what is there.
+      masked_copy: part of ``needed`` that only measuring perplexity under a mask takes.
+    """
+
+    where: str
+    needed: float
+    available: int
+    masked_copy: float
+
+    def __str__(self) -> str:
+        return f"{self.where} needs {self.needed / 1e9:.1f} GB and has {self.available / 1e9:.1f} GB"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,13 +182,17 @@ class Plan:
         return self.method.statistics_bytes(self.config, 1, 1)[1]
 
     @property
-    def fits(self) -> bool:
-        """True if ``check`` accepts the plan."""
-        try:
-            self.check()
-        except InputError:
-            return False
-        return True
+    def shortage(self) -> Shortage | None:
+        """The first place that has less memory than needed; None if everything fits."""
+        devices, masked = self.devices, self.peak_bytes - self._peak_unmasked_bytes if self.perplexity_tokens else 0.0
+        on_host = devices.count * masked if devices.is_host else 0.0
+        places = [("this machine", self.peak_host_bytes, host_memory_bytes(), on_host)]
+        if not devices.is_host:
+            places.insert(0, (f"a device ({devices.kind})", self.peak_bytes, devices.memory_bytes, masked))
+        for where, needed, available, masked_copy in places:
+            if available is not None and needed > available:
+                return Shortage(where, needed, available, masked_copy)
+        return None
 
     def check(self) -> None:
         """Checks that the plan fits into memory.
@@ -177,21 +200,12 @@ class Plan:
         Raises:
           InputError: if a device or the host has less memory than needed.
         """
-        shared = self.devices.count if self.devices.is_host else 0
-        masked = self.peak_bytes - self._peak_unmasked_bytes if self.perplexity_tokens else 0.0
-        if not shared:
-            self._check_fits(self.peak_bytes, self.devices.memory_bytes, f"a device ({self.devices.kind})", masked)
-        self._check_fits(self.peak_host_bytes, host_memory_bytes(), "this machine", shared * masked)
-
-    def _check_fits(self, needed: float, available: int | None, where: str, for_perplexity: float) -> None:
-        if available is None or needed <= available:
+        shortage = self.shortage
+        if shortage is None:
             return
         remedies = ["model.dtype bfloat16"] if self.itemsize > 2 else []
-        if needed - for_perplexity <= available:
+        if shortage.needed - shortage.masked_copy <= shortage.available:
             remedies.append("perplexity.max_tokens 0")
         if not self.stream_layers:
             remedies += ["stream_layers true"] + ([] if self.devices.is_host else [f"a mesh.model above {self.devices.model}"])
-        raise InputError(
-            f"the plan does not fit: {where} needs {needed / 1e9:.1f} GB and has {available / 1e9:.1f} GB; "
-            f"use {' or '.join([*remedies, 'a smaller model'])}"
-        )
+        raise InputError(f"the plan does not fit: {shortage}; use {' or '.join([*remedies, 'a smaller model'])}")

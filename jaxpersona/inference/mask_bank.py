@@ -2,7 +2,7 @@
 
 A bank has one slot per persona and a last slot that keeps all weights (the base model). Its leaves, by kernel path, are packed
 words, uint16 [layer, slot, words, out] (for the head [slot, words, out]). For compact parameters they are removal bits, uint8
-[layer, bytes, out, in], as in ``models/cpu/bfloat16_bits.py``.
+[layer, bytes, out, in], as in ``models/cpu/bfloat16_bits.py``. On a mesh, words are sharded as the kernels are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.mesh import mesh_of
+from jaxpersona.core.mesh import mesh_of, sharding_of_words
 from jaxpersona.core.tree import Params, flatten, unflatten
 from jaxpersona.masks.masks import Masks
 from jaxpersona.models.cpu.bfloat16_bits import is_compact
@@ -30,16 +30,27 @@ def full_bank(params: Params, personas: int, head: bool = False) -> Bank:
       head: if True, the bank also has masks of the head's kernel.
     """
     leaves = kernels_and_head(params) if head else kernels(params)
-    full = {path: _full(kernel, personas)[0 if path == HEAD else slice(None)] for path, kernel in leaves.items()}
-    return _committed(unflatten(full), params)
+    return unflatten({path: _full(path, kernel, personas) for path, kernel in leaves.items()})
 
 
-def _full(kernel: jax.Array, personas: int) -> jax.Array:
+def _full(path: str, kernel: jax.Array, personas: int) -> jax.Array:
     layers, rows, columns = kernel.shape
+    lead = () if path == HEAD else (layers,)
     if is_compact(kernel):
-        return jnp.zeros((layers, -(-personas // 8), rows, columns), jnp.uint8)
+        return _broadcast(jnp.uint8(0), (*lead, -(-personas // 8), rows, columns), path, kernel)
     words = bitpack.pack(jnp.ones((rows, 1), bool))
-    return jnp.broadcast_to(words, (layers, personas + 1, len(words), columns))
+    return _broadcast(words, (*lead, personas + 1, len(words), columns), path, kernel)
+
+
+def _broadcast(value: jax.Array, shape: tuple[int, ...], path: str, kernel: jax.Array) -> jax.Array:
+    """Returns a bank's leaf; under jit, so that no device of a mesh ever holds a whole one."""
+    sharding = _sharding(path, shape, value, mesh_of(kernel))
+    return jax.jit(jnp.broadcast_to, static_argnums=1, out_shardings=sharding)(value, shape)
+
+
+def _sharding(path: str, shape: tuple[int, ...], leaf: jax.Array, mesh: Mesh | None) -> jax.sharding.Sharding:
+    """Returns where to commit a leaf: programs compile anew for uncommitted arrays."""
+    return leaf.sharding if mesh is None else sharding_of_words(path, shape, mesh)
 
 
 def put(bank: Bank, slot: int, masks: Masks) -> Bank:
@@ -49,18 +60,9 @@ def put(bank: Bank, slot: int, masks: Masks) -> Bank:
       InputError: as ``check_fits``.
     """
     check_fits(bank, masks)
-    return _put(bank, slot, _committed(masks.words, bank))
-
-
-def _committed(tree: Any, like: Params) -> Any:
-    """Commits arrays to their devices, or to those of ``like`` if it has a mesh: programs compile anew for uncommitted arrays."""
-    mesh = mesh_of(like)
-
-    def place(leaf: jax.Array) -> jax.sharding.Sharding:
-        elsewhere = mesh is not None and leaf.sharding.device_set != set(mesh.devices.flat)
-        return NamedSharding(mesh, PartitionSpec()) if elsewhere else leaf.sharding
-
-    return jax.device_put(tree, jax.tree.map(place, tree))
+    mesh = mesh_of(bank)
+    places = {path: _sharding(path, words.shape, words, mesh) for path, words in masks.words.items()}
+    return _put(bank, slot, jax.device_put(masks.words, places))
 
 
 def check_fits(bank: Bank, masks: Masks) -> None:

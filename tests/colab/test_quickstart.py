@@ -6,10 +6,13 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
 import types
 
+import jax
 import nbclient
 import nbformat
+import numpy as np
 import pytest
 from optional import optional
 
@@ -81,11 +84,17 @@ def install(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    def run(source, jax, program=None):
-        asked = []
-        monkeypatch.setattr(importlib.metadata, "version", lambda name: jax)
-        monkeypatch.setattr(shutil, "which", lambda name: program)
-        shell = types.SimpleNamespace(run_line_magic=lambda name, line: asked.append((name, line)))
+    def run(source, jax, driver=None, brought=jax.__version__):
+        asked, there = [], {"jax": jax, "numpy": np.__version__}
+        monkeypatch.setattr(importlib.metadata, "version", there.get)
+        monkeypatch.setattr(shutil, "which", lambda name: driver and f"/usr/bin/{name}")
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout=f"{driver}\n"))
+
+        def pip(name, line):
+            asked.append((name, line))
+            there["jax"] = brought
+
+        shell = types.SimpleNamespace(run_line_magic=pip)
         exec(re.sub(r'^SOURCE = "[^"]*"', f"SOURCE = {source!r}", cell.source, flags=re.M), {"get_ipython": lambda: shell})
         return asked
 
@@ -99,5 +108,8 @@ def test_installs_from_an_address_or_an_uploaded_wheel_and_replaces_jax_only_if_
     (tmp_path / "jaxpersona-0.1.0-py3-none-any.whl").touch()
     wheel = tmp_path / "jaxpersona-0.1.0-py3-none-any.whl"
     assert install("", "0.12.1") == [("pip", f'install --quiet "{wheel}[plots]"')]
-    assert install("", "0.7.2", "/usr/bin/nvidia-smi")[0][1].endswith('[plots,cuda]"')
-    assert install("", "0.13.0", "/usr/bin/nvidia-smi")[0][1].endswith('[plots,cuda]"')
+    assert install("", "0.7.2", "580.65.06")[0][1].endswith('[plots,cuda]"')
+    assert install("", "0.13.0", "550.54.15")[0][1].endswith('[plots,cuda12]"')
+    assert install("", "0.7.2", "NVIDIA-SMI has failed because it couldn't communicate")[0][1].endswith('[plots]"')
+    with pytest.raises(RuntimeError, match=r"Restart the runtime .* \(jax\)"):
+        install("", "0.7.2", brought="0.12.1")

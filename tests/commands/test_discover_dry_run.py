@@ -75,12 +75,14 @@ def test_what_cannot_fit_is_refused_before_it_starts(command, tiny_folder, tmp_p
 
 
 def test_what_fits_only_layer_by_layer_is_streamed_unless_that_is_excluded(command, tiny_folder, monkeypatch):
-    monkeypatch.setattr(plan.Plan, "fits", property(lambda self: self.stream_layers))
+    shortage = plan.Shortage("a device (a GPU)", 129.8e9, 60 * 10**9, 0.0)
+    monkeypatch.setattr(plan.Plan, "shortage", property(lambda self: None if self.stream_layers else shortage))
     checked = []
     monkeypatch.setattr(plan.Plan, "check", lambda self: checked.append(self.stream_layers))
     options = (f"--model.name={tiny_folder}", "--data.num_samples=4", "--dry_run=true")
     for more in ((), ("--stream_layers=false",), ("--check.question=Why?",), ("--method.name=sparsegpt", "--method.update=true")):
         status, out, err = command(*options, *more)
         assert status == 0, err
-        assert ("is read layer by layer (stream_layers)" in out) == (more == ())
+        line = "(stream_layers): with all of it in memory a device (a GPU) needs 129.8 GB and has 60.0 GB.\n"
+        assert (line in out) == (more == ())
     assert checked == [True, False, False, False]

@@ -132,29 +132,29 @@ def test_masks_that_do_not_fit_are_refused(golden):
 SHARDED = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import jaxpersona as jp
 from inference.test_mask_bank import random_masks
-from jaxpersona.inference.mask_bank import bank_of
+from jaxpersona.core.mesh import make_mesh
+from jaxpersona.core.tree import flatten
+from jaxpersona.inference.mask_bank import bank_of, full_bank
 from jaxpersona.models.decoder import Personas
 
-model = jp.load_model(sys.argv[1])
+alone = jp.load_model(sys.argv[1], "float32")
+split = jp.load_model(sys.argv[1], "float32", mesh=make_mesh(1, 2))
 tokens = jnp.asarray(np.random.default_rng(0).integers(3, 250, (4, 9)))
-variables = {"params": model.params, "masks": bank_of(model.params, [random_masks(model.params, seed) for seed in (1, 2)])}
-forward = jax.jit(lambda variables, tokens: model.apply(variables, tokens, personas=Personas(jnp.array([1, 0, 0, 1]))))
-expected = forward(variables, tokens)
-mesh = Mesh(np.array(jax.devices()), ("model",))
-for axis in (-1, -2):
+masks = [random_masks(alone.params, seed) for seed in (1, 2)]
+personas = Personas(jnp.array([1, 0, 0, 1]))
 
-    def place(leaf):
-        spec = [None] * leaf.ndim
-        if leaf.ndim > 2 and leaf.shape[axis] % 2 == 0:
-            spec[axis] = "model"
-        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+def logits(model, bank):
+    return jax.jit(lambda variables: model.apply(variables, tokens, personas=personas))({"params": model.params, "masks": bank})
 
-    np.testing.assert_allclose(forward(jax.tree.map(place, variables), tokens), expected, rtol=0, atol=1e-4)
+bank = bank_of(split.params, masks)
+np.testing.assert_allclose(logits(split, bank), logits(alone, bank_of(alone.params, masks)), rtol=0, atol=1e-4)
+assert jax.tree.map(lambda leaf: leaf.sharding, bank) == jax.tree.map(lambda leaf: leaf.sharding, full_bank(split.params, 2))
+halved = {path for path, leaf in flatten(bank).items() if 2 * leaf.addressable_shards[0].data.size == leaf.size}
+assert halved == set(flatten(bank)), halved
 """
 
 
-def test_a_decoder_with_sharded_kernels_and_bank_gives_the_same_logits(tiny_folder):
+def test_on_a_mesh_a_bank_is_sharded_as_the_kernels_and_gives_the_same_logits(tiny_folder):
     subprocess.run([sys.executable, "-c", SHARDED, str(tiny_folder)], env=environment(devices=2), check=True)
