@@ -1,11 +1,15 @@
 """Reads the body of a request: JSON of a limited size."""
 
+import json
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
 from jaxpersona.core import json_text
 from jaxpersona.serving.errors import ApiError
+
+_MOST_DIGITS = 18
+"""Of a whole number, which then fits 64 bits and is no overflow as a float."""
 
 
 async def read_object(http: HttpRequest, most: int) -> dict[str, Any]:
@@ -28,9 +32,16 @@ async def read_object(http: HttpRequest, most: int) -> dict[str, Any]:
         if len(raw) > most:
             raise ApiError(413, f"the request is larger than {most} bytes; send less at once", code="request_too_large")
     try:
-        body = json_text.parse(raw)
-    except ValueError as error:
+        body = json_text.parse(raw, parse_int=_whole_number)
+        json.dumps(body, ensure_ascii=False).encode()  # no answer could repeat an unpaired surrogate
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON ({error})", code="invalid_json") from None
     if not isinstance(body, dict):
         raise ApiError(400, "the body is not a JSON object", code="invalid_json")
     return body
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits; at most {_MOST_DIGITS} are read")
+    return int(digits)
