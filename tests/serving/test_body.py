@@ -44,6 +44,15 @@ def test_other_bodies_are_refused(pieces, kind, status, message):
     assert refused.value.status == status
 
 
+def test_a_client_that_leaves_while_it_sends_is_no_bug():
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    http = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)
+    with pytest.raises(ApiError, match="the client has disconnected"):
+        asyncio.run(read_object(http, 30))
+
+
 def test_objects_too_deep_to_read_are_refused():
     with pytest.raises(ApiError, match="the body is not JSON"):
         read(b'{"a":' + b"[" * 200_000, most=10**6)
