@@ -114,6 +114,7 @@ def take_conversation(fields: Fields, service: Service) -> tuple[PersonaSpec, li
         if mark is not None:
             persona, where = mark, f"messages[{number}].persona"
     messages = [message for _, message in marked]
+    service.check_size("messages", (message["content"] for message in messages))
     prompt = next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
     return service.settle(persona, prompt, where), messages
 

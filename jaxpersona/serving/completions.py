@@ -129,6 +129,7 @@ def _take_prompts(fields: Fields, service: Service, choices: int) -> list[Prompt
 def _prompt(prompt: Any, fields: Fields, service: Service) -> Prompt:
     tokenizer = service.tokenizer
     if isinstance(prompt, str) and prompt:
+        service.check_size("prompt", [prompt])
         ids = fields.checked("prompt", lambda: beginning_ids(tokenizer, prompt))
         return Prompt(prompt, ids, len(opening_ids(tokenizer)))
     if _is_ids(prompt):

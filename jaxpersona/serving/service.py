@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from transformers import PreTrainedTokenizerBase
 
@@ -71,6 +71,17 @@ class Service:
     def token_texts(self) -> TokenTexts:
         """Texts of single tokens."""
         return TokenTexts(self.tokenizer)
+
+    def check_size(self, field: str, texts: Iterable[str]) -> None:
+        """Checks that texts could fit, before they are tokenized: megabytes take seconds, in which nobody else is answered.
+
+        Raises:
+          ApiError: 400, naming the field of the texts.
+        """
+        characters, most = sum(map(len, texts)), self.loop.engine.max_length * self.token_texts.longest
+        if characters > most:
+            message = f"{field} has {characters} characters; at most {self.loop.engine.max_length} tokens fit"
+            raise ApiError(400, message, field, "context_length_exceeded")
 
     def check_room(self, prompt_field: str, length_field: str, prompt: int, new: int, least: int = 1) -> None:
         """Checks that a prompt and its answer fit.
