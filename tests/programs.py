@@ -142,7 +142,8 @@ def engine_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterator
         return Personas(jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def state(count: int, length: int) -> Any:
-        return jax.eval_shape(lambda: steps.empty_state("stacked", config, count, length, jnp.bfloat16))
+        shapes = jax.eval_shape(lambda: steps.empty_state("stacked", config, count, length, jnp.bfloat16))
+        return jax.tree.map(_like, shapes, steps.shardings_of(shapes, mesh))
 
     tokens = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     prompt = tokens((1, _PROMPT))
