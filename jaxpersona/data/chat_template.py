@@ -9,11 +9,12 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import PreTrainedTokenizerBase
 
 from jaxpersona.core.errors import InputError, cause
 from jaxpersona.core.template_settings import TemplateSettings, settings_of
+from jaxpersona.data import bounded_template
+from jaxpersona.data.bounded_template import BoundedEnvironment
 
 _OTHER_MODE = "use --data.text prompt_response, or another model"
 _PROBE = "Answer in brief."
@@ -41,7 +42,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, s
     values["enable_thinking"] = settings.enable_thinking
     template = _compiled(template_of(tokenizer), settings)
     try:
-        text = template.render(values)
+        text = bounded_template.render(template, values)
     except Exception as error:  # the template is a program of the model's
         if type(error) is not jinja2.TemplateError:
             raise InputError(f"the model's chat template fails ({cause(error)}); {_OTHER_MODE}") from None
@@ -89,9 +90,7 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
 
 @functools.lru_cache
 def _compiled(template: str, settings: TemplateSettings) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
+    environment = BoundedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = _to_json
     functions: dict[str, Any] = {"raise_exception": _raise, "strftime_now": _clock(settings)}
     environment.globals |= functions

@@ -17,7 +17,7 @@ from jaxpersona.models.sites import ATTENTION, HEAD, MLP, MODULES
 
 Read = Callable[[str, int], np.ndarray | None]
 """Takes a kernel's path and a layer; returns its mask, bool (in, out), or None if the kernel is not masked."""
-_VALUE = re.compile(r"\.(value|raw_value|array)$")  # of NNX variables and Haliax arrays
+_VALUE = re.compile(r"\.(value|raw_value)$")  # of NNX variables
 
 
 class Rule(NamedTuple):
@@ -79,9 +79,9 @@ LIBRARIES: dict[str, tuple[Rule, ...]] = {
     "maxtext": _maxtext(paired=False),
     "maxtext-llama3.1": _maxtext(paired=True),  # what its configuration calls rope_type
     "levanter": (
-        *_each(r"transformer\.layers\.stacked\.self_attn\.NAME\.weight", _OWN_ATTENTION, order="oi", stacked=0),
-        *_each(r"transformer\.layers\.stacked\.mlp\.NAME\.weight", _OWN_MLP, order="oi", stacked=0),
-        Rule(r"lm_head\.weight", (HEAD,), "oi"),
+        *_each(r"transformer\.layers\.stacked\.self_attn\.NAME\.weight\.0", _OWN_ATTENTION, order="oi", stacked=0),
+        *_each(r"transformer\.layers\.stacked\.mlp\.NAME\.weight\.0", _OWN_MLP, order="oi", stacked=0),
+        Rule(r"lm_head\.weight\.0", (HEAD,), "oi"),  # a named array is a pytree with one leaf, 0
     ),
 }
 

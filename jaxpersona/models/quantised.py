@@ -1,6 +1,5 @@
 """Dequantises int8 and float8 weights, or refuses quantised weights by name."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,13 +45,13 @@ def layout_name(weight: str) -> str:
     return f"{weight.removesuffix('.weight')}.weight_format"
 
 
-def dequantise(value: np.ndarray, scale: np.ndarray, block: Sequence[int] | None, by_row: bool) -> np.ndarray:
+def dequantise(value: np.ndarray, scale: np.ndarray, block: Any, by_row: bool) -> np.ndarray:
     """Returns value * scale, float32 [out, in].
 
     Args:
       value: int8 or float8 [out, in].
       scale: one number; one for each row, [out] or [out, 1]; or one for each block, [rows, columns].
-      block: size of a block (out, in); None if blocks divide a row evenly.
+      block: size of a block [out, in]; anything else if blocks divide a row evenly.
       by_row: whether ``scale`` holds the largest magnitude of each row (bitsandbytes' SCB).
 
     Raises:
@@ -73,10 +72,11 @@ def dequantise(value: np.ndarray, scale: np.ndarray, block: Sequence[int] | None
     return value.astype(np.float32) * scale[: value.shape[0], : value.shape[1]]
 
 
-def _block_size(shape: tuple[int, ...], scales: tuple[int, ...], block: Sequence[int] | None) -> Sequence[int]:
+def _block_size(shape: tuple[int, ...], scales: tuple[int, ...], block: Any) -> Sequence[int]:
     """Returns the size of the blocks that share a scale: ``block``, or rows or equal parts of rows, or the whole tensor."""
-    if block and scales == tuple(math.ceil(length / size) for length, size in zip(shape, block, strict=True)):
-        return block
-    if scales[0] not in (1, shape[0]) or shape[1] % scales[1]:
+    known = isinstance(block, list) and len(block) == 2 and all(type(size) is int and size > 0 for size in block)
+    if known and scales == tuple(-(-length // size) for length, size in zip(shape, block, strict=True)):
+        return [min(size, length) for size, length in zip(block, shape, strict=True)]  # else a large one takes memory
+    if 0 in scales or scales[0] not in (1, shape[0]) or shape[1] % scales[1]:
         raise ValueError(f"shapes {shape} and {scales}, blocks of {block or 'unknown size'}")
     return shape[0] // scales[0], shape[1] // scales[1]

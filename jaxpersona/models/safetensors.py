@@ -18,6 +18,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _EMBEDDING, _HEAD = "embed_tokens.weight", "lm_head.weight"
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_PLAIN = re.compile(r"(F|BF|I|U)(8|16|32|64)|BOOL")  # types that the library gives as NumPy arrays of real numbers
 # Buffers of old Transformers versions, and what belongs to quantised weights besides their scales.
 _WITHOUT_EFFECT = re.compile(r"rotary_emb\.inv_freq|self_attn\.(masked_)?bias|_proj\.(input_scale|weight_format)")
 
@@ -160,10 +161,16 @@ class SafetensorsSource:
         return np.memmap(self.folder / self._file_of[full], np.uint8, "r", first + start, (end - start,))
 
     def values(self, full: str) -> np.ndarray:
-        """Returns the tensor with that full name as stored; of no type narrower than a byte."""
+        """Returns the tensor with that full name as stored.
+
+        Raises:
+          InputError: if it holds complex numbers, or such that are narrower than a byte.
+        """
         stored = self.stored(full)
         if stored.dtype in FLOAT8:
             return self.raw(full).view(FLOAT8[stored.dtype]).reshape(stored.shape)
+        if not _PLAIN.fullmatch(stored.dtype):
+            raise InputError(f"{self._where(full)} cannot be read; give the model before quantisation")
         return self._get(full, lambda file, full: file.get_tensor(full))
 
     def scales(self) -> set[str]:

@@ -21,6 +21,10 @@ OTHERS = [
     "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{{ ns.n }}{{ m['content'] }}{% endfor %}",
     "{% for m in messages %}{% generation %}{{ m['content'] }}{{ eos_token }}{% endgeneration %}{% endfor %}",
     "{% if tools %}tools{% endif %}{{ documents is none }}{{ dict(a=1).a }}{% for m in messages %}{{ m.content }}{% endfor %}",
+    "{% for i in [[1, [2, 3]], 4] recursive %}{{ loop.length }}{{ loop(i) if i is iterable else i }}{% endfor %}" + TEMPLATE,
+    "{% for m in messages if m.role == 'user' %}{{ loop.revindex }}{{ loop.last }}{% else %}none{% endfor %}" + TEMPLATE,
+    "{% set x | upper %}{{ 'a' ~ 1 ~ bos_token }}{% endset %}{{ x }}{% filter lower %}{{ x }}{{ 2 ** 3 * 'b' }}{% endfilter %}"
+    + TEMPLATE,
     "{% macro say(m) %}<{{ m.role }}>{{ m.content }}{% endmacro %}{% for m in messages %}{{ say(m) }}{% endfor %}",
 ]
 

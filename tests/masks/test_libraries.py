@@ -138,15 +138,18 @@ def test_levanter_and_bonsai(masks, bits):
     bonsai = masks.for_library("bonsai", floats({"layers": [layer] * LAYERS, "lm_head": {"kernel": (HIDDEN, 272)}}))
     stacked = {"self_attn": {}, "mlp": {}}
     for name, shape in sizes.items():
-        stacked["self_attn" if group[name] == "attn" else "mlp"][name] = {"weight": (LAYERS, *shape[::-1])}
-    stacked["self_attn"]["q_proj"] = {"weight": (LAYERS, KV, HEADS // KV, SIZE, HIDDEN)}  # axes of its own for groups of heads
-    tree = {"transformer": {"layers": {"stacked": stacked}}, "lm_head": {"weight": (272, HIDDEN)}}
+        stacked["self_attn" if group[name] == "attn" else "mlp"][name] = {"weight": [(LAYERS, *shape[::-1])]}
+    stacked["self_attn"]["q_proj"] = {"weight": [(LAYERS, KV, HEADS // KV, SIZE, HIDDEN)]}  # axes of its own for groups of heads
+    tree = {
+        "transformer": {"layers": {"stacked": stacked}},
+        "lm_head": {"weight": [(272, HIDDEN)]},
+    }  # Haliax arrays: one leaf each
     levanter = masks.for_library("levanter", floats(tree))["transformer"]["layers"]["stacked"]
     for name in sizes:
         for number in range(LAYERS):
             expected = bits[name, number]
             np.testing.assert_array_equal(bonsai["layers"][number][group[name]][name]["kernel"], expected.T)
-            leaf = levanter["self_attn" if group[name] == "attn" else "mlp"][name]["weight"][number]
+            leaf = levanter["self_attn" if group[name] == "attn" else "mlp"][name]["weight"][0][number]
             np.testing.assert_array_equal(np.reshape(leaf, expected.shape), expected)
 
 

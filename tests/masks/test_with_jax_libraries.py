@@ -1,4 +1,4 @@
-"""Tunix, Gemma and MaxText compute with their own code, from their own parameters, what this package computes under a mask.
+"""Other JAX libraries compute with their own code, from their own parameters, what this package computes under a mask.
 
 An optional job, in an environment with these libraries: skipped where they are missing. docs/exports.md says when it was run.
 """
@@ -143,6 +143,51 @@ def gemma_params(tensors, hf):
     return jax.tree.map(jnp.asarray, params)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+def test_bonsai_qwen3(golden, gamma):
+    """Takes bonsai's own conversion; its rope base is 1,000,000 whatever the configuration says, as here."""
+    reason = "bonsai is no dependency; this is an optional job"
+    params_lib = pytest.importorskip("bonsai.models.qwen3.params", reason=reason)
+    known = golden("qwen3")
+    config = bonsai_config(params_lib.model_lib, known.hf)
+    decoder, masks = Decoder(known.config), random_masks(known.params, head=True)
+    theirs = params_lib.create_model_from_safe_tensors(str(known.folder), config)
+    params = jax.tree.map(jnp.asarray, nnx.state(theirs, nnx.Param))
+
+    def logits(params):
+        nnx.update(theirs, params)
+        cache = params_lib.model_lib.init_cache(config, *TOKENS.shape, 0, jnp.float32)
+        return theirs(jnp.asarray(TOKENS), cache=cache, segment_ids=jnp.ones(TOKENS.shape, int))
+
+    def ours(params):
+        return decoder.apply({"params": params}, jnp.asarray(TOKENS))
+
+    base = logits(params)
+    np.testing.assert_allclose(base, ours(known.params), rtol=0, atol=2e-4)
+    expected = ours(jp.apply_mask(known.params, masks, gamma))
+    masked = jp.apply_mask(params, masks.for_library("bonsai", params), gamma)
+    np.testing.assert_allclose(logits(masked), expected, rtol=0, atol=2e-4)
+    assert np.abs(base - expected).max() > 0.5
+
+
+def bonsai_config(models, hf):
+    """Returns bonsai's Qwen 3 with the sizes of a Hugging Face configuration."""
+    return models.ModelConfig(
+        num_layers=hf["num_hidden_layers"],
+        vocab_size=hf["vocab_size"],
+        emb_dim=hf["hidden_size"],
+        mlp_dim=hf["intermediate_size"],
+        num_heads=hf["num_attention_heads"],
+        head_dim=hf["head_dim"],
+        num_kv_heads=hf["num_key_value_heads"],
+        rope_theta=hf["rope_parameters"]["rope_theta"],
+        rope_scaling_factor=1,
+        local_rope_theta=0,
+        norm_eps=hf["rms_norm_eps"],
+        tie_word_embeddings=False,
+    )
+
+
 @pytest.mark.parametrize(("rope", "scanned", "gamma"), [("default", True, 0.0), ("llama3.1", False, 0.3)])
 def test_maxtext_llama(tmp_path, rope, scanned, gamma):
     """Takes MaxText's own conversion from Hugging Face, which also divides queries by sqrt(head_dim)."""
@@ -214,3 +259,45 @@ def maxtext_params(params, tensors, conversion, rope, scanned):
         return jnp.stack([jnp.asarray(converted(name, tensors[one], inner)) for one in found], axis=1)
 
     return jax.tree_util.tree_map_with_path(leaf, params)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+def test_levanter_llama(tmp_path, gamma):
+    """Takes Levanter's own conversion from Hugging Face."""
+    llama = pytest.importorskip("levanter.models.llama", reason="Levanter is no dependency; this is an optional job")
+    folder = write_model(tmp_path / "model", rope_theta=1e6)
+    model = jp.load_model(str(folder), "float32")
+    theirs = levanter_model(llama, load_file(folder / "model.safetensors"))
+    masks = random_masks(model.params, head=True)
+
+    def logits(model):
+        tokens = llama.hax.named(jnp.asarray(TOKENS), ("batch", "position"))
+        return model(tokens, llama.AttentionMask.causal()).array
+
+    def ours(params):
+        return model.apply({"params": params}, jnp.asarray(TOKENS))
+
+    base = logits(theirs)
+    np.testing.assert_allclose(base, ours(model.params), rtol=0, atol=2e-4)
+    expected = ours(jp.apply_mask(model.params, masks, gamma))
+    masked = jp.apply_mask(theirs, masks.for_library("levanter", theirs), gamma)
+    np.testing.assert_allclose(logits(masked), expected, rtol=0, atol=2e-4)
+    assert np.abs(base - expected).max() > 0.5
+
+
+def levanter_model(llama, tensors):
+    """Returns Levanter's Llama with the sizes of ``write_model`` and Hugging Face tensors."""
+    from haliax.state_dict import from_torch_compatible_state_dict
+
+    config = llama.LlamaConfig(
+        max_seq_len=64,
+        hidden_dim=32,
+        intermediate_dim=48,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        layer_norm_epsilon=1e-5,
+        rope=llama.DefaultRotaryEmbeddingsConfig(theta=1e6),
+    )
+    template = llama.LlamaLMHeadModel.init(llama.Axis("vocab", 272), config, key=jax.random.key(0))
+    return from_torch_compatible_state_dict(template, tensors)

@@ -1,11 +1,14 @@
 """Safetensors are read from one file or shards, with module prefixes and bfloat16; damaged files are refused."""
 
+import contextlib
 import json
 import shutil
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from jaxpersona import InputError
@@ -198,3 +201,54 @@ def test_an_index_that_names_shards_elsewhere_is_refused(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../other/model.safetensors"}}))
     with pytest.raises(InputError, match=r"names the file '../other/model.safetensors', which lies outside of it"):
         SafetensorsSource(tmp_path)
+
+
+BITS = {"F64": 64, "F32": 32, "BF16": 16, "I8": 8, "F8_E4M3": 8, "F8_E8M0": 8, "BOOL": 8, "U16": 16, "C64": 64, "F4": 4}
+UP = "layers.0.mlp.up_proj"
+ENDS = ("weight", "weight_scale", "weight_scale_inv", "SCB", "weight_format")
+NAMES = ["embed_tokens.weight", *(f"{UP}.{end}" for end in ENDS)]
+TENSORS = st.dictionaries(
+    st.sampled_from(NAMES), st.tuples(st.sampled_from([*BITS]), st.lists(st.integers(0, 4), max_size=3)), max_size=4
+)
+ODD = st.sampled_from([-1, 0, 1, 3, 2**31, 2**63, 2**64, 10**30, 1e400, 1.5, True, None, "4", [], {}, [[]], "F32", "F4", "Q8"])
+BLOCKS = st.none() | st.lists(st.sampled_from([-1, 0, 1, 2, 10**12, 1.5, "2"]), max_size=3) | st.just({})
+
+
+@st.composite
+def files(draw):
+    """Returns content: of a sound file, or with fields of its header, its bytes or its length changed; or any bytes."""
+    header, end = {}, 0
+    for name, (dtype, shape) in draw(TENSORS).items():
+        size = int(np.prod(shape, dtype=int)) * BITS[dtype] // 8
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    for entry in draw(st.lists(st.sampled_from([*header.values()]), max_size=1)) if header else ():
+        place = entry[draw(st.sampled_from(["shape", "data_offsets"]))]
+        place[draw(st.integers(0, len(place))) :] = draw(st.lists(ODD, max_size=2))
+        entry[draw(st.sampled_from([*entry, "more"]))] = draw(ODD)
+    text = json.dumps(header).encode()
+    size = draw(st.just(len(text)) | st.sampled_from([0, 2**40, 2**64 - 1]))
+    content = size.to_bytes(8, "little") + text + bytes([draw(st.sampled_from([0, 1, 127, 255]))]) * end
+    return content[: draw(st.just(len(content)) | st.integers(0, len(content)))]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=files() | st.binary(max_size=40), block=BLOCKS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers that are not finite
+def test_damaged_files_are_refused_or_read(tmp_path, content, block):
+    """Reads whatever a file holds: an InputError, or the numbers that its bytes are."""
+    (tmp_path / "model.safetensors").write_bytes(content)
+    try:
+        source = SafetensorsSource(tmp_path, {"weight_block_size": block})
+    except InputError:
+        return
+    for stored in source.tensors():
+        raw = source.raw(stored.name).tobytes()
+        assert len(raw) == stored.size <= len(content) and raw in content
+        for read in (source.shape, source.read, source.values):
+            with contextlib.suppress(InputError):
+                found = read(stored.name)
+                assert tuple(getattr(found, "shape", found)) == stored.shape
+                assert read is not source.values or found.tobytes() == raw
+    with contextlib.suppress(InputError):
+        source.unread([])
