@@ -105,12 +105,12 @@ def install(monkeypatch, tmp_path):
 def test_installs_from_an_address_or_an_uploaded_wheel_and_replaces_jax_only_if_it_must(install, tmp_path):
     with pytest.raises(RuntimeError, match="Set SOURCE to the address of the repository, or upload a wheel"):
         install("", "0.10.2")
-    assert install("git+https://x/y", "0.10.2") == [("pip", 'install --quiet "jaxpersona[plots] @ git+https://x/y"')]
+    assert install("git+https://x/y", "0.10.2") == [("pip", 'install --quiet "jaxpersona[plots,serve] @ git+https://x/y"')]
     (tmp_path / "jaxpersona-0.1.0-py3-none-any.whl").touch()
     wheel = tmp_path / "jaxpersona-0.1.0-py3-none-any.whl"
-    assert install("", "0.12.1") == [("pip", f'install --quiet "{wheel}[plots]"')]
-    assert install("", "0.7.2", "580.65.06")[0][1].endswith('[plots,cuda]"')
-    assert install("", "0.13.0", "550.54.15")[0][1].endswith('[plots,cuda12]"')
-    assert install("", "0.7.2", "NVIDIA-SMI has failed because it couldn't communicate")[0][1].endswith('[plots]"')
+    assert install("", "0.12.1") == [("pip", f'install --quiet "{wheel}[plots,serve]"')]
+    assert install("", "0.7.2", "580.65.06")[0][1].endswith('[plots,serve,cuda]"')
+    assert install("", "0.13.0", "550.54.15")[0][1].endswith('[plots,serve,cuda12]"')
+    assert install("", "0.7.2", "NVIDIA-SMI has failed because it couldn't communicate")[0][1].endswith('[plots,serve]"')
     with pytest.raises(RuntimeError, match=r"Restart the runtime .* \(jax\)"):
         install("", "0.7.2", brought="0.12.1")
