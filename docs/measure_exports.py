@@ -3,7 +3,8 @@
 python docs/measure_exports.py lora runs/quickstart
 python docs/measure_exports.py llama runs/quickstart "models/{persona}-q8_0/model-q8_0.gguf"  # needs llama-cpp-python
 python docs/measure_exports.py control runs/steering models/none/model-f16.gguf "models/{persona}-cv/control_vector.gguf"
-python docs/measure_exports.py shira runs/quickstart models/none "models/{persona}-shira" "models/{persona}"  # torch and peft
+# with torch and peft
+python docs/measure_exports.py shira runs/quickstart models/none "models/{persona}-shira" "models/{persona}" bfloat16 float32
 """
 
 import ctypes
@@ -145,31 +146,45 @@ def measure_control(run: str, base: str, pattern: str) -> None:
     report("control vectors", margins, f"margins differ by at most {apart:.2f} nats")
 
 
-def measure_shira(run: str, base: str, adapter: str, masked: str) -> None:
+def measure_shira(run: str, base: str, adapter: str, masked: str, *dtypes: str) -> None:
     """Prints the separation of SHiRA adapters in PyTorch, and how far their logits are from those of the masked folders."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    def load(folder: str, dtype: torch.dtype):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
+
+    def merged(persona: str, dtype: torch.dtype):  # else PEFT adds the sparse values anew in every pass
+        folder = adapter.format(persona=persona)
+        return PeftModel.from_pretrained(load(base, dtype), folder, trust_remote_code=False).merge_and_unload()
+
     on_disk = of_run(run)
     pairs = held_out(run, open_files(on_disk.model, on_disk.template).tokenizer)
-    for dtype in (torch.bfloat16, torch.float32):
-
-        def load(folder: str, dtype: torch.dtype = dtype):
-            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
-
-        margins, apart, equal = {"adapter": [], "folder": []}, 0.0, True
+    for dtype in (getattr(torch, name) for name in dtypes):
+        margins, apart, rounded = {"adapter": [], "folder": []}, 0.0, []
         for persona in ("seek", "reject"):
-            adapted = PeftModel.from_pretrained(load(base), adapter.format(persona=persona), trust_remote_code=False)
-            adapted = adapted.merge_and_unload()  # else PEFT adds the sparse values anew in every pass
-            expected = load(masked.format(persona=persona))
-            found = [(answer_logits(adapted, pair), answer_logits(expected, pair)) for pair in pairs]
-            apart = max(apart, *(np.abs(one - other).max() for both in found for one, other in zip(*both, strict=True)))
-            equal &= all(np.array_equal(one, other) for both in found for one, other in zip(*both, strict=True))
-            for name, logits in zip(margins, zip(*found, strict=True), strict=True):
-                margins[name].append(np.array([margin_of(pair, two) for pair, two in zip(pairs, logits, strict=True)]))
+            networks = {"adapter": merged(persona, dtype), "folder": load(masked.format(persona=persona), dtype)}
+            rounded += same_weights(merged(persona, torch.float32).to(dtype), networks["folder"])
+            found = {name: [] for name in networks}
+            for pair in pairs:
+                logits = {name: answer_logits(network, pair) for name, network in networks.items()}
+                apart = max(apart, *(np.abs(one - other).max() for one, other in zip(*logits.values(), strict=True)))
+                for name, answers in logits.items():
+                    found[name].append(margin_of(pair, answers))
+            for name, margin in found.items():
+                margins[name].append(np.array(margin))
+        between = float(np.abs(np.subtract(margins["adapter"], margins["folder"])).max())
         for name, both in margins.items():
-            report(f"{name}, {dtype}", both, f"logits differ by at most {apart:.4f}, equal: {equal}")
+            report(f"{name}, {dtype}", both)
+        print(f"  logits differ by at most {apart:.4f}, margins by {between:.4f} nats; weights of the folder, if merged in")
+        print(f"  float32 and then rounded: {all(rounded)}", flush=True)
+
+
+def same_weights(network, other) -> list[bool]:
+    """Returns, parameter by parameter, whether two PyTorch models are equal."""
+    pairs = zip(network.parameters(), other.parameters(), strict=True)
+    return [bool((one == another).all()) for one, another in pairs]
 
 
 def answer_logits(network, pair: TokenizedPair) -> list[np.ndarray]:
