@@ -73,8 +73,8 @@ QWEN_2_5_14B = LLAMA_3_8B | {
     "rope_theta": 1000000.0,
 }
 MODELS = {"Llama-3-8B": LLAMA_3_8B, "Qwen2.5-14B": QWEN_2_5_14B, "Llama-2-13B": LLAMA_2_13B}
-SLICES = {"v5e-16": (16, 16e9), "v6e-8": (8, 32e9), "v4-8": (4, 32e9)}
-"""Chips of a slice, and bytes of a chip by its data sheet."""
+SLICES = {"v5e-16": (16, 15.75 * 2**30), "v6e-8": (8, 31.25 * 2**30), "v4-8": (4, 30.75 * 2**30)}
+"""Chips of a slice, and bytes of a chip that programs may use, by libtpu."""
 AS_IF_ON_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-16",
@@ -142,7 +142,8 @@ def engine_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterator
         return Personas(jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def state(count: int, length: int) -> Any:
-        return jax.eval_shape(lambda: steps.empty_state("stacked", config, count, length, jnp.bfloat16))
+        shapes = jax.eval_shape(lambda: steps.empty_state("stacked", config, count, length, jnp.bfloat16))
+        return jax.tree.map(_like, shapes, steps.shardings_of(shapes, mesh))
 
     tokens = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     prompt = tokens((1, _PROMPT))

@@ -4,6 +4,7 @@ Each part is a process of its own, so that one that fails, aborts or hangs does 
 """
 
 import dataclasses
+import datetime
 import json
 import pathlib
 import statistics
@@ -45,6 +46,9 @@ SMALL: dict[str, Any] = {
     "new_tokens": 4,
 }
 """Sizes for a CPU, on which only whether everything runs is of interest."""
+_SMALL_FORM = "There is no GPU or TPU that JAX can use here: this was the small form, whose times mean nothing."
+_LEGEND = """*Beside*: what the data sheet allows, or the largest error allowed; for kernels, the time of dense weights, or of a
+masked model for each persona."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +70,19 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All parts' outcomes, printed and written as JSON and as a table in Markdown."""
+    """All parts' outcomes, printed and written as JSON and as a table in Markdown.
+
+    Attributes:
+      parts: in their order.
+      minutes: that were allowed.
+      small: whether it was the small form.
+      date: of the run.
+    """
 
     parts: list[Part]
+    minutes: float
+    small: bool
+    date: str = dataclasses.field(default_factory=lambda: datetime.date.today().isoformat())
 
     def print(self) -> None:
         """Prints the table."""
@@ -81,7 +95,7 @@ class Report:
           InputError: if a file cannot be written.
         """
         target = pathlib.Path(path).expanduser()
-        record = {"schema_version": 1, "versions": package_versions(), "parts": [dataclasses.asdict(part) for part in self.parts]}
+        record = {"schema_version": 1, "versions": package_versions(), **dataclasses.asdict(self)}
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(target, json.dumps(record, indent=1) + "\n")
@@ -92,13 +106,14 @@ class Report:
     def markdown(self) -> str:
         """Returns the facts of the device, a table of the parts, and one of what they measured."""
         facts = {key: value for part in self.parts for key, value in part.found.get("facts", {}).items()}
-        lines = [f"### jaxpersona on {facts.get('kind', 'an unknown device')}", ""]
-        lines += [f"- {name}: {value}" for name, value in {**facts, **package_versions()}.items()]
+        run = {"date": self.date, "command": f"python -m jaxpersona.benchmark accelerator --minutes {self.minutes:g}"}
+        lines = [f"### jaxpersona on {facts.get('kind', 'an unknown device')}", ""] + [f"**{_SMALL_FORM}**", ""] * self.small
+        lines += [f"- {name}: {value}" for name, value in {**run, **facts, **package_versions()}.items()]
         lines += ["", "| part | result | time |", "|---|---|---|"]
         lines += [f"| {part.name} | {_cell(part.problem or 'ok')} | {part.seconds:.0f} s |" for part in self.parts]
         lines += ["", "| part | measured | value | beside | value / beside |", "|---|---|---|---|---|"]
         lines += [row for part in self.parts for row in _rows(part)]
-        return "\n".join([*lines, "", "*Beside*: the peak of the data sheet; for kernels, dense weights or a model each."])
+        return "\n".join([*lines, "", _LEGEND])
 
 
 def _rows(part: Part) -> list[str]:
@@ -134,9 +149,7 @@ def run(config: BenchmarkConfig) -> Report:
             parts.append(part)
             if name == "device" and part.found.get("facts", {}).get("platform", "cpu") != "cpu":
                 sizes, on_cpu = FULL, False
-    if on_cpu:
-        print("There is no GPU or TPU that JAX can use here: this was the small form, whose times mean nothing.")
-    return Report(parts)
+    return Report(parts, config.minutes, on_cpu)
 
 
 def _run_part(name: str, options: dict[str, Any], end: float, variables: dict[str, str]) -> Part:

@@ -44,8 +44,9 @@ def run(config: BenchmarkConfig) -> Measurements:
     for count in config.personas:
         masked, dense = _all_layers(config, config.rows, count), _all_layers(config, config.rows, 0)
         each = [count * value for value in _all_layers(config, config.rows // count, 0)]
-        measured.add(f"decoding, {count} personas: beside dense", "ms", masked, dense)
-        measured.add(f"decoding, {count} personas: beside a model each", "ms", masked, each)
+        name = f"decoding, {count} persona{'s' if count > 1 else ''}"
+        measured.add(f"{name}: beside dense", "ms", masked, dense)
+        measured.add(f"{name}: beside a model each", "ms", masked, each)
     if config.prefill:
         masked, dense = _all_layers(config, config.prefill, 1), _all_layers(config, config.prefill, 0)
         measured.add(f"prefill of {config.prefill}: beside dense", "ms", masked, dense)

@@ -1,6 +1,7 @@
 """Execution of a parsed command: compilation cache, processes, one-line errors, exit status."""
 
 import io
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ def execute(main: Callable[[Any], None], config: Any, interrupted: str) -> None:
         _print_any_character()
         release_large_buffers()
         _use_compilation_cache()
+        logging.getLogger("jax._src.xla_bridge").addFilter(shorten)
         cpu_threads.start_enough()
         _join_others()
         main(config)
@@ -72,6 +74,14 @@ def _use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, so that the second run of a command starts fast."""
     jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many small programs take as long as a large one
+
+
+def shorten(record: logging.LogRecord) -> bool:
+    """Replaces the traceback of a JAX plugin that does not start, such as CUDA's without a GPU, by its last line."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = "%s: %s; JAX uses other devices", (record.getMessage(), record.exc_info[1])
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _join_others() -> None:

@@ -35,8 +35,11 @@ RULES = {
     "gate_proj/bias": _BIAS,
     "up_proj/bias": _BIAS,
     "lm_head/kernel": PartitionSpec(None, "model"),  # [in, vocabulary]
+    "self_attn/k": PartitionSpec(None, None, "model"),  # KV cache [layer, row, KV heads, ...]
+    "self_attn/v": PartitionSpec(None, None, "model"),
+    "seen": PartitionSpec(None, "model"),  # tokens of the engine's rows [row, vocabulary]
 }
-"""Partition specs by the last two names of a parameter's path; other parameters (norms, ``o_proj`` bias) are replicated.
+"""Partition specs by the last two names of an array's path; other arrays (norms, ``o_proj`` bias) are replicated.
 
 An output-sharded product followed by an input-sharded one needs a single sum over ``model`` (Megatron-LM, Shoeybi et al., 2019).
 A dimension that is not a multiple of the number of devices is not sharded.
@@ -82,7 +85,7 @@ def row_multiple(mesh: Mesh | None) -> int:
 
 
 def shardings(shapes: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
-    """Returns the sharding of every parameter in a tree of arrays or ``jax.ShapeDtypeStruct``, by ``RULES``."""
+    """Returns the sharding of every array in a tree of arrays or ``jax.ShapeDtypeStruct``, by ``RULES``."""
     return unflatten({path: sharding_of(path, leaf.shape, mesh) for path, leaf in flatten(shapes).items()})
 
 

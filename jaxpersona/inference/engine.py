@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.finite import OVERFLOW
-from jaxpersona.core.mesh import to_host
+from jaxpersona.core.mesh import mesh_of, to_host
 from jaxpersona.inference.persona_names import check_name
 from jaxpersona.inference.persona_weights import Folded, Packed, Slot, check_shares
 from jaxpersona.inference.requests import Generation, OnText, Request
@@ -336,7 +336,8 @@ class Engine:
         self._state = self._empty_state(len(self._running))
 
     def _empty_state(self, rows: int) -> State:
-        return empty_state(self._form, self.config, rows, self.max_length, compute_dtype(self._weights.params))
+        params = self._weights.params
+        return empty_state(self._form, self.config, rows, self.max_length, compute_dtype(params), mesh_of(params))
 
 
 def _pick(personas: Mapping[str, Persona], rows: int) -> Literal["folded", "packed"]:

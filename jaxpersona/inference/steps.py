@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from jaxpersona.core.mesh import shardings
 from jaxpersona.core.tree import Params
 from jaxpersona.inference.token_scores import Scores, scores_if, text_scores_if
 from jaxpersona.models.cached_forward import Form, empty_cache_for, form_of, hidden_states, logits_of, next_logits, state_at
@@ -62,9 +64,19 @@ class State(NamedTuple):
     seen: Array
 
 
-def empty_state(form: Form, config: ModelConfig, rows: int, length: int, dtype: Any) -> State:
+def empty_state(form: Form, config: ModelConfig, rows: int, length: int, dtype: Any, mesh: Mesh | None = None) -> State:
     """Returns the state of ``rows`` empty rows of ``length`` positions, for parameters of form ``form``."""
-    return State(empty_cache_for(form, config, rows, length + 1, dtype), jnp.zeros((rows, config.vocab_size), bool))
+
+    def empty() -> State:
+        return State(empty_cache_for(form, config, rows, length + 1, dtype), jnp.zeros((rows, config.vocab_size), bool))
+
+    # Under jit, so that no device of a mesh ever holds a whole cache.
+    return empty() if mesh is None else jax.jit(empty, out_shardings=shardings_of(jax.eval_shape(empty), mesh))()
+
+
+def shardings_of(state: State, mesh: Mesh) -> State:
+    """Returns the shardings of a state, or of its shapes: by KV heads and vocabulary over ``model``, as decoding leaves them."""
+    return State(**shardings(state._asdict(), mesh))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -12,7 +12,7 @@ def test_kernels_are_timed_beside_dense_weights_and_a_model_each(monkeypatch):
     monkeypatch.setattr(kernels, "_SHAPES", {(4096, 4096): 2})
     rows = kernels.run(BenchmarkConfig(personas=[1, 2], rows=4, prefill=8, divide=64, dtype="float32", repeats=2)).rows
     names = [row.name for row in rows]
-    assert names[:2] == ["kernels/decoding, 1 personas: beside dense", "kernels/decoding, 1 personas: beside a model each"]
+    assert names[:2] == ["kernels/decoding, 1 persona: beside dense", "kernels/decoding, 1 persona: beside a model each"]
     assert names[-1] == "kernels/prefill of 8: beside dense"
     assert len(rows) == 5
     assert all(row.value > 0 and row.baseline and row.unit == "ms" for row in rows)

@@ -18,7 +18,8 @@ from optional import optional
 
 NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
 QUICK = """
-METHOD = jp.methods.Taylor(max_perplexity_increase=0.2, budget_tokens=512, budget_tolerance=0.25, own_weight=0)
+BUDGET = {"max_perplexity_increase": 0.2, "budget_tokens": 512, "budget_tolerance": 0.25}
+METHOD = jp.methods.Taylor(**BUDGET, own_weight=0, misplaced_weight=0)
 GENERATED = TextAmount(4, 24)
 NUM_SAMPLES, NUM_HELD_OUT, NEUTRAL_TOKENS, MAX_NEW_TOKENS = 8, 4, 512, 12
 """
@@ -104,12 +105,12 @@ def install(monkeypatch, tmp_path):
 def test_installs_from_an_address_or_an_uploaded_wheel_and_replaces_jax_only_if_it_must(install, tmp_path):
     with pytest.raises(RuntimeError, match="Set SOURCE to the address of the repository, or upload a wheel"):
         install("", "0.10.2")
-    assert install("git+https://x/y", "0.10.2") == [("pip", 'install --quiet "jaxpersona[plots] @ git+https://x/y"')]
+    assert install("git+https://x/y", "0.10.2") == [("pip", 'install --quiet "jaxpersona[plots,serve] @ git+https://x/y"')]
     (tmp_path / "jaxpersona-0.1.0-py3-none-any.whl").touch()
     wheel = tmp_path / "jaxpersona-0.1.0-py3-none-any.whl"
-    assert install("", "0.12.1") == [("pip", f'install --quiet "{wheel}[plots]"')]
-    assert install("", "0.7.2", "580.65.06")[0][1].endswith('[plots,cuda]"')
-    assert install("", "0.13.0", "550.54.15")[0][1].endswith('[plots,cuda12]"')
-    assert install("", "0.7.2", "NVIDIA-SMI has failed because it couldn't communicate")[0][1].endswith('[plots]"')
+    assert install("", "0.12.1") == [("pip", f'install --quiet "{wheel}[plots,serve]"')]
+    assert install("", "0.7.2", "580.65.06")[0][1].endswith('[plots,serve,cuda]"')
+    assert install("", "0.13.0", "550.54.15")[0][1].endswith('[plots,serve,cuda12]"')
+    assert install("", "0.7.2", "NVIDIA-SMI has failed because it couldn't communicate")[0][1].endswith('[plots,serve]"')
     with pytest.raises(RuntimeError, match=r"Restart the runtime .* \(jax\)"):
         install("", "0.7.2", brought="0.12.1")

@@ -1,6 +1,7 @@
 """Errors of a command become one line and an exit status."""
 
 import errno
+import logging
 import os
 import re
 import subprocess
@@ -117,3 +118,17 @@ def test_an_answer_is_printed_in_any_encoding(encoding, shown):
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, shown), done.stderr
+
+
+def test_a_plugin_of_jax_that_does_not_start_is_reported_in_a_line(caplog):
+    logger = logging.getLogger("jax._src.xla_bridge")
+    logger.addFilter(execution.shorten)
+    try:
+        raise RuntimeError("Unable to load cuPTI. Is it installed?")
+    except RuntimeError:
+        logger.exception("Exception when calling %s.initialize()", "jax_plugins.xla_cuda13")
+    finally:
+        logger.removeFilter(execution.shorten)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("xla_cuda13.initialize(): Unable to load cuPTI. Is it installed?; JAX uses other devices")
+    assert not record.exc_info

@@ -131,30 +131,30 @@ def test_masks_that_do_not_fit_are_refused(golden):
 
 SHARDED = """
 import sys
-import jax, jax.numpy as jnp, numpy as np
+import numpy as np
 import jaxpersona as jp
 from inference.test_mask_bank import random_masks
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.tree import flatten
-from jaxpersona.inference.mask_bank import bank_of, full_bank
-from jaxpersona.models.decoder import Personas
+from jaxpersona.inference.engine import Engine
+from jaxpersona.inference.requests import Request
 
-alone = jp.load_model(sys.argv[1], "float32")
-split = jp.load_model(sys.argv[1], "float32", mesh=make_mesh(1, 2))
-tokens = jnp.asarray(np.random.default_rng(0).integers(3, 250, (4, 9)))
-masks = [random_masks(alone.params, seed) for seed in (1, 2)]
-personas = Personas(jnp.array([1, 0, 0, 1]))
+def engine(**on):
+    model = jp.load_model(sys.argv[1], "float32", **on)
+    return Engine(model, masks, rows=3, max_length=16, weights="packed", resident=2)
 
-def logits(model, bank):
-    return jax.jit(lambda variables: model.apply(variables, tokens, personas=personas))({"params": model.params, "masks": bank})
+masks = {name: random_masks(jp.load_model(sys.argv[1], "float32").params, seed) for seed, name in enumerate("ab")}
+requests = [Request([5, 6, 7], name, max_new_tokens=4, alternatives=0, prompt_scored=True) for name in ("b", "a", None)]
+alone, split = engine(), engine(mesh=make_mesh(1, 2))
+for one, two in zip(alone.generate(requests), split.generate(requests)):
+    assert one.ids == two.ids
+    numbers = ([score.log_prob for score in (*found.prompt_scores[1:], *found.scores)] for found in (one, two))
+    np.testing.assert_allclose(*numbers, rtol=0, atol=1e-4)
 
-bank = bank_of(split.params, masks)
-np.testing.assert_allclose(logits(split, bank), logits(alone, bank_of(alone.params, masks)), rtol=0, atol=1e-4)
-assert jax.tree.map(lambda leaf: leaf.sharding, bank) == jax.tree.map(lambda leaf: leaf.sharding, full_bank(split.params, 2))
-halved = {path for path, leaf in flatten(bank).items() if 2 * leaf.addressable_shards[0].data.size == leaf.size}
-assert halved == set(flatten(bank)), halved
+for path, leaf in {**flatten(split._weights._bank), **flatten(split._state.cache)}.items():
+    assert 2 * leaf.addressable_shards[0].data.size == leaf.size, path
 """
 
 
-def test_on_a_mesh_a_bank_is_sharded_as_the_kernels_and_gives_the_same_logits(tiny_folder):
+def test_on_a_mesh_an_engine_shards_bank_and_cache_and_gives_the_same_log_probabilities(tiny_folder):
     subprocess.run([sys.executable, "-c", SHARDED, str(tiny_folder)], env=environment(devices=2), check=True)

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+from shapes import LLAMA_8B
 
-from jaxpersona.inference.steps import Rows, decode, empty_state, insert, prefill
+from jaxpersona.inference.steps import Rows, decode, empty_state, insert, prefill, shardings_of
 from jaxpersona.models.cached_forward import form_of
 from jaxpersona.models.sampling import Sampling, settings_of
 
@@ -83,3 +85,11 @@ def test_a_row_that_sits_out_keeps_its_cache_and_token(tiny_model):
 def test_seen_tokens_are_the_texts_without_padding(tiny_model):
     state, first = prefilled(tiny_model, PROMPTS[1])
     assert set(np.flatnonzero(state.seen[0])) == {*PROMPTS[1], first}
+
+
+@pytest.mark.parametrize(("model", "heads"), [(8, "model"), (16, None)], ids=["divides the KV heads", "does not"])
+def test_on_a_mesh_a_state_is_sharded_by_kv_heads_and_vocabulary(model, heads):
+    state = jax.eval_shape(lambda: empty_state("stacked", LLAMA_8B, 4, LENGTH, jnp.bfloat16))
+    found = shardings_of(state, AbstractMesh((1, model), ("data", "model")))
+    assert {leaf.spec for leaf in jax.tree.leaves(found.cache)} == {PartitionSpec(None, None, heads)}
+    assert found.seen.spec == PartitionSpec(None, "model")
