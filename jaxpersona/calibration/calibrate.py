@@ -42,6 +42,7 @@ class Calibration:
       generated: how much text the model generates for Taylor statistics.
       reuse_factors: whether Fisher factors from generated text are kept in the cache folder and taken from there.
       stage: progress and checkpoints of collection.
+      shared: the last gradient that ``shared_gradient`` returned, by its weights.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class Calibration:
     generated: TextAmount = dataclasses.field(default_factory=TextAmount)
     reuse_factors: bool = False
     stage: Stage = QUIET
+    shared: dict[tuple[float, float], Gradient] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def dropped(self) -> int:
@@ -96,13 +98,16 @@ class Calibration:
         check_finite({**vars(found.factors), "margin": found.margin}, "gradients and second moments")
         return found
 
-    @functools.cached_property
-    def matching_gradient(self) -> Gradient:
-        """Gradient of the mean log-probability of the matching answers, for contrastive Taylor pruning."""
+    def shared_gradient(self, own_weight: float, misplaced_weight: float) -> Gradient:
+        """Returns the gradient of what both personas gain alike, for contrastive Taylor pruning (``collect_shared``)."""
         self.refuse_lines()
-        found = taylor_statistics.collect_matching(self.model, self.tokenized, self.stage.part("answers"))
-        check_finite(found, "gradients")
-        return found
+        weights = own_weight, misplaced_weight
+        if weights not in self.shared:
+            self.shared.clear()  # one is as large as half the model
+            found = taylor_statistics.collect_shared(self.model, self.tokenized, *weights, self.stage.part("answers"))
+            check_finite(found, "gradients")
+            self.shared[weights] = found
+        return self.shared[weights]
 
     @functools.cached_property
     def residuals(self) -> Residuals:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxpersona.calibration import factor_cache, fisher, generated_text
 from jaxpersona.calibration.fisher import Factors, Gradient
 from jaxpersona.calibration.generated_text import TextAmount
+from jaxpersona.calibration.misplaced_answers import misplaced_answers
 from jaxpersona.core.mesh import row_multiple
 from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, choose_row_length, pack, whole_rows
@@ -31,12 +32,12 @@ class TaylorStatistics:
       margin: gradient of the pairs' mean margin (nats per answer token) with respect to the kernels, bfloat16 [layer, in, out] by
         path.
       factors: Kronecker factors of the Fisher information.
-      matching: gradient of the mean log-probability of the matching answers, in the same unit; None if not collected.
+      shared: gradient of what both personas gain alike (``collect_shared``), in the same unit; None if not collected.
     """
 
     margin: Gradient
     factors: Factors
-    matching: Gradient | None = None
+    shared: Gradient | None = None
 
 
 def collect(
@@ -80,11 +81,39 @@ def _of_pairs(model: Model, pairs: Sequence[TokenizedPair], stage: Stage) -> tup
     return margin, fisher.collect(model, batches, signs, stage.part("curvature"))
 
 
-def collect_matching(model: Model, pairs: Sequence[TokenizedPair], stage: Stage = QUIET) -> Gradient:
-    """Returns the gradient ``TaylorStatistics.matching``; ``stage`` counts groups of batches."""
-    matching = [dataclasses.replace(pair, not_matching=()) for pair in pairs]
-    gradient = fisher.collect_gradient(model, *pair_batches(model, matching), stage)
-    return fisher.rounded_mean(gradient, answer_tokens(model, pairs))
+def collect_shared(
+    model: Model, pairs: Sequence[TokenizedPair], own_weight: float, misplaced_weight: float, stage: Stage = QUIET
+) -> Gradient:
+    """Returns the gradient ``TaylorStatistics.shared``; ``stage`` counts groups of batches."""
+    batches, shares = shared_batches(model, pairs, own_weight, misplaced_weight)
+    return fisher.rounded_mean(fisher.collect_gradient(model, batches, shares, stage), 1.0)
+
+
+def shared_batches(
+    model: Model, pairs: Sequence[TokenizedPair], own_weight: float, misplaced_weight: float
+) -> tuple[list[Batch], list[np.ndarray]]:
+    """Packs the texts whose log-probabilities count alike for both personas; returns batches and their tokens' weights.
+
+    With b for ``own_weight``, these are the matching answers, with weight b / (1 + b / 2) (see ``taylor_masks.margin_weight``),
+    and each kind of ``misplaced_answers``, with weight -``misplaced_weight``; all per token.
+
+    Returns:
+      Batches, and by batch the weight of each token's log-probability, float32 [B, T].
+
+    Raises:
+      InputError: as ``misplaced_answers``.
+    """
+    texts: list[TokenizedPair] = []
+    weights: list[float] = []
+    if own_weight:
+        texts += [dataclasses.replace(pair, not_matching=()) for pair in pairs]
+        weights += [own_weight / (1 + own_weight / 2) / answer_tokens(model, pairs)] * len(pairs)
+    for kind in misplaced_answers(model, pairs) if misplaced_weight else ():
+        texts += kind
+        weights += [-misplaced_weight / sum(len(text.matching) for text in kind)] * len(kind)
+    batches, signs = pair_batches(model, texts)
+    of_texts = np.array(weights, np.float32)
+    return batches, [sign * of_texts[np.maximum(batch.pair, 0)] for batch, sign in zip(batches, signs, strict=True)]
 
 
 def pair_batches(model: Model, pairs: Sequence[TokenizedPair]) -> tuple[list[Batch], list[np.ndarray]]:

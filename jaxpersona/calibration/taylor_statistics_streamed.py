@@ -18,7 +18,13 @@ from jaxpersona.calibration import fisher, generated_text_streamed
 from jaxpersona.calibration.calibrate import Calibration
 from jaxpersona.calibration.fisher import Factors, Gradient
 from jaxpersona.calibration.hessians import outer_sums
-from jaxpersona.calibration.taylor_statistics import TaylorStatistics, answer_tokens, neutral_batches, pair_batches
+from jaxpersona.calibration.taylor_statistics import (
+    TaylorStatistics,
+    answer_tokens,
+    neutral_batches,
+    pair_batches,
+    shared_batches,
+)
 from jaxpersona.core.finite import check_finite
 from jaxpersona.core.memmap import MappedArrays
 from jaxpersona.core.stage import QUIET, Stage
@@ -54,26 +60,29 @@ class _Texts:
 
 
 def collect(
-    model: StreamedModel, calibration: Calibration, arrays: MappedArrays, matching: bool, stage: Stage = QUIET
+    model: StreamedModel,
+    calibration: Calibration,
+    arrays: MappedArrays,
+    weights: tuple[float, float] = (0.0, 0.0),
+    stage: Stage = QUIET,
 ) -> TaylorStatistics:
-    """Returns the same as ``taylor_statistics.collect``, as memory-mapped arrays, and ``collect_matching`` if requested."""
-    pairs, statistics = calibration.tokenized, _empty(model, arrays, matching)
+    """Returns what ``taylor_statistics.collect`` does, as memory-mapped arrays, with ``collect_shared`` unless weights are 0."""
+    pairs, statistics = calibration.tokenized, _empty(model, arrays, any(weights))
     answers = answer_tokens(model, pairs)
     tokens = generated_text_streamed.generate(model, calibration.generated, calibration.seed, stage.part("generate text"))
     texts = {
         "pairs": _start(model, arrays, "states of pairs", *pair_batches(model, pairs), True),
         "own": _start(model, arrays, "states of generated text", *neutral_batches(model, tokens), False),
     }
+    if any(weights):
+        texts["shared"] = _start(model, arrays, "states of shared texts", *shared_batches(model, pairs, *weights), True)
     _forward(model, texts, stage.part("forward"))
-    if matching:  # the same batches, states and layers, with another objective
-        shares = [np.maximum(sign, 0) for sign in texts["pairs"].shares]
-        texts["matching"] = dataclasses.replace(texts["pairs"], shares=shares)
 
     def step(number: int, params: Params, gradients: State) -> None:
         sums = {name: _layer_back(model, part, number, params, gradients[name]) for name, part in texts.items()}
         for name, kept in _gradients(statistics).items():
             for path, gradient in sums[name][0].items():
-                kept[path][number] = np.asarray(gradient[0] / answers, kept[path].dtype)
+                kept[path][number] = np.asarray(gradient[0] / (answers if name == "pairs" else 1), kept[path].dtype)
         means = [jax.tree.map(lambda leaf, n=texts[name].tokens: leaf / n, sums[name][1]) for name in ("pairs", "own")]
         factors = jax.tree.map(lambda a, b: (a + b) / 2, *means)
         gradients_of = {name: sums[name][0] for name in _gradients(statistics)}
@@ -168,11 +177,11 @@ def _counted(batch: Batch) -> Any:
 
 def _gradients(statistics: TaylorStatistics) -> dict[str, Gradient]:
     """Returns the gradients by the texts they come from."""
-    optional = {} if statistics.matching is None else {"matching": statistics.matching}
+    optional = {} if statistics.shared is None else {"shared": statistics.shared}
     return {"pairs": statistics.margin, **optional}
 
 
-def _empty(model: StreamedModel, arrays: MappedArrays, matching: bool) -> TaylorStatistics:
+def _empty(model: StreamedModel, arrays: MappedArrays, shared: bool) -> TaylorStatistics:
     """Allocates the statistics of all layers."""
     flat, layers = kernels(model.params), model.config.num_layers
     sizes = {SITE_OF[module_of(path)]: kernel.shape[1] for path, kernel in flat.items()}
@@ -182,7 +191,7 @@ def _empty(model: StreamedModel, arrays: MappedArrays, matching: bool) -> Taylor
     def gradient(name: str) -> dict[str, Any]:
         return {path: arrays.array(f"{name} {path}", kernel.shape, jnp.bfloat16) for path, kernel in flat.items()}
 
-    return TaylorStatistics(gradient("margin"), Factors(inputs, outputs), gradient("matching") if matching else None)
+    return TaylorStatistics(gradient("margin"), Factors(inputs, outputs), gradient("shared") if shared else None)
 
 
 def _arrays(statistics: TaylorStatistics) -> dict[str, np.ndarray]:

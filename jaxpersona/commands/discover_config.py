@@ -28,11 +28,13 @@ class MethodOptions:
       select (SELECTOR): modules and layers to mask: mlp, attention@0-9 or q_proj,k_proj; default: all
       overrides ({SELECTOR: SHARE}): other sparsities by selector: {mlp@20-29: 0.5}; later ones win
       max_perplexity_increase (FRACTION): taylor: damage budget instead of a sparsity; 0.02 is +2 %; default: 0.02
-      budget_text (FILE): taylor: UTF-8 text that the budget is measured on; default: builtin:neutral
+      budget_text (FILE): taylor: UTF-8 text that the budget is measured on; default: builtin:varied
       budget_tokens (TOKENS): taylor: number of its tokens, at least 512; default: 2048
       budget_reserve ({true,false}): taylor: keep back part of the budget for text that is not measured; default: true
       budget_tolerance (FRACTION): taylor: share of the budget that may stay unused; default: 0.1
-      own_weight (NUMBER): taylor: extra weight of the persona's own answers beside the opposite ones; default: 0.2
+      own_weight (NUMBER): taylor: extra weight of the persona's own answers beside the opposite ones; default: 0.8
+      misplaced_weight (NUMBER): taylor: weight of not giving answers twice, or to other questions, so that masked models do
+        not loop; default: 0.3
       layer (INT): steering: layer, from 0, after which the vector is added; default: the middle
       strength (NUMBER): steering: multiple of the mean difference of residual streams; default: 1
     """
@@ -53,6 +55,7 @@ class MethodOptions:
     budget_reserve: bool | None = None
     budget_tolerance: float | None = None
     own_weight: float | None = None
+    misplaced_weight: float | None = None
     layer: int | None = None
     strength: float | None = None
     main_key: ClassVar[str] = "name"

@@ -2,7 +2,8 @@
 
 Setting a weight w to zero changes a function f of the parameters by -w df/dw, to first order (Taylor pruning; Molchanov et al.,
 2019). Let f be the gain of a persona: the log-probability of its answers, times 1 + ``own_weight``, minus that of the opposite
-ones, per answer token. Then removing the set of weights Z from the kernels W
+ones, minus ``misplaced_weight`` times that of answers where they do not belong, all per token. Then removing the set of weights Z
+from the kernels W
 
     gains    sum_ij Z_ij gain_ij,  gain_ij = -w_ij df/dw_ij                 in margin, to first order
     damages  1/2 sum_j d_j (D' A D)_jj,  D = W * Z                          in loss, to second order
@@ -26,7 +27,7 @@ from jaxpersona.calibration.taylor_statistics import TaylorStatistics
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.ranges import check_not_negative, check_positive
 from jaxpersona.core.stage import QUIET, Stage
-from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
+from jaxpersona.data.neutral_text import VARIED_TEXT, read_text
 from jaxpersona.masks.masks import Masks, apply_mask
 from jaxpersona.methods import price_search, taylor_masks, taylor_streamed
 from jaxpersona.methods.damage import increase
@@ -50,7 +51,7 @@ class Taylor(Method):
       sparsity: fraction of all maskable weights that is removed, over all layers together, in [0, 1).
       max_perplexity_increase: damage budget, instead of ``sparsity``: perplexity on ``budget_text`` may rise by this fraction
         (0.02: 2 %). Defaults to 0.02 if ``sparsity`` is not given either.
-      budget_text: ``builtin:neutral``, or a UTF-8 text file.
+      budget_text: ``builtin:varied``, ``builtin:neutral``, or a UTF-8 text file.
       budget_tokens: number of its tokens on which damage is measured, at least 512.
       budget_reserve: keeps back so much of the budget that 95 of 100 masks should stay within it on 8,192 tokens of text that was
         not measured. More ``budget_tokens`` need less.
@@ -58,16 +59,19 @@ class Taylor(Method):
       select: modules and layers that are masked (``models/selector.py``).
       own_weight: weight of the persona's own answers in the gain, beyond that of the opposite ones, at least 0. With 0, masks
         mainly make the opposite answers unlikely; a larger one also makes the own answers likely, and separates them less.
+      misplaced_weight: weight, at least 0, of making answers unlikely where they do not belong: said again, or to another
+        question. With 0, masked models loop.
     """
 
     sparsity: float | None = None
     max_perplexity_increase: float | None = None
-    budget_text: str = BUILTIN_TEXT
+    budget_text: str = VARIED_TEXT
     budget_tokens: int = 2048
     budget_reserve: bool = True
     budget_tolerance: float = 0.1
     select: str = "all"
-    own_weight: float = 0.2
+    own_weight: float = 0.8
+    misplaced_weight: float = 0.3
     name: ClassVar[str] = "taylor"
     needs: ClassVar[tuple[Need, ...]] = ("taylor",)
     takes_gradients: ClassVar[bool] = True
@@ -75,6 +79,7 @@ class Taylor(Method):
     def __post_init__(self) -> None:
         Selector(self.select)
         check_not_negative(self.own_weight, "own_weight")
+        check_not_negative(self.misplaced_weight, "misplaced_weight")
         read_text(self.budget_text)  # raises now rather than after minutes of calibration
         if self.sparsity is not None and self.max_perplexity_increase is not None:
             raise InputError("method taylor takes sparsity or max_perplexity_increase, not both")
@@ -104,9 +109,7 @@ class Taylor(Method):
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Masks]:
         """Yields the masks of both personas of a model in memory."""
         price = price_search.FIRST_PRICE
-        statistics = calibration.taylor
-        if self.own_weight:
-            statistics = dataclasses.replace(statistics, matching=calibration.matching_gradient)
+        statistics = self._statistics(calibration)
         for index, persona in enumerate(search.personas):
             found = prune(model, self, statistics, index, search.stage.part(f"search, {persona}"), price)
             search.reached[persona], price = found.reached, found.reached.price
@@ -117,7 +120,8 @@ class Taylor(Method):
         tokens = self.budget_windows(model) if self.measures_perplexity else None
         damage = functools.partial(increase, reserve=self.budget_reserve)
         budget = taylor_streamed.Budget(tokens, damage, self.search_price)
-        yield from taylor_streamed.prune(model, calibration, self.select, self.own_weight, budget, search)
+        weights = self.own_weight, self.misplaced_weight
+        yield from taylor_streamed.prune(model, calibration, self.select, weights, budget, search)
 
     def budget_windows(self, model: Model) -> np.ndarray:
         """Returns the tokens that damage is measured on, int32 [n, length]."""
@@ -133,9 +137,13 @@ class Taylor(Method):
 
     def scores(self, model: Model, calibration: Calibration, persona: int, seed: int) -> dict[str, jax.Array]:
         """Returns minus gain over damage of removing each weight alone, float32 [layer, in, out] by kernel path."""
-        matching = calibration.matching_gradient if self.own_weight else None
-        statistics = dataclasses.replace(calibration.taylor, matching=matching)
-        return taylor_masks.scores(model.params, statistics, persona, self.own_weight)
+        return taylor_masks.scores(model.params, self._statistics(calibration), persona, self.own_weight)
+
+    def _statistics(self, calibration: Calibration) -> TaylorStatistics:
+        """Returns the statistics, with the gradient of what both personas gain alike if it counts."""
+        if not (self.own_weight or self.misplaced_weight):
+            return calibration.taylor
+        return dataclasses.replace(calibration.taylor, shared=calibration.shared_gradient(self.own_weight, self.misplaced_weight))
 
     def statistics_bytes(self, config: ModelConfig, shards: float, data: int) -> tuple[float, float]:
         """Returns the bytes of gradients and factors, sharded over all devices; a sum has two copies while a batch is added.
@@ -147,7 +155,7 @@ class Taylor(Method):
         gradient, layer = whole / data, 2 * whole / config.num_layers  # of one layer, before it is stored
         kept = gradient / 2  # a sum is float32, a mean bfloat16
         adding = 2 * gradient + layer + (gradient if data > 1 else 0.0)
-        of_answers, found = (adding, 2 * kept) if self.own_weight else (0.0, kept)
+        of_answers, found = (adding, 2 * kept) if self.own_weight or self.misplaced_weight else (0.0, kept)
         moments = 4 * max(sizes.channels(config).values()) ** 2 if shards * data > 1 else 0.0
         return max(adding, kept + 3 * factors, kept + factors + of_answers), found + factors + moments
 

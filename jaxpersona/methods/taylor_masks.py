@@ -31,7 +31,7 @@ def masks_at(
       persona: 0 for the persona of the matching answers, 1 for its opposite.
       select: selector of the modules and layers that may be masked.
       price: of damage, in margin per nat of loss.
-      own_weight: of the persona's own answers in the gain, beyond that of the opposite ones.
+      own_weight: of the persona's own answers in the gain, beyond that of the opposite ones; ``statistics.shared`` has the same.
 
     Raises:
       InputError: if the selector is invalid.
@@ -53,10 +53,10 @@ def words_at(
     own_weight: float = 0.0,
 ) -> dict[str, jax.Array]:
     """Returns the packed words of ``masks_at`` by kernel path."""
-    options, problems = (gradient_weights(persona, own_weight), min(price, 1e30)), {}
+    options, problems = (margin_weight(persona, own_weight), min(price, 1e30)), {}
     for path, kernel in kernels(params).items():
         inputs, outputs = statistics.factors.inputs[SITE_OF[module_of(path)]], statistics.factors.outputs[path]
-        gradients = [by_output(gradient) for gradient in _gradients(statistics, path, own_weight)]
+        gradients = [by_output(gradient) for gradient in _gradients(statistics, path)]
         problems[path] = by_output(kernel), gradients, inputs, outputs, eligible[path]
     if jax.default_backend() == "cpu" and mesh_of(params) is None:
         return _kept_on_all_cores(problems, options)
@@ -64,31 +64,29 @@ def words_at(
     return {path: by_output(_kept(mesh, problem, *options)) for path, problem in problems.items()}
 
 
-def gradient_weights(persona: int, own_weight: float) -> tuple[float, ...]:
-    """Returns the weights of ``_gradients`` in what a persona gains.
+def margin_weight(persona: int, own_weight: float) -> float:
+    """Returns the weight of the margin's gradient in what a persona gains.
 
     With b for ``own_weight``, it gains (1 + b) own - opposite, divided by 1 + b / 2, so that a price means the same for all b.
-    The margin is matching - other; the persona's own answers are the matching ones for persona 0.
+    The margin is matching - other; the persona's own answers are the matching ones for persona 0. What remains is
+    b / (1 + b / 2) times the matching answers for both, a part of ``TaylorStatistics.shared``.
 
-    >>> gradient_weights(1, 0.0), gradient_weights(0, 2.0), gradient_weights(1, 2.0)
-    ((-1.0,), (0.5, 1.0), (-1.5, 1.0))
+    >>> margin_weight(1, 0.0), margin_weight(0, 2.0), margin_weight(1, 2.0)
+    (-1.0, 0.5, -1.5)
     """
-    scale = 1 + own_weight / 2
-    margin = 1.0 if persona == 0 else -1 - own_weight
-    return (margin / scale, own_weight / scale) if own_weight else (margin,)
+    return (1.0 if persona == 0 else -1 - own_weight) / (1 + own_weight / 2)
 
 
-def _gradients(statistics: TaylorStatistics, path: str, own_weight: float) -> list[Any]:
-    """Returns a kernel's gradient of the margin, and that of the matching answers if it counts."""
-    if own_weight == 0:
-        return [statistics.margin[path]]
-    assert statistics.matching is not None
-    return [statistics.margin[path], statistics.matching[path]]
+def _gradients(statistics: TaylorStatistics, path: str) -> list[Any]:
+    """Returns a kernel's gradient of the margin, and that of what both personas gain alike, if there is one."""
+    shared = [] if statistics.shared is None else [statistics.shared[path]]
+    return [statistics.margin[path], *shared]
 
 
-def _wanted(gradients: Sequence[Any], weights: Sequence[Any]) -> Any:
+def _wanted(gradients: Sequence[Any], margin_weight: Any) -> Any:
     """Returns the gradient of what a persona gains, float32."""
-    return sum(weight * gradient.astype(jnp.float32) for weight, gradient in zip(weights, gradients, strict=True))
+    margin, *shared = (gradient.astype(jnp.float32) for gradient in gradients)
+    return sum(shared, margin_weight * margin)
 
 
 def _kept_on_all_cores(problems: Mapping[str, tuple[Any, ...]], options: tuple[Any, ...]) -> dict[str, jax.Array]:
@@ -123,23 +121,23 @@ def _choose(options: tuple[Any, ...], layer: tuple[Any, ...]) -> jax.Array:
     """Returns the packed mask of one layer.
 
     Args:
-      options: the gradients' weights, and the price.
+      options: the margin's weight, and the price.
       layer: kernel, gradients, input moments, squared output gradients, and whether the layer may be masked.
     """
-    (weights, price), (kernel, gradients, inputs, outputs, eligible) = options, layer
+    (weight_of_margin, price), (kernel, gradients, inputs, outputs, eligible) = options, layer
     weight = kernel.astype(jnp.float32)
-    gain = jnp.where(eligible & (weight != 0), -weight * _wanted(gradients, weights), -jnp.inf)
+    gain = jnp.where(eligible & (weight != 0), -weight * _wanted(gradients, weight_of_margin), -jnp.inf)
     shrunk = (1 - _SHRINKAGE) * inputs + _SHRINKAGE * jnp.diag(jnp.diag(inputs))
     return bitpack.pack(~coordinate_ascent.choose(weight, gain, shrunk, outputs, price))
 
 
 def scores(params: Params, statistics: TaylorStatistics, persona: int, own_weight: float = 0.0) -> dict[str, jax.Array]:
     """Returns minus gain over damage of removing each weight alone, float32 [layer, in, out] by path; high scores are kept."""
-    result, weights = {}, gradient_weights(persona, own_weight)
+    result, weight_of_margin = {}, margin_weight(persona, own_weight)
     for path, kernel in kernels(params).items():
         inputs = jnp.diagonal(statistics.factors.inputs[SITE_OF[module_of(path)]], axis1=-2, axis2=-1)
         weight = kernel.astype(jnp.float32)
         damage = 0.5 * jnp.square(weight) * inputs[..., None] * statistics.factors.outputs[path][:, None, :]
-        wanted = _wanted(_gradients(statistics, path, own_weight), weights)
+        wanted = _wanted(_gradients(statistics, path), weight_of_margin)
         result[path] = weight * wanted / jnp.maximum(damage, jnp.finfo(jnp.float32).tiny)
     return result

@@ -51,13 +51,13 @@ class Budget:
 
 
 def prune(
-    model: StreamedModel, calibration: Calibration, select: str, own_weight: float, budget: Budget, search: Search
+    model: StreamedModel, calibration: Calibration, select: str, weights: tuple[float, float], budget: Budget, search: Search
 ) -> Iterator[Masks]:
     """Yields the masks of both personas that ``taylor.prune`` finds from the same calibration data.
 
     Args:
       select: selector of the modules and layers that may be masked.
-      own_weight: of the persona's own answers in the gain, beyond that of the opposite ones.
+      weights: ``own_weight`` and ``misplaced_weight`` of the method.
       budget: of damage, or a share of the weights.
       search: names of the two personas, progress and checkpoints.
 
@@ -68,7 +68,7 @@ def prune(
     calibration.refuse_lines()
     stage = search.stage
     eligible, arrays = eligible_layers(model.params, select), MappedArrays(stage, model.scratch)
-    statistics = collect(model, calibration, arrays, own_weight > 0, stage.part("calibrate"))
+    statistics = collect(model, calibration, arrays, weights, stage.part("calibrate"))
     text, begin, base = None, {}, np.zeros(0)
     if (tokens := budget.tokens) is not None:
         text = Windows(model.batch_decoder(), tokens)
@@ -79,7 +79,7 @@ def prune(
     price = FIRST_PRICE
     for index, name in enumerate(search.personas):
         one_price = stage.part(f"one price, {name}").without_progress()
-        choice = _Choice(model, statistics, eligible, index, own_weight, text, begin, arrays, one_price)
+        choice = _Choice(model, statistics, eligible, index, weights[0], text, begin, arrays, one_price)
         damage = functools.partial(choice.damage, budget.damage, base)
         found = budget.search_price(choice.masks_at, damage, stage.part(f"search, {name}"), price)
         search.reached[name], price = found.reached, found.reached.price

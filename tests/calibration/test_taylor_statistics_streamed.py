@@ -15,12 +15,12 @@ from jaxpersona.data.lines import Lines
 def test_gradient_and_factors_are_those_of_the_model_in_memory(tiny_model, streamed, pairs):
     calibration = jp.calibrate(streamed, pairs, generated=LITTLE)
     expected = taylor_statistics.collect(tiny_model, calibration.tokenized, amount=LITTLE)
-    matching = taylor_statistics.collect_matching(tiny_model, calibration.tokenized)
-    found = taylor_statistics_streamed.collect(streamed, calibration, MappedArrays(QUIET, streamed.scratch), True)
+    shared = taylor_statistics.collect_shared(tiny_model, calibration.tokenized, 0.4, 0.2)
+    found = taylor_statistics_streamed.collect(streamed, calibration, MappedArrays(QUIET, streamed.scratch), (0.4, 0.2))
     bfloat16 = 2**-7  # sums that differ by rounding may become neighbouring numbers, which lie up to this far apart
     parts = (
         (found.margin, expected.margin, bfloat16),
-        (found.matching, matching, bfloat16),
+        (found.shared, shared, bfloat16),
         (found.factors, expected.factors, 1e-4),
     )
     for ours, theirs, tolerance in parts:

@@ -18,7 +18,8 @@ from optional import optional
 
 NOTEBOOK = pathlib.Path(__file__).parents[2] / "colab" / "quickstart.ipynb"
 QUICK = """
-METHOD = jp.methods.Taylor(max_perplexity_increase=0.2, budget_tokens=512, budget_tolerance=0.25, own_weight=0)
+BUDGET = {"max_perplexity_increase": 0.2, "budget_tokens": 512, "budget_tolerance": 0.25}
+METHOD = jp.methods.Taylor(**BUDGET, own_weight=0, misplaced_weight=0)
 GENERATED = TextAmount(4, 24)
 NUM_SAMPLES, NUM_HELD_OUT, NEUTRAL_TOKENS, MAX_NEW_TOKENS = 8, 4, 512, 12
 """

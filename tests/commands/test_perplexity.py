@@ -39,7 +39,7 @@ def test_command_prints_the_perplexity_of_whole_windows(environment, text_file, 
     ("options", "message"),
     [
         ({"text": "missing.txt"}, "text file missing.txt does not exist"),
-        ({"text": "builtin:other"}, "text file builtin:other does not exist; give a file or builtin:neutral"),
+        ({"text": "builtin:other"}, "text file builtin:other does not exist; give a file, builtin:neutral or builtin:varied"),
         ({"model.name": "nowhere"}, "model 'nowhere' is not an alias, folder, .gguf file or hub name"),
         ({"window": 1}, "window is 1; give at least 2"),
         ({"max_tokens": 0}, "max_tokens is 0; give at least 2"),

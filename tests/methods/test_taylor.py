@@ -10,18 +10,18 @@ from margins import log_probs, margin, removed, two_pairs
 
 import jaxpersona as jp
 from jaxpersona.calibration import taylor_statistics
+from jaxpersona.calibration.misplaced_answers import misplaced_answers
 from jaxpersona.core.errors import InputError
-from jaxpersona.data.neutral_text import read_text
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.methods import Taylor, price_search, taylor
-from jaxpersona.models.perplexity import perplexity, windows
+from jaxpersona.models.perplexity import perplexity
 
 
 @pytest.fixture(scope="module")
 def statistics(tiny_model):
     pairs = two_pairs(tiny_model)
     found = taylor_statistics.collect(tiny_model, pairs, amount=LITTLE)
-    return dataclasses.replace(found, matching=taylor_statistics.collect_matching(tiny_model, pairs))
+    return dataclasses.replace(found, shared=taylor_statistics.collect_shared(tiny_model, pairs, 0.4, 0.2))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.003, 0.05])
@@ -37,7 +37,7 @@ def test_share_beyond_what_helps_is_refused(tiny_model, statistics):
 
 
 def test_budget_is_kept_and_spent(tiny_model, statistics):
-    tokens = windows(tiny_model, read_text("builtin:neutral"), 2048)
+    tokens = Taylor().budget_windows(tiny_model)
     base, kept = perplexity(tiny_model, tiny_model.params, tokens), []
     stage, steps = recorded()
     for budget in (0.001, 0.05):
@@ -104,6 +104,7 @@ def test_discover_moves_the_margin_towards_each_persona(tiny_model, pairs):
         ({"select": "mpl"}, "matches no module"),
         ({"own_weight": -0.1}, "own_weight is -0.1; it must not be negative"),
         ({"own_weight": float("nan")}, "own_weight is nan"),
+        ({"misplaced_weight": -0.1}, "misplaced_weight is -0.1; it must not be negative"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -115,10 +116,21 @@ def test_a_larger_own_weight_makes_own_answers_likelier(tiny_model, pairs):
     tokenized = [tokenize_pair(tiny_model.tokenizer, pair) for pair in pairs]
     found = {}
     for own_weight in (0.0, 2.0):
-        run = jp.discover(tiny_model, pairs, Taylor(sparsity=0.05, own_weight=own_weight), generated=LITTLE)
+        method = Taylor(sparsity=0.05, own_weight=own_weight, misplaced_weight=0)
+        run = jp.discover(tiny_model, pairs, method, generated=LITTLE)
         scores = [log_probs(tiny_model, jp.apply_mask(tiny_model.params, mask), tokenized) for mask in run.masks.values()]
         found[own_weight] = [scores[persona][persona] for persona in (0, 1)]
     assert all(more > less for less, more in zip(*found.values(), strict=True))
+
+
+def test_misplaced_answers_become_less_likely(tiny_model, pairs):
+    tokenized = [tokenize_pair(tiny_model.tokenizer, pair) for pair in pairs]
+    texts = [text for kind in misplaced_answers(tiny_model, tokenized) for text in kind]
+    found = []
+    for weight in (0.0, 1.0):
+        run = jp.discover(tiny_model, pairs, Taylor(sparsity=0.05, own_weight=0, misplaced_weight=weight), generated=LITTLE)
+        found.append([log_probs(tiny_model, jp.apply_mask(tiny_model.params, mask), texts)[0] for mask in run.masks.values()])
+    assert all(less < more for more, less in zip(*found, strict=True))
 
 
 def test_default_is_a_damage_budget_of_two_percent():

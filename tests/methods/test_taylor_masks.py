@@ -16,14 +16,18 @@ from jaxpersona.models.sites import SITE_OF, kernels, module_of
 
 
 @pytest.fixture(scope="module")
-def statistics(tiny_model):
-    pairs = two_pairs(tiny_model)
-    found = taylor_statistics.collect(tiny_model, pairs, amount=LITTLE)
-    return dataclasses.replace(found, matching=taylor_statistics.collect_matching(tiny_model, pairs))
+def margin_alone(tiny_model):
+    return taylor_statistics.collect(tiny_model, two_pairs(tiny_model), amount=LITTLE)
+
+
+@pytest.fixture(scope="module")
+def statistics(tiny_model, margin_alone):
+    return dataclasses.replace(margin_alone, shared=taylor_statistics.collect_shared(tiny_model, two_pairs(tiny_model), 0.5, 0))
 
 
 @pytest.mark.parametrize("own_weight", [0.0, 0.5])
-def test_masks_are_the_choice_at_a_price_within_the_selected_layers(tiny_model, statistics, own_weight):
+def test_masks_are_the_choice_at_a_price_within_the_selected_layers(tiny_model, statistics, margin_alone, own_weight):
+    statistics = statistics if own_weight else margin_alone
     mask = removed(taylor_masks.masks_at(tiny_model.params, statistics, 1, "up_proj,o_proj@1-2", 3.0, own_weight))
     for path, kernel in kernels(tiny_model.params).items():
         if path.split("/")[-2] not in ("up_proj", "o_proj"):
@@ -33,9 +37,9 @@ def test_masks_are_the_choice_at_a_price_within_the_selected_layers(tiny_model, 
         for layer in (1, 2):
             inputs = np.asarray(statistics.factors.inputs[SITE_OF[module_of(path)]][layer])
             shrunk = 0.9 * inputs + 0.1 * np.diag(np.diag(inputs))
-            margin, opposite = (np.asarray(of[path][layer], np.float32) for of in (statistics.margin, statistics.matching))
-            own = opposite - margin  # persona 1's own answers are not the matching ones
-            gain = -kernel[layer] * ((1 + own_weight) * own - opposite) / (1 + own_weight / 2)
+            margin = np.asarray(statistics.margin[path][layer], np.float32)
+            shared = np.asarray(statistics.shared[path][layer], np.float32) if own_weight else 0
+            gain = -kernel[layer] * (shared - (1 + own_weight) / (1 + own_weight / 2) * margin)  # persona 1 gains by the opposite
             chosen = coordinate_ascent.choose(kernel[layer], gain, shrunk, statistics.factors.outputs[path][layer], 3.0)
             np.testing.assert_array_equal(mask[path][layer], chosen)
 
@@ -66,7 +70,8 @@ def test_a_higher_price_removes_less(tiny_model, statistics):
     assert kept[0] < kept[2] < kept[3] == 1
 
 
-def test_scores_are_minus_gain_over_damage(tiny_model, statistics):
+def test_scores_are_minus_gain_over_damage(tiny_model, margin_alone):
+    statistics = margin_alone
     for path, found in taylor_masks.scores(tiny_model.params, statistics, 1).items():
         kernel = np.asarray(kernels(tiny_model.params)[path], np.float64)
         inputs = np.asarray(statistics.factors.inputs[SITE_OF[module_of(path)]], np.float64)

@@ -5,9 +5,8 @@ from conftest import LITTLE
 
 import jaxpersona as jp
 from jaxpersona.calibration import generated_text_streamed
-from jaxpersona.data.neutral_text import read_text
 from jaxpersona.methods import Taylor
-from jaxpersona.models.perplexity import perplexity, windows
+from jaxpersona.models.perplexity import perplexity
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,7 @@ def test_masks_are_those_of_the_model_in_memory(tiny_model, streamed, pairs, met
 
 def test_budget_is_kept(tiny_model, streamed, pairs):
     masks = jp.discover(streamed, pairs, Taylor(max_perplexity_increase=0.03), generated=LITTLE).masks
-    tokens = windows(tiny_model, read_text("builtin:neutral"), 2048)
+    tokens = Taylor().budget_windows(tiny_model)
     base = perplexity(tiny_model, tiny_model.params, tokens)
     for mask in masks.values():
         assert perplexity(tiny_model, jp.apply_mask(tiny_model.params, mask), tokens) <= 1.0301 * base
