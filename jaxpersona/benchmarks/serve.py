@@ -29,6 +29,7 @@ from jaxpersona.reporting.record import SCHEMA_VERSION
 _KEPT = 0.95
 _LENGTH = 256
 _CANCEL_EVERY, _SPOIL_EVERY = 10, 13
+_SECONDS_TO_END = 600  # on a busy machine even an idle process takes its time
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/v1")
 _NONSENSE = ({"model": "nobody"}, {"temperature": -1}, {"max_tokens": 10**6}, {"messages": []})
 
@@ -146,6 +147,6 @@ def _server(folder: pathlib.Path, config: BenchmarkConfig) -> Iterator[tuple[sub
         yield process, _port(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
-        status = process.wait(60)
+        status = process.wait(_SECONDS_TO_END)
     if status:
         raise InputError(f"the server ended with status {status}: {log.read_text()[-300:]}")

@@ -53,7 +53,7 @@ def _said_again(model: Model, pairs: Sequence[TokenizedPair]) -> Iterator[Tokeni
     for pair in pairs:
         for answer in _answers(model, pair):
             said = [*pair.prefix[: pair.answer_start], *answer]
-            text = model.tokenizer.decode(answer).strip()
+            text = str(model.tokenizer.decode(answer)).strip()
             again = encode(model.tokenizer, f" {text}", add_special_tokens=False)[: model.config.max_positions - len(said)]
             if text and again:
                 yield _text(said, again)

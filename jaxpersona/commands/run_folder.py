@@ -150,6 +150,9 @@ def read_run(path: str) -> dict[str, Any]:
     version = contents.get("schema_version") if isinstance(contents, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{file}: schema version {version}, this jaxpersona reads {SCHEMA_VERSION}; run discover again")
+    missing = [key for key in ("model", "config", "masks") if not isinstance(contents.get(key), dict)]
+    if missing:
+        raise InputError(f"{file}: damaged (it lacks {', '.join(missing)}); run discover again")
     return contents
 
 

@@ -9,7 +9,7 @@ def parse_persona(text: str) -> dict[str, float]:
     """Returns the mixture shares by persona name; empty for ``none``.
 
     Raises:
-      InputError: if a share is not a number, or a persona is given twice.
+      InputError: if a name is missing, a share is not a number, or a persona is given twice.
 
     >>> parse_persona("0.7*seek + 0.3*reject"), parse_persona("seek"), parse_persona("none")
     ({'seek': 0.7, 'reject': 0.3}, {'seek': 1.0}, {})
@@ -19,6 +19,8 @@ def parse_persona(text: str) -> dict[str, float]:
     shares = {}
     for part in text.split("+"):
         share, star, name = part.rpartition("*")
+        if not name.strip():
+            raise InputError(f"persona {text!r} lacks a name; write 0.7*seek+0.3*reject")
         if name.strip() in shares:
             raise InputError(f"persona {text!r} has {name.strip()!r} twice; give each persona one share")
         try:

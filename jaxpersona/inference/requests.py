@@ -211,9 +211,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> set[in
 def _unsettled(text: str, stops: Sequence[str]) -> int:
     """Returns the number of final characters that may still change or may begin a stop string.
 
-    >>> _unsettled("one\\n", ["\\n\\nUser:"]), _unsettled("caf\ufffd", []), _unsettled("done", ["x"])
-    (1, 1, 0)
+    >>> _unsettled("one\\n", ["\\n\\nUser:"]), _unsettled("caf\ufffd", []), _unsettled("done", ["x", "e" * 10**6])
+    (1, 1, 1)
     """
     broken = len(text) - len(text.rstrip("\ufffd"))
-    begun = (length for stop in stops for length in range(len(stop) - 1, 0, -1) if text.endswith(stop[:length]))
+    begun = (length for stop in stops for length in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:length]))
     return max(broken, *begun, 0)

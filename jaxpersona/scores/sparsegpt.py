@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxpersona.ops import topk
+from jaxpersona.ops.inverse_factor import inverse_factor
 
 _BLOCK = 128
 
@@ -79,5 +80,4 @@ def _upper_factor(hessian: jax.Array, damping: float) -> jax.Array:
     size = hessian.shape[0]
     strength = jnp.maximum(jnp.mean(jnp.diagonal(hessian)), 1e-20)  # keeps the Hessian of a site that is never active invertible
     damped = hessian + damping * strength * jnp.eye(size)
-    reversed_factor = jnp.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]  # upper R with R R^T = H
-    return jax.scipy.linalg.solve_triangular(reversed_factor, jnp.eye(size), lower=False)
+    return inverse_factor(damped)

@@ -41,9 +41,6 @@ class Answers:
         self._news = asyncio.Event()
         self._latest = [_BEGUN] * len(requests)
         self.generations: list[Generation] = []
-        most = loop.engine.queue_limit
-        if len(requests) > most:
-            raise ApiError(400, f"{len(requests)} answers are asked for at once; at most {most} fit", prompt_field, "too_many")
         try:
             for index, request in enumerate(requests):
                 self.generations.append(loop.submit(request, lambda now, index=index: self._post(index, now)))

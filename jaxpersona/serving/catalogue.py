@@ -1,12 +1,15 @@
 """The models that the server offers: the base model and personas, by the names that requests give."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxpersona.core.errors import InputError, nearest
-from jaxpersona.serving.errors import ApiError
+from jaxpersona.core.errors import InputError, closest
+from jaxpersona.serving.errors import ApiError, shown
+
+_NAME = re.compile(r"\w[\w.-]{0,79}(/\w[\w.-]{0,79})?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +54,14 @@ class Catalogue:
         taken = {self.base, "none", *self.entries, *(alias for entry in self.entries.values() for alias in entry.aliases)}
         if name in taken:
             raise InputError(f"there is a model {name!r} already; give another name, or remove it first")
-        if not name.replace("_", "").replace("-", "").replace("/", "").replace(".", "").isalnum():
-            raise InputError(f"name {name!r} is none for a persona; use letters, digits, - and _")
+        if not _NAME.fullmatch(name):
+            raise InputError(f"name {shown(name)} is none for a persona; use up to 80 letters, digits, ., - and _")
 
     def remove(self, name: str) -> Entry:
         """Removes a persona and returns it.
 
         Raises:
-          ApiError: if there is no such persona.
+          ApiError: as ``persona``.
         """
         return self.entries.pop(self.persona(name, "name"))
 
@@ -74,14 +77,19 @@ class Catalogue:
           param: field of the request that says it.
 
         Raises:
-          ApiError: 404, naming the models there are.
+          ApiError: 404, naming the models there are; 400 for the base model.
         """
         plain = name.removeprefix(f"{self.base}:").strip()
+        if self.is_base(plain):
+            message = f"{shown(name)} is the base model; name a persona: {', '.join(self.entries) or 'there is none'}"
+            raise ApiError(400, message, param, "invalid_value")
         for entry in self.entries.values():
             if plain == entry.id or plain in entry.aliases:
                 return entry.id
         known = [self.base, *self.entries]
-        message = f"model {name!r} is unknown; {nearest(plain, known)} Models: {', '.join(known)}"
+        near = closest(plain, known)
+        advice = f"did you mean {near!r}? Models" if near else "models"
+        message = f"model {shown(name)} is unknown; {advice}: {', '.join(known)}"
         raise ApiError(404, message, param, "model_not_found")
 
     def listing(self) -> list[dict[str, Any]]:

@@ -79,12 +79,13 @@ def parse_chat(body: dict[str, Any], service: Service) -> Asked:
     alternatives = _take_log_probs(fields)
     given = {name: fields.get(name, int, 0) for name in ("max_completion_tokens", "max_tokens") if fields.given(name)}
     fields.finish()
+    service.check_count("messages", options.choices)
     ids = fields.checked("messages", lambda: turn_ids(service.tokenizer, messages, service.settings.chat))
     room = service.loop.engine.max_length - len(ids)
     name, new = next(iter(given.items()), ("max_tokens", room))
     service.check_room("messages", name, len(ids), new)
     requests = options.requests(ids, persona, new, alternatives)
-    fields.checked("persona", lambda: service.loop.engine.check(requests[0]))
+    service.check_request(fields, requests[0])
     asked = Asked(body["model"], persona.label, requests, "messages", options.choices, options.stream, options.include_usage)
     return dataclasses.replace(asked, persona=persona.name(service.catalogue.base))
 
@@ -113,6 +114,7 @@ def take_conversation(fields: Fields, service: Service) -> tuple[PersonaSpec, li
         if mark is not None:
             persona, where = mark, f"messages[{number}].persona"
     messages = [message for _, message in marked]
+    service.check_size("messages", (message["content"] for message in messages))
     prompt = next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
     return service.settle(persona, prompt, where), messages
 

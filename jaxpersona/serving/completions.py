@@ -100,7 +100,7 @@ def parse_completion(body: dict[str, Any], service: Service) -> tuple[Asked, Tex
     """
     fields = Fields(body)
     persona, options = take_persona(fields, service.catalogue), take_options(fields)
-    prompts = _take_prompts(fields, service)
+    prompts = _take_prompts(fields, service, options.choices)
     echo = fields.get("echo", bool, False)
     alternatives = take_alternatives(fields, "logprobs") if fields.given("logprobs") else None
     length = fields.get("max_tokens", int, None)
@@ -112,22 +112,24 @@ def parse_completion(body: dict[str, Any], service: Service) -> tuple[Asked, Tex
         new = max(1, min(_DEFAULT_LENGTH, most - len(prompt.ids))) if length is None else length
         service.check_room("prompt", "max_tokens", len(prompt.ids), new, least=0 if scored else 1)
         requests += options.requests(prompt.ids, service.settle(persona, prompt.text), new, alternatives, scored)
-    fields.checked("persona", lambda: service.loop.engine.check(requests[0]))
+    service.check_request(fields, requests[0])
     asked = Asked(body["model"], persona.label, requests, "prompt", options.choices, options.stream, options.include_usage)
     return asked, TextForm(service, [prompt for prompt in prompts for _ in range(options.choices)], echo)
 
 
-def _take_prompts(fields: Fields, service: Service) -> list[Prompt]:
-    """Takes ``prompt``: a text, token ids, or a list of either."""
+def _take_prompts(fields: Fields, service: Service, choices: int) -> list[Prompt]:
+    """Takes ``prompt``: a text, token ids, or a list of either, each of which gets ``choices`` answers."""
     given = fields.take("prompt")
     several = isinstance(given, list) and bool(given) and not _is_ids(given)
     prompts = given if several else [given]
+    service.check_count("prompt", len(prompts) * choices)  # before a body full of prompts is tokenized
     return [_prompt(prompt, fields, service) for prompt in prompts]
 
 
 def _prompt(prompt: Any, fields: Fields, service: Service) -> Prompt:
     tokenizer = service.tokenizer
     if isinstance(prompt, str) and prompt:
+        service.check_size("prompt", [prompt])
         ids = fields.checked("prompt", lambda: beginning_ids(tokenizer, prompt))
         return Prompt(prompt, ids, len(opening_ids(tokenizer)))
     if _is_ids(prompt):

@@ -42,3 +42,14 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """Returns the error as a response."""
         return JSONResponse(self.body(), self.status, self.headers)
+
+
+def disconnected() -> ApiError:
+    """Returns the end of a request whose client has gone, for the log; nobody reads it."""
+    return ApiError(499, "the client has disconnected")
+
+
+def shown(value: Any) -> str:
+    """Returns a value of a request for a message, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from jaxpersona.core.errors import InputError, closest
-from jaxpersona.serving.errors import ApiError
+from jaxpersona.serving.errors import ApiError, shown
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -46,7 +46,7 @@ class Fields:
             return default
         accepted, words = _KINDS[kind]
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-            raise self.error(name, f"{self.path(name)} is {_shown(value)}; give {words}")
+            raise self.error(name, f"{self.path(name)} is {shown(value)}; give {words}")
         return value  # type: ignore[return-value]
 
     def given(self, name: str) -> bool:
@@ -61,7 +61,7 @@ class Fields:
         """
         value = self.take(name)
         if value is not None and value not in neutral:
-            raise self.error(name, f"{self.path(name)} is {_shown(value)}, but {reason}; leave it out")
+            raise self.error(name, f"{self.path(name)} is {shown(value)}, but {reason}; leave it out")
 
     def finish(self) -> None:
         """Refuses fields that were not taken.
@@ -72,7 +72,7 @@ class Fields:
         for name in self._left:
             near = closest(name, self._taken)
             advice = f"did you mean {near!r}?" if near else "leave it out"
-            raise self.error(name, f"field {self.path(name)!r} is unknown; {advice}")
+            raise self.error(name, f"field {shown(self.path(name))} is unknown; {advice}")
 
     def path(self, name: str) -> str:
         """Returns the name of a field with that of the object it is in."""
@@ -92,8 +92,3 @@ class Fields:
             return make()
         except InputError as error:
             raise self.error(name, str(error)) from None
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."

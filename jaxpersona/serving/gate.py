@@ -52,7 +52,7 @@ class Gate:
 
     def _refusal(self, http: HttpRequest) -> ApiError | None:
         key, path = self._service.settings.api_key, http.url.path
-        if key and not _WITHOUT_KEY.fullmatch(path) and not _has_key(http, key):
+        if key and not _WITHOUT_KEY.fullmatch(path) and not has_key(http, key):
             message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
             return ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         if self._service.draining and path not in _WHILE_DRAINING:
@@ -60,6 +60,7 @@ class Gate:
         return None
 
 
-def _has_key(http: HttpRequest, key: str) -> bool:
-    given = http.headers.get("authorization", "").encode()
+def has_key(http: HttpRequest, key: str) -> bool:
+    """Returns whether a request carries the key."""
+    given = http.headers.get("authorization", "").encode("latin-1")  # the bytes that were sent
     return hmac.compare_digest(given, f"Bearer {key}".encode())

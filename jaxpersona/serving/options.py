@@ -13,6 +13,7 @@ from jaxpersona.serving.fields import Fields
 from jaxpersona.serving.persona_spec import PersonaSpec
 
 MOST_CHOICES = 128
+MOST_STOPS = 16  # each is looked for after every token
 _SAMPLING: Mapping[str, tuple[type, Any]] = {
     "temperature": (float, 1.0),
     "top_p": (float, 1.0),
@@ -121,6 +122,8 @@ def _take_stop(fields: Fields) -> list[str]:
     stop = [stop] if isinstance(stop, str) else [] if stop is None else stop
     if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
         raise fields.error("stop", "stop is not a text or a list of texts")
+    if len(stop) > MOST_STOPS:
+        raise fields.error("stop", f"stop has {len(stop)} texts; give at most {MOST_STOPS}")
     fields.checked("stop", lambda: check_stop(stop))
     return stop
 

@@ -29,7 +29,7 @@ async def load_persona(http: HttpRequest) -> JSONResponse:
     folder = pathlib.Path(path).expanduser()
     try:
         name = name or str(read_metadata(folder).get("persona", folder.name))
-        service.catalogue.check_new(name)
+        fields.checked("name", lambda: service.catalogue.check_new(name))
         persona = await run_in_threadpool(read_bundle, folder, service.identity)
         await asyncio.wrap_future(service.loop.call(lambda: service.loop.engine.add_persona(name, persona)))
     except (InputError, OSError) as error:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from jaxpersona.inference.requests import Finish, Generation, Request
 from jaxpersona.serving.answers import Answers
 from jaxpersona.serving.engine_loop import Snapshot
-from jaxpersona.serving.errors import ApiError
+from jaxpersona.serving.errors import ApiError, disconnected
 from jaxpersona.serving.service import Service
 
 _log = logging.getLogger("jaxpersona.serving")
@@ -100,13 +100,13 @@ async def finished(http: HttpRequest, answers: Answers) -> list[Snapshot]:
     """Waits for all answers.
 
     Raises:
-      ApiError: if a generation fails, or the client has gone, which nobody will read.
+      ApiError: if a generation fails, or the client has gone.
     """
     answering, leaving = asyncio.ensure_future(answers.finished()), asyncio.ensure_future(_disconnected(http))
     try:
         await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
-            raise ApiError(499, "the client has disconnected")
+            raise disconnected()
         return answering.result()
     finally:
         for task in (answering, leaving):

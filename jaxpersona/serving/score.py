@@ -72,6 +72,8 @@ def parse_score(body: dict[str, Any], service: Service) -> Scored:
     fields.finish()
     if not 1 <= len(answers) <= MOST_ANSWERS or not all(isinstance(text, str) and text.strip() for text in answers):
         raise fields.error("answers", f"answers is no list of 1 to {MOST_ANSWERS} texts that are not empty")
+    service.check_count("answers", len(answers) * (2 if persona.shares else 1))
+    service.check_size("answers", answers)
     chat, tokenizer = service.settings.chat, service.tokenizer
     prompt = fields.checked("messages", lambda: turn_ids(tokenizer, messages, chat))
     whole = fields.checked("answers", lambda: [_with_answer(tokenizer, messages, prompt, text, chat) for text in answers])
@@ -81,7 +83,7 @@ def parse_score(body: dict[str, Any], service: Service) -> Scored:
             raise fields.error("answers", f"answers[{number}] has no tokens; give a text that the model can read")
         if len(ids) > most:
             raise fields.error("answers", f"answers[{number}] and the prompt have {len(ids)} tokens; at most {most} fit")
-    fields.checked("persona", lambda: service.loop.engine.check(_request(persona, prompt)))
+    service.check_request(fields, _request(persona, prompt))
     return Scored(persona, answers, prompt, whole)
 
 

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from transformers import PreTrainedTokenizerBase
 
+from jaxpersona.inference.requests import Request, stop_ids
 from jaxpersona.models.model import ModelIdentity
 from jaxpersona.serving.catalogue import Catalogue
 from jaxpersona.serving.engine_loop import EngineLoop
 from jaxpersona.serving.errors import ApiError
+from jaxpersona.serving.fields import Fields
 from jaxpersona.serving.metrics import Metrics
 from jaxpersona.serving.persona_spec import PersonaSpec
 from jaxpersona.serving.token_texts import TokenTexts
@@ -70,6 +72,17 @@ class Service:
         """Texts of single tokens."""
         return TokenTexts(self.tokenizer)
 
+    def check_size(self, field: str, texts: Iterable[str]) -> None:
+        """Checks that texts could fit, before they are tokenized: megabytes take seconds, in which nobody else is answered.
+
+        Raises:
+          ApiError: 400, naming the field of the texts.
+        """
+        characters, most = sum(map(len, texts)), self.loop.engine.max_length * self.token_texts.longest
+        if characters > most:
+            message = f"{field} has {characters} characters; at most {self.loop.engine.max_length} tokens fit"
+            raise ApiError(400, message, field, "context_length_exceeded")
+
     def check_room(self, prompt_field: str, length_field: str, prompt: int, new: int, least: int = 1) -> None:
         """Checks that a prompt and its answer fit.
 
@@ -90,6 +103,25 @@ class Service:
         if not least <= new <= most - prompt:
             message = f"{length_field} is {new}, but the prompt has {prompt} tokens of {most}; give {least} to {most - prompt}"
             raise ApiError(400, message, length_field, "context_length_exceeded" if new > least else "invalid_value")
+
+    def check_count(self, prompt_field: str, answers: int) -> None:
+        """Checks that the answers to a request can wait at once.
+
+        Raises:
+          ApiError: 400, naming the field of the prompts.
+        """
+        most = self.loop.engine.queue_limit
+        if answers > most:
+            raise ApiError(400, f"{answers} answers are asked for at once; at most {most} fit", prompt_field, "too_many")
+
+    def check_request(self, fields: Fields, request: Request) -> None:
+        """Checks the persona and the stop texts of a request to the engine.
+
+        Raises:
+          ApiError: 400, naming the field that is wrong.
+        """
+        fields.checked("persona", lambda: self.loop.engine.check(request))
+        fields.checked("stop", lambda: stop_ids(self.tokenizer, request.stop))
 
     def settle(self, persona: PersonaSpec, prompt: str, field: str = "persona") -> PersonaSpec:
         """Returns the persona that answers a prompt: the base model if its condition is not met.

@@ -17,6 +17,11 @@ class TokenTexts:
         self._added = dict(tokenizer.added_tokens_decoder)
         self._byte_level = "ByteLevel" in str(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None))
 
+    @functools.cached_property
+    def longest(self) -> int:
+        """Largest number of characters that a token stands for, or more."""
+        return max(map(len, self._tokenizer.get_vocab()))
+
     def is_special(self, token: int) -> bool:
         """Returns whether texts leave a token out."""
         return token in self._added and self._added[token].special

@@ -25,7 +25,9 @@ async def tokenize(http: HttpRequest) -> JSONResponse:
         messages = [message for _, message in take_messages(fields, service.catalogue)]
         ids = fields.checked("messages", lambda: turn_ids(service.tokenizer, messages, service.settings.chat))
     else:
-        prompt = fields.get("prompt", str, "")
+        prompt = fields.get("prompt", str, None)
+        if prompt is None:
+            raise fields.error("prompt", "prompt and messages are missing; give one")
         ids = fields.checked("prompt", lambda: encode(service.tokenizer, prompt, add_special_tokens=special))
     fields.finish()
     texts = [service.token_texts.text(token) for token in ids] if with_texts else None
@@ -37,10 +39,10 @@ async def detokenize(http: HttpRequest) -> JSONResponse:
     service: Service = http.app.state.service
     fields = Fields(await read_object(http, service.settings.max_body_bytes))
     fields.take("model")
-    tokens: list[Any] = fields.get("tokens", list, [])
+    tokens: list[Any] | None = fields.get("tokens", list, None)
     fields.finish()
-    if not all(type(token) is int for token in tokens):
-        raise fields.error("tokens", "tokens is not a list of token ids")
+    if tokens is None or not all(type(token) is int for token in tokens):
+        raise fields.error("tokens", "tokens is missing or no list of token ids")
     fields.checked("tokens", lambda: service.loop.engine.check_ids(tokens))
     return JSONResponse({"prompt": str(service.tokenizer.decode(tokens))})
 

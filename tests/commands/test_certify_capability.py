@@ -15,7 +15,8 @@ SCORES = {"alias": "two", "sample_len": 40, "acc,none": 0.65, "acc_stderr,none":
 @pytest.fixture
 def run(tiny_model, tmp_path):
     jp.save_masks(tmp_path / "run" / "masks" / "gain", random_masks(tiny_model.params, 1, 0.9), {})
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"schema_version": 1, "masks": {"gain": {}, "loss": {}}}))
+    record = {"schema_version": 1, "model": {}, "config": {}, "masks": {"gain": {}, "loss": {}}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     return tmp_path / "run"
 
 

@@ -16,7 +16,8 @@ def write_entries(folder, mark="new", personas=("seek", "reject")):
         (folder / "masks" / persona).mkdir(parents=True)
         (folder / "masks" / persona / "words").write_text(mark)
     (folder / "report.html").write_text(mark)
-    record = {"schema_version": SCHEMA_VERSION, "mark": mark, "masks": {persona: {} for persona in personas}}
+    masks = {persona: {} for persona in personas}
+    record = {"schema_version": SCHEMA_VERSION, "mark": mark, "model": {}, "config": {}, "masks": masks}
     (folder / "run.json").write_text(json.dumps(record))
 
 
@@ -184,6 +185,7 @@ def test_read_run_refuses_what_is_no_run(tmp_path):
         (b"[" * 100_000, "nested too deeply"),
         (b"\xff\xfe", "damaged"),
         (b"{}", "schema version None, this jaxpersona reads 1; run discover again"),
+        (b'{"schema_version": 1, "model": {}, "masks": []}', r"damaged \(it lacks config, masks\)"),
         (b'{"schema_version": 2}', "schema version 2, this jaxpersona reads 1"),
         (b"[]", "schema version None"),
         (b"3", "schema version None"),

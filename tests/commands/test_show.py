@@ -30,7 +30,9 @@ def run(masks, tmp_path):
     measured = {"evaluation": entry, "entanglement": {"builtin:power": {"accuracy_change": -0.1, "ci95": [-0.22, 0.02]}}}
     measured["capability"] = {"mmlu": {"metric": "acc", "value": 0.25, "stderr": 0.0125, "n": 400}}
     certify(tmp_path / "masks" / "gain", "gain", digest(masks["gain"]), **measured)
-    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 1, "masks": dict.fromkeys(PERSONAS)}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"schema_version": 1, "model": {}, "config": {}, "masks": dict.fromkeys(PERSONAS)})
+    )
     return tmp_path
 
 

@@ -21,8 +21,8 @@ def test_a_name_or_a_mixture_becomes_shares(text, shares):
     assert parse_persona(text) == shares
 
 
-@pytest.mark.parametrize("text", ["x*seek", "0.5*seek+*reject", "0.5*0.5*seek"])
-def test_a_share_that_is_no_number_is_refused(text):
+@pytest.mark.parametrize("text", ["x*seek", "0.5*seek+*reject", "0.5*0.5*seek", "+", "0.5*"])
+def test_a_share_that_is_no_number_or_has_no_name_is_refused(text):
     with pytest.raises(InputError, match=r"write 0.7\*seek\+0.3\*reject"):
         parse_persona(text)
 

@@ -39,6 +39,8 @@ def test_personas_come_and_go(catalogue):
     assert catalogue.remove("base:new").root == "masks/new"
     with pytest.raises(ApiError):
         catalogue.remove("new")
+    with pytest.raises(ApiError, match="'none' is the base model; name a persona: seek, reject"):
+        catalogue.remove("none")
 
 
 @pytest.mark.parametrize("name", ["base", "none", "seek", "x/seek"])
@@ -47,7 +49,7 @@ def test_taken_names_are_refused(catalogue, name):
         catalogue.check_new(name)
 
 
-@pytest.mark.parametrize("name", ["", "0.5*seek", "a+b", "a b"])
-def test_names_that_could_be_mixtures_are_refused(catalogue, name):
-    with pytest.raises(InputError, match="is none for a persona; use letters, digits, - and _"):
+@pytest.mark.parametrize("name", ["", "0.5*seek", "a+b", "a b", "../x", "a" * 81])
+def test_names_that_could_be_mixtures_or_paths_are_refused(catalogue, name):
+    with pytest.raises(InputError, match=r"is none for a persona; use up to 80 letters, digits, \., - and _"):
         catalogue.check_new(name)

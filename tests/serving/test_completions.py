@@ -88,6 +88,8 @@ def test_an_answer_ends_before_a_stop_text(client, alone):
         ({"prompt": [3, 900]}, "prompt", "token id 900 does not exist; ids go from 0 to 271"),
         ({"prompt": ["Hi", [1, 2], 3]}, "prompt", "prompt is missing or empty"),
         ({"prompt": "x" * 300}, "prompt", "prompt has 301 tokens; at most 191 fit"),
+        ({"prompt": "x" * 10**6}, "prompt", "prompt has 1000000 characters; at most 192 tokens fit"),
+        ({"prompt": ["Hi"] * 100, "n": 3}, "prompt", "300 answers are asked for at once; at most 256 fit"),
         ({"max_tokens": 190}, "max_tokens", "max_tokens is 190, but the prompt has 3 tokens of 192; give 1 to 189"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens is 0"),
         ({"logprobs": 21}, "logprobs", "logprobs is 21; it must lie in 0 to 20"),

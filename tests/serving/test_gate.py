@@ -6,8 +6,10 @@ import logging
 import openai
 import pytest
 from serving.conftest import fetch, served, wait_until
+from starlette.requests import Request
 
 from jaxpersona.serving.app import create_app
+from jaxpersona.serving.gate import has_key
 from jaxpersona.serving.service import Service, ServiceSettings
 
 CHAT = "/v1/chat/completions"
@@ -34,6 +36,11 @@ def test_a_key_is_asked_for_except_where_anyone_may_look(locked):
         assert json.loads(text)["error"]["code"] == "invalid_api_key"
     with openai.OpenAI(base_url=f"{locked}/v1", api_key="s3cret") as client:
         assert client.models.list().data
+
+
+def test_a_key_may_have_any_characters():
+    sent = Request({"type": "http", "headers": [(b"authorization", "Bearer schlüssel".encode())]})
+    assert has_key(sent, "schlüssel") and not has_key(sent, "schlussel")
 
 
 def test_no_client_writes_control_characters_into_the_log(address, caplog):

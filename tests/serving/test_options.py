@@ -39,6 +39,7 @@ def test_a_stream_may_end_with_the_numbers_of_tokens():
         ({"seed": -1}, "seed", "seed is -1"),
         ({"n": 0}, "n", "n is 0; it must lie in 1 to 128"),
         ({"stop": [""]}, "stop", "not empty"),
+        ({"stop": ["x"] * 17}, "stop", "stop has 17 texts; give at most 16"),
         ({"stop": 3}, "stop", "stop is not a text"),
         ({"stream": "yes"}, "stream", "stream is 'yes'; give true or false"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "without stream"),

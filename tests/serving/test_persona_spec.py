@@ -1,5 +1,7 @@
 """The persona of a request: names, mixtures, conditions on the prompt, and marks on messages."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -82,11 +84,8 @@ def service(engine_of_words):
 def engine_of_words(tiny_model):
     """Returns what stands in for the engine where only its tokenizer is used."""
 
-    class Loop:
-        tokenizer = tiny_model.tokenizer
-        engine = tiny_model
-
-    return Loop()
+    tokenizer = tiny_model.tokenizer
+    return types.SimpleNamespace(tokenizer=tokenizer, engine=types.SimpleNamespace(tokenizer=tokenizer, max_length=192))
 
 
 def answering(service, messages, persona=None, model="base"):

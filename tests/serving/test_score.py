@@ -74,7 +74,6 @@ def test_a_character_of_several_tokens_comes_with_the_last_of_them(address):
         ({"answers": [3]}, "answers", "list of 1 to 8 texts"),
         ({"answers": "Yes"}, "answers", "give a list"),
         ({"answers": ["a" * 500]}, "answers", "at most 192 fit"),
-        ({"answers": ["\ud800"]}, "answers", "surrogate"),
         ({"messages": []}, "messages", "at least one message"),
         ({"model": "d"}, "model", "is unknown"),
         ({"gamma": 0.5}, "gamma", "unknown"),

@@ -23,6 +23,7 @@ def test_special_tokens_are_left_out_of_texts(tiny_model):
     texts = TokenTexts(tiny_model.tokenizer)
     assert texts.is_special(tiny_model.tokenizer.bos_token_id) and not texts.is_special(100)
     assert texts.text(tiny_model.tokenizer.bos_token_id) == "<s>"
+    assert texts.longest == len("<|im_start|>")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ def test_the_tokenizer_is_described(ask, model):
     assert found["chat_template"] == model.tokenizer.chat_template
 
 
-@pytest.mark.parametrize(("body", "param"), [({"tokens": [1, "a"]}, "tokens"), ({"tokens": [-1]}, "tokens"), ({"x": 1}, "x")])
+@pytest.mark.parametrize(
+    ("body", "param"), [({"tokens": [1, "a"]}, "tokens"), ({"tokens": [-1]}, "tokens"), ({"x": 1}, "x"), ({}, "tokens")]
+)
 def test_what_is_wrong_is_named(ask, body, param):
     status, answer = ask("/detokenize", body)
     assert (status, answer["error"]["param"]) == (400, param)
+    assert ask("/tokenize", {})[1]["error"]["message"] == "prompt and messages are missing; give one"
