@@ -209,7 +209,7 @@ def _choice(kernel: jax.ShapeDtypeStruct, path: str, mesh: Mesh) -> Any:
     eligible = jax.ShapeDtypeStruct((layers,), bool)
     moments = _square(mesh, layers, inputs)
     problem = (_like(kernel, split), gradients, _spread(moments, moments.sharding), squared, eligible)
-    return taylor_masks._kept.trace(mesh, problem, (0.9, 0.1), 2000.0)
+    return taylor_masks._kept.trace(mesh, problem, 0.9, 2000.0)
 
 
 def _banked(path: str, kernel: jax.ShapeDtypeStruct, mesh: Mesh) -> jax.ShapeDtypeStruct:

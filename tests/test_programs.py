@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
-from programs import AS_IF_ON_TPU, operations
+from programs import AS_IF_ON_TPU, MODELS, operations, programs_of
 from several_processes import HERE
+
+from jaxpersona.core.mesh import make_mesh
+from jaxpersona.models.config import ModelConfig
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (640 MB) is not installed")
@@ -27,6 +30,12 @@ def test_the_largest_programs_for_llama_3_8b_fit_a_v5e_16_slice(mesh):
     for program in found:
         assert "refused" not in program, program
         assert program["held"] + program["temporary"] < 15.75 * 2**30
+
+
+def test_every_program_is_traced_as_the_package_defines_it():
+    config = ModelConfig.from_hf(MODELS["Llama-3-8B"] | {"num_hidden_layers": 2})
+    traced = [name for name, trace in programs_of(config, make_mesh()) if trace() is not None]
+    assert len(traced) == len(set(traced)) == 16
 
 
 def test_operations_of_a_loop_count_as_often_as_it_runs():

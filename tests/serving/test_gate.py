@@ -38,6 +38,13 @@ def test_a_key_is_asked_for_except_where_anyone_may_look(locked):
         assert client.models.list().data
 
 
+def test_loading_is_off_unless_the_server_was_started_with_it(locked):
+    key = {"Authorization": "Bearer s3cret"}
+    for method, path in (("POST", "/v1/personas"), ("DELETE", "/v1/personas/a")):
+        status, _, text = fetch(f"{locked}{path}", {"path": "d"}, method, key)
+        assert (status, json.loads(text)["error"]["code"]) == (403, "loading_off")
+
+
 def test_a_key_may_have_any_characters():
     sent = Request({"type": "http", "headers": [(b"authorization", "Bearer schlüssel".encode())]})
     assert has_key(sent, "schlüssel") and not has_key(sent, "schlussel")
