@@ -34,7 +34,7 @@ def _tables(panel: Mapping[str, Any], personas: tuple[str, str]) -> Iterator[str
     for row in own_rows(panel, personas):
         parts = (_points(row[part]) for part in _PARTS)
         number = _with_interval(row["overall"], row["ci95"])
-        yield f"| {row['mask']} | {row['persona']} | {number} | {' | '.join(parts)} | {round(row['loops'], 1):g} |"
+        yield f"| {row['mask']} | {row['persona']} | {number} | {' | '.join(parts)} | {round(row['loops'], 2):g} |"
     yield from ("", "| mask | minus | questions | difference of the number (95 %) |", "|---|---|---|---|")
     for row in panel["comparisons"]:
         mask, other = row["cases"]

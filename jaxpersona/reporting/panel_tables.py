@@ -51,7 +51,7 @@ def _results_table(panel: Mapping[str, Any], personas: tuple[str, str]) -> Table
     for row in rows:
         overall, *parts = (_points(row[key]) for key in ("overall", "trait", "relevance", "fluency"))
         interval = "" if row["ci95"] is None else interval_cell(row)
-        counts = (f"{round(row[key], 1):g}" for key in ("loops", "ended"))
+        counts = (f"{round(row[key], 2):g}" for key in ("loops", "ended"))
         table.add_row(row["mask"], row["persona"], overall, interval, *parts, *counts)
     return table
 
