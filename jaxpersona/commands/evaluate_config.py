@@ -8,6 +8,8 @@ from jaxpersona.commands.shared_config import EvaluateData, MeshOptions, TextOpt
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.ranges import check_at_least, check_positive, check_seed
 
+_MOST_SAMPLES = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
@@ -28,6 +30,8 @@ class EvaluateConfig:
       rag_k (PAIRS): number of calibration pairs that rag puts before a question
       letters: also ask for a letter, in both orders of the options
       open_ended (QUESTIONS): number of questions answered in the model's own words, and judged
+      open_samples (SAMPLES): answers to each of them that the base model and the masks also give at temperature 0.7,
+        for the panel
       panel: also judge them by trait, relevance and fluency, and compare the masks by one number
       judge_data (SPEC): pairs of the same persona that their judges learn from; default: the calibration pairs
       max_new_tokens (TOKENS): largest length of an open answer
@@ -51,6 +55,7 @@ class EvaluateConfig:
     rag_k: int = 3
     letters: bool = True
     open_ended: int = 0
+    open_samples: int = 0
     panel: bool = True
     judge_data: str | None = None
     max_new_tokens: int = 64
@@ -64,7 +69,7 @@ class EvaluateConfig:
     headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "model": ("model", "dtype"),
         "questions": ("prompts", "prompted", "rag_k", "letters", "protocol"),
-        "open answers": ("open_ended", "panel", "judge_data", "max_new_tokens"),
+        "open answers": ("open_ended", "open_samples", "panel", "judge_data", "max_new_tokens"),
     }
 
     def __post_init__(self) -> None:
@@ -73,6 +78,7 @@ class EvaluateConfig:
         if self.baseline_damage is not None:
             check_positive(self.baseline_damage, "baseline_damage", ", e.g. 0.015 for 1.5 %")
         check_at_least(0, self.open_ended, "open_ended")
+        self._check_samples()
         check_at_least(1, self.max_new_tokens, "max_new_tokens")
         if self.judge_data is not None and not self.open_ended:
             raise InputError("judge_data is given, but open_ended is 0; give a number of questions or leave out judge_data")
@@ -84,3 +90,11 @@ class EvaluateConfig:
             raise InputError("a run says which model it is for; leave out --model")
         if self.prompts is not None and not self.prompted:
             raise InputError("prompts are given, but prompted is false; leave out one of the two")
+
+    def _check_samples(self) -> None:
+        check_at_least(0, self.open_samples, "open_samples")
+        if self.open_samples > _MOST_SAMPLES:
+            raise InputError(f"open_samples is {self.open_samples}; give at most {_MOST_SAMPLES}")
+        if self.open_samples and not (self.open_ended and self.panel):
+            missing = "panel is false" if self.open_ended else "open_ended is 0"
+            raise InputError(f"open_samples is {self.open_samples}, but {missing}; the panel judges samples of open answers")

@@ -139,7 +139,7 @@ def _options(config: EvaluateConfig, on_disk: MasksOnDisk) -> dict[str, Any]:
     needs_recipe = shuffles or config.baselines or (config.open_ended and config.judge_data is None)
     same = {
         name: getattr(config, name)
-        for name in ("baseline_damage", "rag_k", "letters", "open_ended", "panel", "max_new_tokens", "seed")
+        for name in ("baseline_damage", "rag_k", "letters", "open_ended", "open_samples", "panel", "max_new_tokens", "seed")
     }
     return same | {
         "judge_pairs": None if config.judge_data is None else _judge_pairs(config.judge_data),

@@ -70,6 +70,7 @@ def evaluate(
     rag_k: int = 3,
     letters: bool = True,
     open_ended: int = 0,
+    open_samples: int = 0,
     max_new_tokens: int = 64,
     judge_pairs: Pairs | None = None,
     panel: bool = True,
@@ -101,6 +102,7 @@ def evaluate(
       rag_k: number of retrieved samples.
       letters: also asks for an option letter, in both orders of the options.
       open_ended: number of held-out questions that the model answers in its own words.
+      open_samples: number of further answers to each, drawn at random from the base model and the masks for the panel.
       max_new_tokens: maximum tokens per open answer.
       judge_pairs: pairs of the same persona that the judges of open answers learn from; default: the calibration pairs.
       panel: also judges open answers by trait, relevance and fluency (``open_answers/panel.py``).
@@ -124,7 +126,10 @@ def evaluate(
     held_out = prepare_held_out(model, pairs, asked.by_name(), text, max_length, letters)
     evaluator = Evaluator(model, held_out, (first, second), tokens, stage, protocol, base_scores, seed)
     train = _pairs_of_judges(judge_pairs, recipe, pairs) if open_ended else None
-    generator = None if train is None else _generator(evaluator, train, asked, base, open_ended, max_new_tokens, text, panel)
+    generator = None
+    if train is not None:
+        numbers = {"questions": open_ended, "samples": open_samples, "max_new_tokens": max_new_tokens}
+        generator = _generator(evaluator, train, asked, base, text, panel, **numbers)
     for case in _cases(evaluator, masks, base, baselines, recipe, baseline_damage, asked.of_masks()):
         _add(evaluator, generator, *case)
     _add_controls(evaluator, masks, neutral, recipe, kinds)
@@ -165,15 +170,17 @@ def _generator(
     train: Pairs,
     asked: Prompts,
     base: bool,
-    questions: int,
-    max_new_tokens: int,
     text: TextMode,
     panel: bool,
+    *,
+    questions: int,
+    samples: int,
+    max_new_tokens: int,
 ) -> OpenEnded:
     """Returns what generates open answers to some of the held-out questions, with judges that learn from ``train``."""
     model, pairs, personas, seed = evaluator.model, evaluator.held_out.pairs, evaluator.personas, evaluator.seed
     sample, judge, prompted = pairs.sample(questions, seed), train_judge(train, pairs), asked.of_open_answers() if base else {}
-    generator = OpenEnded(model, sample, judge, personas, text, max_new_tokens, evaluator.stage, prompted)
+    generator = OpenEnded(model, sample, judge, personas, text, max_new_tokens, evaluator.stage, prompted, samples, seed)
     if panel:
         generator.add_panel(train, pairs, asked.of_personas(personas), seed)
     return generator
@@ -216,8 +223,7 @@ def _add(
     if name in evaluator.not_finite:
         raise InputError(f"log-probabilities under mask {name} are not finite {evaluator.not_finite[name]}: {OVERFLOW}")
     if generator is not None:
-        generator.add(name, params)
-        for case in generator.prompted if name == BASE else ():
+        for case in generator.cases_of(name):
             generator.add(case, params)
 
 

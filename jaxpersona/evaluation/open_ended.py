@@ -20,22 +20,26 @@ from jaxpersona.evaluation.open_answers.answer import Answer
 from jaxpersona.evaluation.open_answers.continuations import question_ids
 from jaxpersona.evaluation.open_answers.fluency import distinct, invalid, repeated_trigrams
 from jaxpersona.evaluation.open_answers.panel import Panel, fix_panel
-from jaxpersona.evaluation.open_answers.tally import Tally
+from jaxpersona.evaluation.open_answers.tally import SAMPLED, Tally
 from jaxpersona.evaluation.open_answers.tfidf import Judge
 from jaxpersona.evaluation.prompts import AddPrompt
 from jaxpersona.models.decoding import generate_batches
 from jaxpersona.models.model import Model
 from jaxpersona.models.sampling import Sampling
 
+TEMPERATURE = 0.7
+"""Of samples."""
+
 
 class OpenEnded:
-    """Generates greedy answers to the same questions with several sets of parameters.
+    """Generates answers to the same questions with several sets of parameters, greedily and as samples.
 
     Attributes:
-      rows: one per case and persona: the fraction of answers that the judge assigns to the persona, and coherence measures.
+      rows: one per greedy case and persona: the fraction of answers that the judge assigns to the persona, and coherence.
       answers: the answers, one row each.
-      choices: the judge's decision on every answer, by case.
+      choices: the judge's decision on every answer, by greedy case.
       prompted: cases of the base model behind a prompt, by name, with the prompt.
+      sampled: cases of the base model and the masks with samples.
       tally: the panel's judgement, after ``add_panel``.
     """
 
@@ -49,6 +53,8 @@ class OpenEnded:
         max_new_tokens: int = 64,
         stage: Stage = QUIET,
         prompted: Mapping[str, AddPrompt] | None = None,
+        samples: int = 0,
+        seed: int = 42,
     ):
         """Selects the pairs that have a question.
 
@@ -60,6 +66,8 @@ class OpenEnded:
           max_new_tokens: maximum tokens per answer.
           stage: progress counts batches; checkpoints keep each case's answers.
           prompted: functions that add a prompt to a pair, by the name of the case that they make of the base model.
+          samples: answers per question at temperature ``TEMPERATURE``, besides the greedy one; 0 means none.
+          seed: of the samples; all cases have the same draws.
 
         Raises:
           InputError: if no pair has a question, or a question and its answer do not fit the model's positions.
@@ -79,6 +87,8 @@ class OpenEnded:
             raise InputError(f"open_ended: {where}; ask shorter ones, or lower rag_k")
         if not 1 <= max_new_tokens <= room:
             raise InputError(f"max_new_tokens is {max_new_tokens}; behind the longest question 1 to {room} are possible")
+        self.samples, self.seed = samples, seed
+        self.sampled = tuple(name + SAMPLED for name in (BASE, *personas)) if samples else ()
         self._base_ids: list[list[int]] | None = None
         self.tally: Tally | None = None
         self.rows: list[dict[str, Any]] = []
@@ -108,14 +118,26 @@ class OpenEnded:
         texts = self.model.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [
             Answer(pair, text.strip(), tuple(own), len(own) < self.max_new_tokens)
-            for pair, text, own in zip(self.questions, texts, ids, strict=True)
+            for pair, text, own in zip(self.questions * (len(ids) // len(self.questions)), texts, ids, strict=True)
         ]
+
+    def cases_of(self, name: str) -> list[str]:
+        """Returns the cases that share the parameters of case ``name``: itself, the base model's prompts, and samples."""
+        return [name, *(self.prompted if name == BASE else ()), *(case for case in self.sampled if case == name + SAMPLED)]
 
     def add(self, name: str, params: Params | MakeParams) -> None:
         """Generates and judges the answers of case ``name`` with parameters ``params``."""
         ids = self._base_ids if name == BASE and self._base_ids is not None else self._generate(name, params)
-        answers = self._answers(ids)
+        answers, count = self._answers(ids), len(self.questions)
         margin = self.judge(answers)
+        if name not in self.sampled:
+            self._add_rows(name, ids, answers, margin)
+        values = [{} for _ in answers] if self.tally is None else self.tally.add(name, answers, len(answers) // count)
+        for index, (answer, odds, judged) in enumerate(zip(answers, margin, values, strict=True)):
+            said = {"mask": name, "question": answer.question.prompt, "sample": index // count + 1, "answer": answer.text}
+            self.answers.append({**said, f"log_odds_{self.personas[0]}": finite(odds), **judged})
+
+    def _add_rows(self, name: str, ids: list[list[int]], answers: Sequence[Answer], margin: np.ndarray) -> None:
         self.choices[name] = choices = Choices(preferred(margin), margin)
         coherence = {**self._coherence(ids), "empty": sum(not answer.text for answer in answers)}
         coherence["invalid"] = float(np.mean([invalid(answer) for answer in answers]))
@@ -123,10 +145,6 @@ class OpenEnded:
             row = choice_row(own)
             judged = {"n": row["n"], "share": row["accuracy"], "ci95": row["ci95"], "margin": row["margin"]}
             self.rows.append({"mask": name, "persona": persona, **judged, **coherence})
-        judged_by_panel = [{} for _ in answers] if self.tally is None else self.tally.add(name, answers)
-        for answer, odds, values in zip(answers, margin, judged_by_panel, strict=True):
-            said = {"mask": name, "question": answer.question.prompt, "answer": answer.text}
-            self.answers.append({**said, f"log_odds_{self.personas[0]}": finite(odds), **values})
 
     def record(self, seed: int = 42) -> dict[str, Any]:
         """Returns the settings, the judge's accuracy, the rows, and the separations of opposite cases, JSON-ready."""
@@ -134,16 +152,19 @@ class OpenEnded:
         for first, second in opposites(self.choices, self.personas):
             row = separation_row(self.choices[first], self.choices[second], seed)
             separation.append({"masks": [first, second], **row})
-        settings = {"questions": len(self.questions), "max_new_tokens": self.max_new_tokens}
+        settings = {"questions": len(self.questions), "max_new_tokens": self.max_new_tokens, "samples": self.samples}
         record = {**settings, "judge": self.judge.record(), "results": self.rows, "separation": separation}
         return record if self.tally is None else record | {"panel": self.tally.record(seed)}
 
     def _generate(self, name: str, params: Params | MakeParams) -> list[list[int]]:
-        """Returns the token ids of the greedy answers, from the stage's checkpoint if there is one."""
-        asked, stage, make = self._behind.get(name, self.prompts), self.stage.part(f"{name}, answers"), made_by(params)
+        """Returns the token ids of the answers, from the stage's checkpoint if there is one: all of one sample, then the next."""
+        asked, sampling = self._behind.get(name, self.prompts), Sampling()
+        if name in self.sampled:
+            asked, sampling = self.prompts * self.samples, Sampling(temperature=TEMPERATURE)
+        stage, make = self.stage.part(f"{name}, answers"), made_by(params)
 
         def generated() -> dict[str, np.ndarray]:
-            answers = generate_batches(self.model, make(), asked, self.max_new_tokens, Sampling(), stage=stage)
+            answers = generate_batches(self.model, make(), asked, self.max_new_tokens, sampling, self.seed, stage)
             lengths = np.array([len(answer) for answer in answers])
             return {"ids": np.array([token for answer in answers for token in answer], np.int32), "lengths": lengths}
 

@@ -23,7 +23,13 @@ _SHORT, _STEP = 8, 64  # prompts are padded to the first, or to a multiple of th
 
 
 def generate_ids(
-    model: Model, params: Params, prompts: Sequence[Sequence[int]], max_new_tokens: int, sampling: Sampling, seed: int = 42
+    model: Model,
+    params: Params,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    sampling: Sampling,
+    seed: int = 42,
+    numbers: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Returns the new token ids of each prompt, up to but without the first end-of-turn token.
 
@@ -34,6 +40,7 @@ def generate_ids(
       max_new_tokens: per prompt.
       sampling: the same for all prompts.
       seed: of the draws.
+      numbers: of the prompts, which their draws depend on besides the seed; default: 0, 1, ....
 
     Raises:
       InputError: if logits are not finite.
@@ -45,7 +52,8 @@ def generate_ids(
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
     decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens)
-    new, counts, finite = decode(params, tokens, lengths, jax.random.key(seed), settings_of([sampling] * len(prompts)))
+    key, own = jax.random.key(seed), np.array(range(len(prompts)) if numbers is None else numbers, np.int32)
+    new, counts, finite = decode(params, tokens, lengths, key, own, settings_of([sampling] * len(prompts)))
     if not (good := to_host(finite)).all():
         row = int(good.argmin())
         raise InputError(f"logits are not finite in text {row + 1}, after {int(to_host(counts)[row])} new tokens: {OVERFLOW}")
@@ -67,7 +75,7 @@ def generate_batches(
 
     Args:
       model, params, prompts, max_new_tokens, sampling: as for ``generate_ids``; there is at least one prompt.
-      seed: of the draws; every batch has its own.
+      seed: of the draws; those of a text depend on its place among the prompts, not on its batch.
       stage: progress counts batches.
 
     Raises:
@@ -80,10 +88,9 @@ def generate_batches(
     answers: dict[int, list[int]] = {}
     for number in range(count):
         batch = order[number * rows : (number + 1) * rows]
-        asked = [prompts[i] for i in batch]
-        padded = asked + asked[-1:] * (rows - len(asked))
-        own_seed = (seed + number) % 2**32
-        answers |= zip(batch, generate_ids(model, params, padded, max_new_tokens, sampling, own_seed), strict=False)
+        padded = batch + batch[-1:] * (rows - len(batch))
+        new = generate_ids(model, params, [prompts[i] for i in padded], max_new_tokens, sampling, seed, padded)
+        answers |= zip(padded, new, strict=True)
         stage.progress(number + 1, count)
     return [answers[i] for i in range(len(prompts))]
 
@@ -97,6 +104,7 @@ def _decode(
     tokens: Any,
     lengths: Any,
     key: jax.Array,
+    numbers: Any,
     settings: Settings,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns new tokens int32 [B, steps], the number of valid ones in each row [B], and whether its logits were finite [B].
@@ -106,7 +114,7 @@ def _decode(
     """
     batch, width = tokens.shape
     cache = empty_cache_for(form_of(params), decoder.config, batch, width + steps, compute_dtype(params))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
     slots = jnp.arange(width + steps)
 
     def forward(cache: Any, tokens: jax.Array, positions: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:

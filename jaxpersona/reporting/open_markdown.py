@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxpersona.evaluation.evaluator import BASE
+from jaxpersona.reporting.panel_rows import own_rows
 
 QUESTIONS = 5
 _PARTS = ("trait", "relevance", "fluency")
@@ -30,12 +31,10 @@ def open_markdown(
 def _tables(panel: Mapping[str, Any], personas: tuple[str, str]) -> Iterator[str]:
     yield "| case | as | number (95 %) | trait | relevance | fluency | loops |"
     yield "|---|---|---|---|---|---|---|"
-    for row in panel["results"]:
-        if row["mask"].rsplit(" ", 1)[-1] in {*personas} - {row["persona"]}:
-            continue  # a case of one persona, seen as the other
+    for row in own_rows(panel, personas):
         parts = (_points(row[part]) for part in _PARTS)
         number = _with_interval(row["overall"], row["ci95"])
-        yield f"| {row['mask']} | {row['persona']} | {number} | {' | '.join(parts)} | {row['loops']} |"
+        yield f"| {row['mask']} | {row['persona']} | {number} | {' | '.join(parts)} | {round(row['loops'], 2):g} |"
     yield from ("", "| mask | minus | questions | difference of the number (95 %) |", "|---|---|---|---|")
     for row in panel["comparisons"]:
         mask, other = row["cases"]

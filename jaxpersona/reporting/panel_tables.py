@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxpersona.evaluation.open_answers.tally import SAMPLED
+from jaxpersona.reporting.panel_rows import own_rows
 from jaxpersona.reporting.table_cells import empty_table, interval_cell, number_cell, share_cell
 
 
@@ -19,10 +21,10 @@ def print_panel(console: Console, panel: Mapping[str, Any], personas: tuple[str,
     """
     console.print(_results_table(panel, personas))
     for row in panel["comparisons"]:
-        mask, other = row["cases"]
+        cases = " minus ".join(row["cases"])
         low, high = (f"{100 * bound:+.1f}" for bound in row["ci95"])
         points = f"{100 * row['difference']:+.1f} points (95 %: {low} to {high})"
-        console.print(f"Panel, {mask} mask minus {other}, as {row['persona']}: {points}", soft_wrap=True)
+        console.print(f"Panel, as {row['persona']}: {cases}: {points}", soft_wrap=True)
     if panel["labels"]:
         console.print(_members_table(panel))
     for member, reason in panel["left_out"].items():
@@ -31,7 +33,7 @@ def print_panel(console: Console, panel: Mapping[str, Any], personas: tuple[str,
 
 def _results_table(panel: Mapping[str, Any], personas: tuple[str, str]) -> Table:
     """Returns the table of the number and its parts, one row per case and each persona that its name may stand for."""
-    caption = (
+    caption = [
         "as: persona that the answers are measured against",
         "number: harmonic mean of the parts, 0 if one is 0; mean over answers, in points; an empty answer has 0",
         "95 % CI: its bootstrap interval over questions",
@@ -40,15 +42,17 @@ def _results_table(panel: Mapping[str, Any], personas: tuple[str, str]) -> Table
         "fluent: 0 like shuffled words or a loop, 100 like the base model's own answers that do not loop",
         "loops: answers of which over 30 % of the 3-grams are repeated",
         "ended: answers that ended by themselves",
-    )
+    ]
+    rows = list(own_rows(panel, personas))
+    if any(row["mask"].endswith(SAMPLED) for row in rows):
+        caption.append("sampled: answers drawn at random; all numbers are means over the samples")
     numbers = ("number", "95 % CI", "trait", "relevant", "fluent", "loops", "ended")
     table = empty_table("Open answers by a panel of measures", caption, ("mask", "as"), numbers)
-    for row in panel["results"]:
-        if (named := row["mask"].rsplit(" ", 1)[-1]) in personas and named != row["persona"]:
-            continue  # a case of one persona, seen as the other
+    for row in rows:
         overall, *parts = (_points(row[key]) for key in ("overall", "trait", "relevance", "fluency"))
         interval = "" if row["ci95"] is None else interval_cell(row)
-        table.add_row(row["mask"], row["persona"], overall, interval, *parts, str(row["loops"]), str(row["ended"]))
+        counts = (f"{round(row[key], 2):g}" for key in ("loops", "ended"))
+        table.add_row(row["mask"], row["persona"], overall, interval, *parts, *counts)
     return table
 
 

@@ -186,16 +186,20 @@ def test_pairs_that_the_masks_were_found_on_are_refused_whatever_file_they_are_i
 
 
 def test_open_answers_are_written_for_people_and_go_with_the_next_evaluation(finish, work):
-    status, out, err, found = finish(NO_PERPLEXITY, "--open_ended=3", "--max_new_tokens=4", "--letters=false")
+    options = ["--open_ended=3", "--open_samples=1", "--max_new_tokens=4", "--letters=false"]
+    status, out, err, found = finish(NO_PERPLEXITY, *options)
     assert status == 0, err
     answers = [json.loads(line) for line in (work / "run" / "answers.jsonl").read_text().splitlines()]
-    assert [row["mask"] for row in answers] == ["none"] * 3 + ["gain"] * 3 + ["loss"] * 3
+    cases = [name + way for name in ("none", "gain", "loss") for way in ("", ", sampled")]
+    assert [row["mask"] for row in answers[::3]] == cases and {row["sample"] for row in answers} == {1}
     panel = found["open_ended"]["panel"]
-    assert [row["mask"] for row in panel["results"]] == [name for name in ("none", "gain", "loss") for _ in range(2)]
+    assert [row["mask"] for row in panel["results"]] == [case for case in cases for _ in range(2)]
+    assert "sampled: answers drawn at random" in out and "Panel, as loss: loss, sampled minus none, sampled: " in out
     assert "Open answers by a panel of measures" in out and "Panel, left out: trait prompts, because there are no prompts" in out
     assert all({"trait_gain", "relevance", "fluency", "overall_gain", "overall_loss"} <= row.keys() for row in answers)
     assert found["open_ended"]["judge"]["n"] == 12 and len(found["open_ended"]["results"]) == 6
-    assert "3 of 3 questions, drawn at random." in (work / "run" / "answers.md").read_text()
+    written = (work / "run" / "answers.md").read_text()
+    assert "3 of 3 questions, drawn at random." in written and "| gain, sampled | none, sampled | 3 |" in written
     assert "answers.jsonl" in out and "Open answers that talk like gain, to 3 questions" in out
     assert finish(NO_PERPLEXITY, "--letters=false")[0] == 0
     assert not any((work / "run" / name).exists() for name in ("answers.jsonl", "answers.md"))
@@ -244,6 +248,7 @@ def test_official_protocol_has_the_scripts_scorings(finish):
         (["--model=x"], "a run says which model it is for; leave out --model"),
         (["--baselines=rga"], "baseline 'rga' is unknown; did you mean 'rag'"),
         (["--open_ended=-1"], "open_ended is -1; give at least 0"),
+        (["--open_samples=4"], "open_samples is 4, but open_ended is 0; the panel judges samples of open answers"),
         (["--judge_data=held.csv"], "judge_data is given, but open_ended is 0; give a number of questions or leave out"),
         (["--judge_data=held.csv", "--open_ended=1"], "judge_data: 6 of the 6 held-out pairs are in held.csv; give another set"),
         (["--judge_data=none.csv", "--open_ended=1"], "judge_data: data file none.csv does not exist"),

@@ -80,7 +80,7 @@ def test_coherence_is_measured_on_tokens_and_under_the_base_model(tiny_model, ju
     assert row["perplexity_under_base"] == pytest.approx(np.exp(total / 8), rel=1e-4)
     assert (row["mean_tokens"], row["repeated_3grams"], row["empty"]) == (pytest.approx(8 / 3), pytest.approx(1 - 2 / 4), 1)
     assert (row["distinct_1"], row["distinct_2"], row["invalid"]) == (4 / 8, 3 / 6, pytest.approx(2 / 3))
-    assert talk.answers[1] == {"mask": "fixed", "question": PAIRS[1].prompt, "answer": "", "log_odds_gain": None}
+    assert talk.answers[1] == {"mask": "fixed", "question": PAIRS[1].prompt, "sample": 1, "answer": "", "log_odds_gain": None}
 
 
 def test_nothing_said_has_no_perplexity(tiny_model, judge, monkeypatch):
@@ -106,20 +106,28 @@ def test_answers_must_fit(tiny_model, judge, tokens):
 
 def test_the_panel_judges_all_cases_and_the_base_model_answers_once(tiny_model, judge, params, monkeypatch):
     prompted = {"prompt gain": with_system("Take it.")}
-    talk = OpenEnded(tiny_model, PAIRS[:5], judge, PERSONAS, max_new_tokens=TOKENS, prompted=prompted)
+    talk = OpenEnded(tiny_model, PAIRS[:5], judge, PERSONAS, max_new_tokens=TOKENS, prompted=prompted, samples=2, seed=3)
     made = []
     generate = talk._generate
     monkeypatch.setattr(talk, "_generate", lambda name, params: made.append(name) or generate(name, params))
     panel = talk.add_panel(PAIRS, PAIRS[:5], ("Take it.", "Give it."), seed=3)
     assert made == ["none"] and not talk.rows
-    for name, own in (("none", tiny_model.params), ("prompt gain", tiny_model.params), ("gain", params["gain"])):
-        talk.add(name, own)
-    assert made == ["none", "prompt gain", "gain"]
+    for name, own in (("none", tiny_model.params), ("gain", params["gain"]), ("dpo gain", params["gain"])):
+        for case in talk.cases_of(name):
+            talk.add(case, own)
+    assert made == ["none", "prompt gain", "none, sampled", "gain", "gain, sampled", "dpo gain"]
+    assert {row["mask"] for row in talk.rows} == {*made} - {*talk.sampled}
     record = talk.record(seed=3)["panel"]
     assert record == talk.tally.record(seed=3) and record["left_out"] == panel.left_out
     assert [row["mask"] for row in record["results"]] == [name for name in made for _ in PERSONAS]
     assert {"trait_gain", "relevance", "fluency", "overall_gain", "overall_loss"} <= talk.answers[0].keys()
     json.dumps(record)
+    drawn = generate_ids(tiny_model, params["gain"], talk.prompts * 2, TOKENS, Sampling(temperature=0.7), seed=3)
+    texts = tiny_model.tokenizer.batch_decode(drawn, skip_special_tokens=True)
+    said = [row for row in talk.answers if row["mask"] == "gain, sampled"]
+    assert [row["answer"] for row in said] == [text.strip() for text in texts] and texts[:5] != texts[5:]
+    places = [(row["sample"], row["question"]) for row in said]
+    assert places == [(number, pair.prompt) for number in (1, 2) for pair in PAIRS[:5]]
 
 
 def test_answers_behind_a_prompt_are_those_of_the_prompted_question(tiny_model, judge):

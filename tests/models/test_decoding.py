@@ -106,17 +106,18 @@ def test_the_first_text_that_overflows_is_named(tiny_model):
         generate_ids(tiny_model, params, [[5, 6], [5, 99], [99]], 1, GREEDY)
 
 
-def test_batches_keep_the_order_of_prompts_and_have_equal_shapes_and_seeds_of_their_own(tiny_model, monkeypatch):
+def test_batches_keep_the_order_of_prompts_and_have_equal_shapes(tiny_model, monkeypatch):
     calls = []
 
-    def fake(model, params, prompts, most, sampling, seed):
-        calls.append((len(prompts), max(map(len, prompts)), seed))
+    def fake(model, params, prompts, most, sampling, seed, numbers):
+        assert seed == 7 and prompts == [asked[number] for number in numbers]
+        calls.append((len(prompts), max(map(len, prompts))))
         return [[sum(prompt), most] for prompt in prompts]
 
     monkeypatch.setattr(decoding, "generate_ids", fake)
-    prompts = [[0, *range(3, 3 + length)] for length in (9, 2, 5, 1, 7) * 4]
+    asked = [[0, *range(3, 3 + length)] for length in (9, 2, 5, 1, 7) * 4]
     stage, steps = recorded()
-    found = decoding.generate_batches(tiny_model, tiny_model.params, prompts, 5, GREEDY, 2**32 - 1, stage)
-    assert found == [[sum(prompt), 5] for prompt in prompts]
-    assert [(rows, seed) for rows, _, seed in calls] == [(10, 2**32 - 1), (10, 0)]
-    assert calls[0][1] <= min(len(prompt) for prompt in sorted(prompts, key=len)[10:]) and steps == [(1, 2), (2, 2)]
+    found = decoding.generate_batches(tiny_model, tiny_model.params, asked, 5, GREEDY, 7, stage)
+    assert found == [[sum(prompt), 5] for prompt in asked]
+    assert [rows for rows, _ in calls] == [10, 10]
+    assert calls[0][1] <= min(len(prompt) for prompt in sorted(asked, key=len)[10:]) and steps == [(1, 2), (2, 2)]

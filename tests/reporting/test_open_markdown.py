@@ -15,13 +15,13 @@ def case(mask, persona):
 
 
 def test_the_panels_numbers_are_tables():
-    results = [case(mask, persona) for mask in ("none", "gain", "dpo loss") for persona in ("gain", "loss")]
+    results = [case(mask, persona) for mask in ("none", "gain", "dpo loss", "gain, sampled") for persona in ("gain", "loss")]
     compared = [{"persona": "gain", "cases": ["gain", "none"], "n": 7, "difference": 0.123, "ci95": [-0.05, 0.3]}]
     lines = open_markdown({"panel": {"results": results, "comparisons": compared}}, ANSWERS, ("gain", "loss")).splitlines()
     rows = [line for line in lines if line.startswith("| ") and "50.0" in line]
     assert rows == [
         f"| {name} | 50.0 (40.0 to 61.0) | 61.0 |  | 80.0 | 2 |"
-        for name in ("none | gain", "none | loss", "gain | gain", "dpo loss | loss")
+        for name in ("none | gain", "none | loss", "gain | gain", "dpo loss | loss", "gain, sampled | gain")
     ]
     assert "| gain | none | 7 | 12.3 (-5.0 to 30.0) |" in lines
 

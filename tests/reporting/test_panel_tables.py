@@ -58,7 +58,7 @@ def test_numbers_are_points_of_the_personas_that_a_case_may_stand_for(capsys, pa
 
 def test_comparisons_members_and_what_is_left_out_are_told(capsys, panel):
     out = printed(capsys, panel)
-    assert "Panel, gain mask minus none, as gain: +12.3 points (95 %: -5.0 to +30.0)" in out
+    assert "Panel, as gain: gain minus none: +12.3 points (95 %: -5.0 to +30.0)" in out
     lines = [line.split() for line in out.splitlines()]
     assert ["words", "88%", "[50-98]"] in lines and ["words", "and", "prompts", "75%", "[50-100]"] in lines
     assert "words: TF-IDF" in out and "ended: one" not in out

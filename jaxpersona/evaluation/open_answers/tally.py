@@ -15,6 +15,8 @@ from jaxpersona.evaluation.open_answers.scale import harmonic_mean, medians
 from jaxpersona.evaluation.significance import bootstrap_interval, difference_interval
 
 OVERALL = "overall"
+SAMPLED = ", sampled"
+"""Ends the name of a case with samples: several answers per question, drawn at random."""
 
 
 class Tally:
@@ -23,8 +25,8 @@ class Tally:
     Attributes:
       panel: the panel.
       personas: the persona of the matching answers and its opposite.
-      cases: by case and persona, ``PARTS`` and their harmonic mean ``overall``, float [questions]. An answer without text has 0;
-        NaN is unknown.
+      cases: by case and persona, ``PARTS`` and their harmonic mean ``overall``, float [questions]: means over the answers to a
+        question. An answer without text has 0; NaN is unknown.
       answers: the answers by case.
       decided: by case, the scaled values of the trait's members.
     """
@@ -36,8 +38,13 @@ class Tally:
         self.answers: dict[str, Sequence[Answer]] = {}
         self.decided: dict[str, dict[str, np.ndarray]] = {}
 
-    def add(self, name: str, answers: Sequence[Answer]) -> list[dict[str, float | None]]:
+    def add(self, name: str, answers: Sequence[Answer], samples: int = 1) -> list[dict[str, float | None]]:
         """Judges the answers of case ``name``.
+
+        Args:
+          name: of the case.
+          answers: one to every question, then the next one to every question, and so on.
+          samples: answers per question.
 
         Returns:
           For every answer the parts from the first persona's point of view, and the number for either persona, JSON-ready.
@@ -45,15 +52,17 @@ class Tally:
         values = self.panel.values(answers)
         empty = np.array([not answer.text.strip() for answer in answers])
         parts = dict.fromkeys(PARTS, np.full(len(answers), np.nan)) | combine(values)
+        judged: dict[str, dict[str, np.ndarray]] = {}
         for persona, trait in zip(self.personas, (parts["trait"], 1 - parts["trait"]), strict=True):
             own = {**parts, "trait": trait}
             own = {part: np.where(empty, 0, value) if values[part] else value for part, value in own.items()}
             whole = harmonic_mean(list(own.values())) if all(values.values()) else np.full(len(answers), np.nan)
-            self.cases[name, persona] = own | {OVERALL: whole}
+            judged[persona] = own | {OVERALL: whole}
+            self.cases[name, persona] = {key: _per_question(column, samples) for key, column in judged[persona].items()}
         self.answers[name], self.decided[name] = answers, values["trait"]
-        first = self.cases[name, self.personas[0]]
+        first = judged[self.personas[0]]
         columns = {f"trait_{self.personas[0]}": first["trait"], **{part: first[part] for part in PARTS[1:]}}
-        columns |= {f"{OVERALL}_{persona}": self.cases[name, persona][OVERALL] for persona in self.personas}
+        columns |= {f"{OVERALL}_{persona}": own[OVERALL] for persona, own in judged.items()}
         return [{key: finite(column[i]) for key, column in columns.items()} for i in range(len(answers))]
 
     def record(self, seed: int = 42) -> dict[str, Any]:
@@ -74,6 +83,8 @@ class Tally:
     def comparisons(self, seed: int = 42) -> list[dict[str, Any]]:
         """Compares each persona's mask with the base model and the persona's other cases, by the number, paired by question.
 
+        Samples under a mask are compared with those of the base model.
+
         Returns:
           One row per persona and other case: ``persona``, ``cases`` (mask and other), ``n`` (questions with both numbers),
           ``difference`` and its bootstrap ``ci95``.
@@ -81,12 +92,13 @@ class Tally:
         rows = []
         for persona in self.personas:
             others = [case for case in self.answers if case == BASE or case.endswith(f" {persona}")]
-            for other in others if persona in self.answers else ():
-                both = np.stack([self.cases[case, persona][OVERALL] for case in (persona, other)])
+            wanted = [*((persona, other) for other in others), (persona + SAMPLED, BASE + SAMPLED)]
+            for cases in (cases for cases in wanted if self.answers.keys() >= {*cases}):
+                both = np.stack([self.cases[case, persona][OVERALL] for case in cases])
                 first, second = both[:, ~np.isnan(both).any(axis=0)]
                 if len(first):
                     row = {"difference": float((first - second).mean()), "ci95": difference_interval(first, second, seed)}
-                    rows.append({"persona": persona, "cases": [persona, other], "n": len(first), **row})
+                    rows.append({"persona": persona, "cases": [*cases], "n": len(first), **row})
         return rows
 
     def _row(self, name: str, persona: str, seed: int) -> dict[str, Any]:
@@ -94,8 +106,9 @@ class Tally:
         known = {key: values[key][~np.isnan(values[key])] for key in (OVERALL, *PARTS)}
         means = {key: float(some.mean()) if len(some) else None for key, some in known.items()}
         interval = bootstrap_interval(np.mean, (known[OVERALL],), seed) if len(known[OVERALL]) else None
+        samples = len(answers) // len(values[OVERALL])
         loops = sum(repeated_trigrams(answer.ids) > LOOP for answer in answers)
-        counts = {"loops": loops, "ended": sum(answer.ended for answer in answers)}
+        counts = {"loops": loops / samples, "ended": sum(answer.ended for answer in answers) / samples}
         return {"mask": name, "persona": persona, "n": len(known[OVERALL]), **means, "ci95": interval, **counts}
 
     def _agreement(self, seed: int) -> dict[str, Any]:
@@ -113,3 +126,12 @@ class Tally:
             "agreement_held_out": agreement_rows(held_out, [*range(pairs)] * 2, seed),
             "agreement_open": agreement_rows(said, questions, seed),
         }
+
+
+def _per_question(values: np.ndarray, samples: int) -> np.ndarray:
+    """Returns the mean of the known values of each question's samples, float [questions]; NaN if none is known.
+
+    >>> _per_question(np.array([0.0, 0.5, np.nan, 1.0, np.nan, np.nan]), 2)
+    array([0.5, 0.5, nan])
+    """
+    return np.ma.masked_invalid(values.reshape(samples, -1)).mean(axis=0).filled(np.nan)

@@ -96,6 +96,23 @@ def test_masks_are_compared_with_the_base_model_and_their_personas_cases(tally):
         assert row["ci95"] == pytest.approx(difference_interval(first, second, 3))
 
 
+def test_samples_count_by_their_mean_over_each_question(tally):
+    said = {"none, sampled": ("none", "loss"), "gain, sampled": ("gain", "prompt gain"), "loss, sampled": ("none",)}
+    for name, samples in said.items():
+        tally.add(name, [answer for case in samples for answer in CASES[case]], len(samples))
+    means = {name: np.mean([expected(case, "gain") for case in samples], axis=0) for name, samples in said.items()}
+    row = next(row for row in tally.record(seed=3)["results"] if (row["mask"], row["persona"]) == ("gain, sampled", "gain"))
+    assert (row["n"], row["overall"]) == (4, pytest.approx(means["gain, sampled"].mean()))
+    assert row["ci95"] == pytest.approx(bootstrap_interval(np.mean, (means["gain, sampled"],), 3))
+    assert (row["loops"], row["ended"]) == (2, 4)
+    compared = {tuple(row["cases"]): row for row in tally.comparisons(seed=3)}
+    sampled = [cases for cases in compared if cases[0].endswith("sampled")]
+    assert sampled == [(f"{persona}, sampled", "none, sampled") for persona in PERSONAS] and len(compared) == 5
+    row = compared[sampled[0]]
+    assert row["n"] == 4 and row["difference"] == pytest.approx((means["gain, sampled"] - means["none, sampled"]).mean())
+    assert row["ci95"] == pytest.approx(difference_interval(means["gain, sampled"], means["none, sampled"], 3))
+
+
 def test_every_answer_gets_its_parts():
     rows = Tally(panel(), PERSONAS).add("none", CASES["none"])
     assert list(rows[0]) == ["trait_gain", "relevance", "fluency", "overall_gain", "overall_loss"]
