@@ -120,9 +120,9 @@ def taylor_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterator
     amount, flat = TextAmount(), kernels(params)
     settings = settings_of([Sampling(temperature=1.0)] * amount.texts)
     text = jax.ShapeDtypeStruct((amount.texts, 8), jnp.int32), jax.ShapeDtypeStruct((amount.texts,), jnp.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key, numbers = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((amount.texts,), jnp.int32)
     options = Decoder(config), (), amount.length - 2
-    yield "taylor: generating text", lambda: decoding._decode.trace(*options, params, *text, key, settings)
+    yield "taylor: generating text", lambda: decoding._decode.trace(*options, params, *text, key, numbers, settings)
     yield "taylor: gradient of pairs", lambda: _backward(params, config, mesh, "gradient")
     yield "taylor: factors of pairs", lambda: _backward(params, config, mesh, "factors")
     for path in ("layers/mlp/down_proj/kernel", "layers/mlp/gate_proj/kernel"):
