@@ -16,4 +16,4 @@ def test_models_are_listed_with_parent_and_root(client):
 def test_an_unknown_model_is_404_and_names_those_there_are(address):
     status, _, text = fetch(f"{address}/v1/models/d")
     error = json.loads(text)["error"]
-    assert (status, error["param"]) == (404, "model") and "Models: tiny, a, b, c" in error["message"]
+    assert (status, error["param"]) == (404, "model") and "models: tiny, a, b, c" in error["message"]
