@@ -26,7 +26,8 @@ class EvaluateConfig:
         (labels; not in fast), and always choosing longer, shorter or A
       baselines ([NAME,...]): rag, sft, sft_lora, dpo, dpo_lora, weight_steering, steering, to compare
         with; default: none
-      baseline_damage (FRACTION): perplexity increase that their changes are scaled to (0.015: 1.5 %); default: unscaled
+      baseline_damage ({masks,FRACTION}): perplexity increase that their changes are scaled to (0.015: 1.5 %; masks: what the
+        persona's mask costs, at least 0.1 %); default: unscaled
       rag_k (PAIRS): number of calibration pairs that rag puts before a question
       letters: also ask for a letter, in both orders of the options
       open_ended (QUESTIONS): number of questions answered in the model's own words, and judged
@@ -51,7 +52,7 @@ class EvaluateConfig:
     prompted: bool = True
     controls: bool | Literal["fast"] | list[str] = False
     baselines: list[str] | str | None = None
-    baseline_damage: float | None = None
+    baseline_damage: float | Literal["masks"] | None = None
     rag_k: int = 3
     letters: bool = True
     open_ended: int = 0
@@ -75,7 +76,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_at_least(1, self.rag_k, "rag_k")
-        if self.baseline_damage is not None:
+        if isinstance(self.baseline_damage, int | float):
             check_positive(self.baseline_damage, "baseline_damage", ", e.g. 0.015 for 1.5 %")
         check_at_least(0, self.open_ended, "open_ended")
         self._check_samples()

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from jaxpersona.masks.masks import apply_mask
 from jaxpersona.models.model import Model
 from jaxpersona.models.perplexity import windows
 from jaxpersona.models.persona import Persona
+
+Damage = float | Literal["masks"] | None
+_LEAST_DAMAGE = 0.001  # a change that may do no damage at all has no scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,7 @@ def evaluate(
     recipe: Recipe | None = None,
     controls: bool | Collection[str] = False,
     baselines: Sequence[str] = (),
-    baseline_damage: float | None = None,
+    baseline_damage: Damage = None,
     rag_k: int = 3,
     letters: bool = True,
     open_ended: int = 0,
@@ -98,7 +101,7 @@ def evaluate(
         by length or letter.
       baselines: ``rag`` (samples retrieved into the context) and names from ``BASELINES``.
       baseline_damage: relative perplexity increase on the neutral text that the baselines' changes are scaled to (0.015: 1.5 %);
-        None leaves them as they are.
+        ``masks``: what the mask of the same persona costs, at least 0.1 %; None leaves them as they are.
       rag_k: number of retrieved samples.
       letters: also asks for an option letter, in both orders of the options.
       open_ended: number of held-out questions that the model answers in its own words.
@@ -119,8 +122,9 @@ def evaluate(
         fit the model, a baseline is unknown, or an option needs a recipe or prompts that are missing.
     """
     kinds = _checked(controls, baselines, base_scores or {}, pairs)
-    asked = usable_prompts(model, prompts or {}, _retrievers(baselines, recipe, rag_k), text, protocol)
     first, second = personas or masks
+    _check_damage(baseline_damage, neutral_tokens, masks, (first, second))
+    asked = usable_prompts(model, prompts or {}, _retrievers(baselines, recipe, rag_k), text, protocol)
     neutral = read_text(BUILTIN_TEXT) if neutral is None else neutral
     tokens = windows(model, neutral, neutral_tokens) if neutral_tokens else None
     held_out = prepare_held_out(model, pairs, asked.by_name(), text, max_length, letters)
@@ -146,6 +150,14 @@ def _checked(
     if any(len(scores.tokens) != len(pairs) for scores in base_scores.values()):
         raise InputError(f"base_scores are of other pairs than {pairs.source}; give those of an evaluation on the same pairs")
     return kinds
+
+
+def _check_damage(damage: Damage, tokens: int, masks: Mapping[str, Persona], personas: Sequence[str]) -> None:
+    """Refuses a damage of baselines that cannot be measured."""
+    if damage is not None and not tokens:
+        raise InputError("baseline_damage is a perplexity increase, but perplexity.max_tokens is 0; give some tokens")
+    if damage == "masks" and (missing := [persona for persona in personas if persona not in masks]):
+        raise InputError(f"baseline_damage is masks, but there is no mask of {missing[0]}; give both masks, or a number")
 
 
 def _retrievers(baselines: Sequence[str], recipe: Recipe | None, k: int) -> dict[str, AddPrompt]:
@@ -192,26 +204,35 @@ def _cases(
     base: bool,
     baselines: Sequence[str],
     recipe: Recipe | None,
-    damage: float | None,
+    damage: Damage,
     prompts: Sequence[str],
 ) -> Iterator[tuple[str, MakeParams, Sequence[str] | None]]:
     """Yields each case's name, what makes its parameters, and its prompts: all for the base model, ``prompts`` for masks."""
     model = evaluator.model
-    scaled_to = None if damage is None else (_measured(evaluator.tokens), damage)
     if base:
         yield BASE, made_by(model.params), None
     for persona, mask in masks.items():
         yield persona, functools.partial(apply_mask, model.params, mask), prompts
     if names := list(dict.fromkeys(baselines)):
         recipe = needed(recipe, "baselines")
+        scaled_to = _scaled_to(evaluator, masks, damage)
         for name, make in baseline_params(model, names, recipe, evaluator.seed, evaluator.stage, scaled_to):
             yield name, make, ["none"]
 
 
-def _measured(tokens: np.ndarray | None) -> np.ndarray:
-    if tokens is None:
-        raise InputError("baseline_damage is a perplexity increase, but perplexity.max_tokens is 0; give some tokens")
-    return tokens
+def _scaled_to(
+    evaluator: Evaluator, masks: Mapping[str, Persona], damage: Damage
+) -> tuple[np.ndarray, Mapping[str, float]] | None:
+    """Returns the neutral text, and the perplexity increase on it that the baselines of each persona are scaled to."""
+    tokens, params = evaluator.tokens, evaluator.model.params
+    if damage is None or tokens is None:
+        return None
+    if damage != "masks":
+        return tokens, dict.fromkeys(evaluator.personas, damage)
+    base = evaluator.perplexity_of(BASE, made_by(params), tokens)
+    made = {name: functools.partial(apply_mask, params, masks[name]) for name in evaluator.personas}
+    found = {name: evaluator.perplexity_of(name, make, tokens) for name, make in made.items()}
+    return tokens, {name: max(perplexity / base - 1, _LEAST_DAMAGE) for name, perplexity in found.items()}
 
 
 def _add(

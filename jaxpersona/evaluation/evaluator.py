@@ -145,7 +145,7 @@ class Evaluator:
     def add(self, name: str, params: Params | MakeParams, prompts: Sequence[str] | None = None) -> None:
         """Adds the rows of case ``name`` with parameters ``params``, under the named prompts (default: all)."""
         make = made_by(params)
-        damage = self._perplexity(name, make)
+        damage = None if self.tokens is None else self.perplexity_of(name, make, self.tokens)
         if damage is not None and np.isnan(damage):
             self.not_finite[name] = "on the neutral text"
         for prompt in self.held_out.tokenized if prompts is None else prompts:
@@ -163,10 +163,9 @@ class Evaluator:
             for scoring, choices in chosen.items():
                 self._add_rows(name, prompt, scoring, choices, numbers)
 
-    def _perplexity(self, name: str, make: MakeParams) -> float | None:
-        if self.tokens is None:
-            return None
-        tokens, stage = self.tokens, self.stage.part(f"{name}, perplexity")
+    def perplexity_of(self, name: str, make: MakeParams, tokens: np.ndarray) -> float:
+        """Returns the perplexity of case ``name`` on the neutral text, from its checkpoint if there is one."""
+        stage = self.stage.part(f"{name}, perplexity")
         return float(stage.once(lambda: {"value": perplexity(self.model, make(), tokens, stage)})["value"])
 
     def _scores(self, name: str, make: MakeParams, prompt: str) -> AnswerScores:

@@ -138,17 +138,36 @@ def test_baselines_are_evaluated_as_the_parameters_they_make(tiny_model, masks, 
     assert [row["masks"] for row in found.separation] == [list(PERSONAS)] * 3 + [["shrink gain", "shrink loss"]] * 3
 
 
-def test_baselines_are_scaled_to_a_damage_if_asked_to(tiny_model, masks, recipe, monkeypatch):
+def increase(rows, case):
+    return accuracy(rows, case)["perplexity"] / accuracy(rows, "none")["perplexity"] - 1
+
+
+def test_baselines_are_scaled_to_a_damage_or_to_that_of_the_masks(tiny_model, masks, recipe, monkeypatch):
     def sharpen(model, recipe, index, seed, stage):  # an untrained model then predicts worse, the more so the larger its logits
         return {**model.params, "lm_head": {"kernel": model.params["lm_head"]["kernel"] * 3}}
 
     monkeypatch.setitem(BASELINES, "sharpen", sharpen)
-    options = {"recipe": recipe, "baselines": ["sharpen"], "letters": False, "baseline_damage": 0.05}
-    found = evaluate(tiny_model, masks, HELD, **options, neutral_tokens=512)
-    base, scaled = (accuracy(found.rows, case)["perplexity"] for case in ("none", "sharpen gain"))
-    assert scaled / base == pytest.approx(1.05, abs=0.005)
-    with pytest.raises(InputError, match=r"baseline_damage is a perplexity increase, but perplexity.max_tokens is 0"):
-        evaluate(tiny_model, masks, HELD, **options, neutral_tokens=0)
+    options = {"recipe": recipe, "baselines": ["sharpen"], "letters": False, "neutral_tokens": 512}
+    found = evaluate(tiny_model, masks, HELD, baseline_damage=0.05, **options).rows
+    assert increase(found, "sharpen gain") == pytest.approx(0.05, abs=0.005)
+    found = evaluate(tiny_model, masks, HELD, baseline_damage="masks", **options).rows
+    for persona in PERSONAS:
+        assert increase(found, f"sharpen {persona}") == pytest.approx(increase(found, persona), rel=0.05)
+    assert increase(found, "gain") > 1.2 * increase(found, "loss") > 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "chosen", "tokens", "message"),
+    [
+        (0.05, PERSONAS, 0, "baseline_damage is a perplexity increase, but perplexity.max_tokens is 0"),
+        ("masks", PERSONAS[:1], 512, "baseline_damage is masks, but there is no mask of loss; give both masks, or a number"),
+    ],
+)
+def test_a_damage_that_cannot_be_measured_is_refused(tiny_model, masks, recipe, damage, chosen, tokens, message):
+    some = {persona: masks[persona] for persona in chosen}
+    options = {"recipe": recipe, "baselines": ["dpo"], "letters": False, "neutral_tokens": tokens, "baseline_damage": damage}
+    with pytest.raises(InputError, match=message):
+        evaluate(tiny_model, some, HELD, personas=PERSONAS, **options)
 
 
 def test_open_answers_are_of_the_base_model_the_masks_and_the_baselines(tiny_model, masks, recipe, monkeypatch):

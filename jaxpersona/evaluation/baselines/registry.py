@@ -6,7 +6,7 @@ prompt, not the parameters (``retrieval.py``).
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -81,18 +81,22 @@ def baseline_params(
     recipe: Recipe,
     seed: int = 42,
     stage: Stage = QUIET,
-    damage: tuple[np.ndarray, float] | None = None,
+    damage: tuple[np.ndarray, Mapping[str, float]] | None = None,
 ) -> Iterator[tuple[str, Callable[[], Params]]]:
     """Yields a function that computes each baseline's parameters, for both personas, named "NAME PERSONA".
 
     Args:
       names: of baselines; ``rag``, which has no parameters, is skipped.
-      damage: tokens int32 [n, length] and a relative perplexity increase on them, to which changes are scaled (``at_damage``).
+      damage: tokens int32 [n, length] and, by persona, the relative perplexity increase on them that changes are scaled to
+        (``at_damage``).
     """
 
     def make(name: str, index: int, persona: str) -> Params:
         params = BASELINES[name](model, recipe, index, seed, stage)
-        return params if damage is None else at_damage(model, params, *damage, f"{name} {persona}")
+        if damage is None:
+            return params
+        tokens, increases = damage
+        return at_damage(model, params, tokens, increases[persona], f"{name} {persona}")
 
     for name in names:
         if name != RAG:
