@@ -17,7 +17,6 @@ from jaxpersona.data.packing import Batch, answer_weights, pack
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.models.decoder import Decoder, by_site
 from jaxpersona.models.model import Model
-from jaxpersona.models.sites import check_steerable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +38,6 @@ def collect(model: Model, pairs: Sequence[TokenizedPair], stage: Stage = QUIET) 
     Args:
       pairs: from ``tokenize_pair``.
       stage: progress counts batches.
-
-    Raises:
-      InputError: if the model has a norm between MLP and residual stream (Gemma).
     """
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))
 
@@ -52,12 +48,7 @@ def collect(model: Model, pairs: Sequence[TokenizedPair], stage: Stage = QUIET) 
 
 
 def answer_batches(model: Model, pairs: Sequence[TokenizedPair]) -> list[Batch]:
-    """Packs the pairs into batches whose token weights turn sums over tokens into means over pairs of means over an answer.
-
-    Raises:
-      InputError: if the model has a norm between MLP and residual stream (Gemma).
-    """
-    check_steerable(model.params)
+    """Packs the pairs into batches whose token weights turn sums over tokens into means over pairs of means over an answer."""
     batches = pack(pairs, model.tokenizer.bos_token_id, row_multiple=row_multiple(model.mesh))
     return [dataclasses.replace(batch, weights=answer_weights(batch, pairs) / len(pairs)) for batch in batches]
 

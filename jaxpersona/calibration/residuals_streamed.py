@@ -25,7 +25,7 @@ def collect(model: StreamedModel, calibration: Calibration, stage: Stage) -> Res
     """Returns the same as ``residuals.collect``; progress counts layers.
 
     Raises:
-      InputError: if the data are single texts, or the model has a norm between MLP and residual stream (Gemma).
+      InputError: if the data are single texts.
     """
     calibration.refuse_lines()
     decoder = Decoder(model.config, weighted_sums, sites=("layer_out",))

@@ -284,7 +284,8 @@ def _answer(job: _Job, model: Model, name: str, persona: Persona) -> None:
         return
     cases = [("none", None), (name, persona)] if name == config.data.personas[0] else [(name, persona)]
     for mask, under in cases:
-        answer = generate(model, [question], under, chat=config.data.text == "chat")[0]
+        short_lived = dataclasses.replace(model)  # with it goes the compact copy of the parameters that it answers from
+        answer = generate(short_lived, [question], under, chat=config.data.text == "chat")[0]
         print_answer(question, mask, answer)
         job.answers.append({"mask": mask, "question": question, "answer": answer})
 

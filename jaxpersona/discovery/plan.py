@@ -13,9 +13,10 @@ from jaxpersona.data.packing import PADDING
 from jaxpersona.methods.method import Method
 from jaxpersona.models import sizes
 from jaxpersona.models.config import ModelConfig
+from jaxpersona.models.perplexity import HEAD_POSITIONS
 
 _HOST_BASE_BYTES = 500 * 10**6  # Python, JAX, the tokenizer and compiled programs, measured on Linux
-_GRADIENT_ROWS, _WINDOW = 1, 512
+_GRADIENT_ROWS = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Plan:
             layers = 1 if self.stream_layers else c.num_layers
             programs.append(sizes.gradient_activation_bytes(c, _GRADIENT_ROWS, length, d.model, layers))
         if self.perplexity_tokens:
-            programs.append(sizes.logit_bytes(c, _WINDOW, d.model))
+            programs.append(sizes.logit_bytes(c, HEAD_POSITIONS, d.model))
         return max(programs)
 
     @property

@@ -1,7 +1,7 @@
 """Steering vectors: a persona as vectors added to the residual stream instead of a mask.
 
-A vector added after a layer is exactly a bias of the layer's ``down_proj``, so a steered model is the same decoder with other
-parameters.
+A vector added after a layer is exactly a bias of the last module before the residual stream: the layer's ``down_proj``, or the
+norm behind it (Gemma). So a steered model is the same decoder with other parameters.
 """
 
 import dataclasses
@@ -13,9 +13,8 @@ import numpy as np
 
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.tree import Params, flatten, unflatten
-from jaxpersona.models.sites import check_steerable
 
-_BIAS, _KERNEL = "layers/mlp/down_proj/bias", "layers/mlp/down_proj/kernel"
+_KERNEL = "layers/mlp/down_proj/kernel"
 
 
 @jax.tree_util.register_dataclass
@@ -30,18 +29,19 @@ class SteeringVectors:
     vectors: jax.Array
 
     def apply(self, params: Params, gamma: float = 0.0) -> dict[str, Any]:
-        """Returns new parameters with the vectors, multiplied by 1 - gamma, added to the ``down_proj`` biases.
+        """Returns new parameters with the vectors, multiplied by 1 - gamma, added to the biases.
 
         Raises:
-          InputError: if the model has another shape, or a norm between MLP and residual stream (Gemma).
+          InputError: if the model has another shape.
         """
         flat = flatten(params)
-        check_steerable(params)
+        norm = "layers/post_feedforward_layernorm"
+        bias = f"{norm}/bias" if f"{norm}/scale" in flat else "layers/mlp/down_proj/bias"
         layers, _, hidden = flat[_KERNEL].shape
         if self.vectors.shape != (layers, hidden):
             raise InputError(f"steering vectors do not fit the model: they are {self.vectors.shape}, it is {(layers, hidden)}")
         added = (1 - gamma) * self.vectors
-        flat[_BIAS] = (flat.get(_BIAS, 0) + added).astype(flat[_KERNEL].dtype)
+        flat[bias] = (flat.get(bias, 0) + added).astype(flat[_KERNEL].dtype)
         return unflatten(flat)
 
     def in_layer(self, number: int) -> "SteeringVectors":

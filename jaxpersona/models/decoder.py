@@ -81,7 +81,10 @@ class Linear(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm, computed in float32; ``offset`` is 1 for Gemma, whose weights are stored minus 1."""
+    """Root-mean-square norm, computed in float32; ``offset`` is 1 for Gemma, whose weights are stored minus 1.
+
+    There is a bias only if the parameters have one: a steering vector (``masks/steering_vectors.py``).
+    """
 
     eps: float
     offset: float = 0.0
@@ -90,7 +93,10 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],)).astype(jnp.float32) + self.offset
         wide = x.astype(jnp.float32)
-        return (wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps) * scale).astype(x.dtype)
+        y = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.eps) * scale
+        if self.has_variable("params", "bias"):
+            y = y + self.get_variable("params", "bias").astype(jnp.float32)
+        return y.astype(x.dtype)
 
 
 def softcap(x: Array, cap: float | None) -> Array:

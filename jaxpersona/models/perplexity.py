@@ -17,6 +17,9 @@ from jaxpersona.data.text import encode, opening_ids
 from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.model import Model
 
+HEAD_POSITIONS = 128
+"""Positions whose logits exist at once."""
+
 
 def windows(model: Model, text: str, max_tokens: int = 4096, length: int = 512) -> np.ndarray:
     """Cuts the first ``max_tokens`` tokens of the text into windows int32 [n, length]; drops an incomplete last window.
@@ -115,10 +118,19 @@ def check_perplexity(value: float, text: str, persona: str = "none") -> float:
 @functools.partial(jax.jit, static_argnames="decoder")
 def _window_nll(decoder: Decoder, params: Params, tokens: jax.Array) -> jax.Array:
     """Returns the negative log-likelihood [B, T - 1] of all tokens of windows [B, T] but the first."""
-    return next_nll(jnp.asarray(decoder.apply({"params": params}, tokens[:, :-1])), tokens)
+    hidden = decoder.apply({"params": params}, tokens[:, :-1], method="hidden")
+    return next_nll(decoder, params, jnp.asarray(hidden), tokens)
 
 
-def next_nll(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Returns the negative log-likelihood [B, T - 1] of all tokens [B, T] but the first, from logits [B, T - 1, vocab]."""
-    picked = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - picked
+def next_nll(decoder: Decoder, params: Params, hidden: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Returns ``_window_nll`` from final hidden states [B, T - 1, hidden].
+
+    Computes the logits of some positions at a time: those of a window and a large vocabulary would be the largest array of all.
+    """
+
+    def at_position(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        hidden, token = args
+        logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
+        return jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+
+    return jax.lax.map(at_position, (hidden.swapaxes(0, 1), tokens[:, 1:].T), batch_size=HEAD_POSITIONS).T

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.core.stage import QUIET, Stage
@@ -15,7 +16,7 @@ from jaxpersona.models.decoder import Decoder
 from jaxpersona.models.layer_loop import State, run_layers
 from jaxpersona.models.perplexity import exp, next_nll
 from jaxpersona.models.persona import Persona
-from jaxpersona.models.streamed_forward import States, embed, flag_of, layer_step, logits
+from jaxpersona.models.streamed_forward import States, embed, flag_of, layer_step
 from jaxpersona.models.streamed_model import StreamedModel
 
 
@@ -89,4 +90,5 @@ def losses(
 def _nll(decoder: Decoder, params: Params, x: Any, tokens: Any, persona: Any) -> jax.Array:
     """Returns the losses [1, T - 1] of a window [1, T] from the residual stream after the last layer [1, T - 1, hidden]."""
     params = params if persona is None else persona.apply(params)
-    return next_nll(logits(decoder, params, x), tokens)
+    hidden = decoder.apply({"params": params}, x, method="normed")
+    return next_nll(decoder, params, jnp.asarray(hidden), tokens)

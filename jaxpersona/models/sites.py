@@ -5,8 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxpersona.core.errors import InputError
-from jaxpersona.core.tree import Params, flatten, unflatten
+from jaxpersona.core.tree import flatten, unflatten
 
 SITES = {
     "attn_in": ("q_proj", "k_proj", "v_proj"),
@@ -52,13 +51,3 @@ def kernels_and_head(params: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Returns the maskable kernels by path, with an untied head as a kernel of a single layer [1, in, out]."""
     leaves = flatten(params)
     return kernels(params) | ({HEAD: leaves[HEAD][None]} if HEAD in leaves else {})
-
-
-def check_steerable(params: Params) -> None:
-    """Checks that a steering vector is equivalent to a bias in this model.
-
-    Raises:
-      InputError: if there is a norm between MLP and residual stream (Gemma).
-    """
-    if "post_feedforward_layernorm" in params["layers"]:
-        raise InputError("steering is not possible in Gemma models here: a norm stands between their MLP and the residual stream")
