@@ -76,8 +76,7 @@ def _of_generated_text(model: Model, amount: TextAmount, seed: int, stage: Stage
 def _of_pairs(model: Model, pairs: Sequence[TokenizedPair], stage: Stage) -> tuple[Gradient, Factors]:
     """Returns the gradient of the margin, and Kronecker factors over the pairs' tokens."""
     batches, signs = pair_batches(model, pairs)
-    gradient = fisher.collect_gradient(model, batches, signs, stage)
-    margin = fisher.rounded_mean(gradient, answer_tokens(model, pairs))
+    margin = fisher.rounded_mean(fisher.collect_gradient(model, batches, signs, stage), answer_tokens(model, pairs))
     return margin, fisher.collect(model, batches, signs, stage.part("curvature"))
 
 

@@ -23,6 +23,12 @@ def release_large_buffers() -> None:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
+def return_freed_memory() -> None:
+    """Returns memory that was freed in small pieces to the system, which the C library keeps; does nothing without glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def device_memory_bytes() -> int | None:
     """Returns the bytes that JAX may use on a device (on a CPU, the host's); None if unknown."""
     device = jax.local_devices()[0]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxpersona.core.memory import device_memory_bytes, host_memory_bytes, release_large_buffers
+from jaxpersona.core.memory import device_memory_bytes, host_memory_bytes, release_large_buffers, return_freed_memory
 
 
 @pytest.mark.parametrize(("statistics", "expected"), [({"bytes_limit": 12345}, 12345), ({}, None), (None, None)])
@@ -70,3 +70,14 @@ def test_freed_buffers_return_to_the_system():
     large.clear()
     assert before - resident() > 100 * 2**20
     assert len(small) == 16
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_small_pieces_return_when_asked_for():
+    small = [bytearray(2**16) for _ in range(4096)]
+    last = bytearray(2**16)  # keeps the heap from shrinking
+    before = resident()
+    small.clear()
+    return_freed_memory()
+    assert before - resident() > 100 * 2**20
+    assert len(last) == 2**16
