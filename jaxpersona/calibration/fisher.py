@@ -49,7 +49,13 @@ class Factors:
     outputs: dict[str, jax.Array]
 
 
-def collect(model: Model, batches: Sequence[Batch], shares: Sequence[np.ndarray], stage: Stage = QUIET) -> Factors:
+def collect(
+    model: Model,
+    batches: Sequence[Batch],
+    shares: Sequence[np.ndarray],
+    stage: Stage = QUIET,
+    beside: Factors | None = None,
+) -> Factors:
     """Runs the batches forward and backward; returns the Fisher factors.
 
     Args:
@@ -57,9 +63,13 @@ def collect(model: Model, batches: Sequence[Batch], shares: Sequence[np.ndarray]
       shares: by batch, float32 [B, T]: L is the sum of the tokens' log-probabilities times their shares. Factors do not depend
         on the sign of a share.
       stage: progress counts groups of batches.
+      beside: other factors. The result is the mean of both, in the memory of ``beside``, which cannot be used any more.
     """
     tokens = float(sum(batch.weights.max(axis=0).sum() for batch in batches))
-    return Factors(**divided(_sum_over(model, batches, shares, "factors", stage), tokens))
+    if beside is None:
+        return Factors(**divided(_sum_over(model, batches, shares, "factors", stage), tokens))
+    start = divided(dict(vars(beside)), 1 / tokens)  # a sum over as many tokens
+    return Factors(**divided(_sum_over(model, batches, shares, "factors", stage, start), 2 * tokens))
 
 
 def collect_gradient(model: Model, batches: Sequence[Batch], shares: Sequence[np.ndarray], stage: Stage = QUIET) -> Gradient:
@@ -67,16 +77,23 @@ def collect_gradient(model: Model, batches: Sequence[Batch], shares: Sequence[np
     return _sum_over(model, batches, shares, "gradient", stage)
 
 
-def _sum_over(model: Model, batches: Sequence[Batch], shares: Sequence[np.ndarray], part: Part, stage: Stage) -> dict[str, Any]:
-    """Returns the sums of ``_zero_sums`` over all batches."""
+def _sum_over(
+    model: Model,
+    batches: Sequence[Batch],
+    shares: Sequence[np.ndarray],
+    part: Part,
+    stage: Stage,
+    start: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the sums of ``_zero_sums`` over all batches, added to ``start``, which cannot be used any more."""
     mesh, (params, decoder) = model.mesh, model.with_head(model.params, outer_sums if part == "factors" else None)
     flat, counted = kernels(params), np.stack([batch.weights.max(axis=0) for batch in batches])
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
     rows, most = place_rows((stacked, np.stack(shares), counted), mesh), most_shared(shares)
 
     def add(total: Any, group: range) -> Any:
-        total = _zero_sums(flat, part, mesh) if total is None else total
-        return _sums(total, flat, params, rows, (group.start, group.stop), decoder, part, most, mesh)
+        sums = total or start or _zero_sums(flat, part, mesh)
+        return _sums(sums, flat, params, rows, (group.start, group.stop), decoder, part, most, mesh)
 
     groups = [range(len(batches))[start : start + GROUP] for start in range(0, len(batches), GROUP)]
     return fold(groups, add, stage)
@@ -92,12 +109,6 @@ def divided(tree: Any, divisor: float) -> Any:
 def rounded_mean(gradient: Gradient, divisor: float) -> Gradient:
     """Returns a summed gradient divided by a number, as bfloat16: half the memory, and rounding is far below sampling noise."""
     return jax.tree.map(lambda leaf: (leaf / divisor).astype(jnp.bfloat16), gradient)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def mean_of(a: Factors, b: Factors) -> Factors:
-    """Returns the mean of two factors, in the memory of ``a``, which cannot be used any more."""
-    return jax.tree.map(lambda x, y: (x + y) / 2, a, b)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

@@ -58,10 +58,12 @@ def collect(
       reuse_factors: keeps factors from generated text in the cache folder, and takes them from there (``factor_cache.py``).
     """
     amount = amount or TextAmount()
-    margin, paired = _of_pairs(model, pairs, stage.part("pairs"))
+    batches, signs = pair_batches(model, pairs)
+    of_pairs = stage.part("pairs")
+    margin = fisher.rounded_mean(fisher.collect_gradient(model, batches, signs, of_pairs), answer_tokens(model, pairs))
     make = functools.partial(_of_generated_text, model, amount, seed, stage)
     neutral = factor_cache.reuse(model, amount, seed, make, stage) if reuse_factors else make()
-    return TaylorStatistics(margin, fisher.mean_of(paired, neutral))
+    return TaylorStatistics(margin, fisher.collect(model, batches, signs, of_pairs.part("curvature"), neutral))
 
 
 def _of_generated_text(model: Model, amount: TextAmount, seed: int, stage: Stage) -> Factors:
@@ -71,13 +73,6 @@ def _of_generated_text(model: Model, amount: TextAmount, seed: int, stage: Stage
     tokens = text.once(lambda: {"tokens": generated_text.generate(model, amount, seed)})["tokens"]
     text.progress(1, 1)
     return neutral_factors(model, tokens, stage.part("generated text"))
-
-
-def _of_pairs(model: Model, pairs: Sequence[TokenizedPair], stage: Stage) -> tuple[Gradient, Factors]:
-    """Returns the gradient of the margin, and Kronecker factors over the pairs' tokens."""
-    batches, signs = pair_batches(model, pairs)
-    margin = fisher.rounded_mean(fisher.collect_gradient(model, batches, signs, stage), answer_tokens(model, pairs))
-    return margin, fisher.collect(model, batches, signs, stage.part("curvature"))
 
 
 def collect_shared(

@@ -143,11 +143,13 @@ class Taylor(Method):
         """Returns the statistics, with the gradient of what both personas gain alike if it counts."""
         if not (self.own_weight or self.misplaced_weight):
             return calibration.taylor
-        return dataclasses.replace(calibration.taylor, shared=calibration.shared_gradient(self.own_weight, self.misplaced_weight))
+        shared = calibration.shared_gradient(self.own_weight, self.misplaced_weight)  # first: factors are larger than a gradient
+        return dataclasses.replace(calibration.taylor, shared=shared)
 
     def statistics_bytes(self, config: ModelConfig, shards: float, data: int) -> tuple[float, float]:
         """Returns the bytes of gradients and factors, sharded over all devices; a sum has two copies while a batch is added.
 
+        That is an upper bound: factors of pairs and of generated text are summed in one place, except in a streamed model.
         Beside them lie one layer's gradient before it is scattered, and with ``data`` above 1 the kernels in the gradient's
         sharding. A choice of weights gathers one layer's input moments.
         """
