@@ -143,8 +143,7 @@ class Taylor(Method):
         """Returns the statistics, with the gradient of what both personas gain alike if it counts."""
         if not (self.own_weight or self.misplaced_weight):
             return calibration.taylor
-        shared = calibration.shared_gradient(self.own_weight, self.misplaced_weight)  # first: factors are larger than a gradient
-        return dataclasses.replace(calibration.taylor, shared=shared)
+        return dataclasses.replace(calibration.taylor, shared=calibration.shared_gradient(self.own_weight, self.misplaced_weight))
 
     def statistics_bytes(self, config: ModelConfig, shards: float, data: int) -> tuple[float, float]:
         """Returns the bytes of gradients and factors, sharded over all devices; a sum has two copies while a batch is added.

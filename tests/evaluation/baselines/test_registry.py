@@ -54,10 +54,11 @@ def test_weight_steering_adds_what_two_sft_runs_differ_by(tiny_model, recipe):
 
 
 def test_changes_are_scaled_to_a_damage(tiny_model, recipe, text_windows):
-    damage = text_windows, 0.01
+    increases = dict(zip(recipe.personas, (0.01, 0.02), strict=True))
     base = perplexity(tiny_model, tiny_model.params, text_windows)
-    for _, make in baseline_params(tiny_model, ["steering"], recipe, damage=damage):
-        assert perplexity(tiny_model, make(), text_windows) / base == pytest.approx(1.01, abs=1e-3)
+    for name, make in baseline_params(tiny_model, ["steering"], recipe, damage=(text_windows, increases)):
+        expected = increases[name.removeprefix("steering ")]
+        assert perplexity(tiny_model, make(), text_windows) / base - 1 == pytest.approx(expected, abs=1e-3)
 
 
 def test_steering_is_what_discover_finds(tiny_model, recipe, pairs):
