@@ -123,7 +123,7 @@ def evaluate(
     """
     kinds = _checked(controls, baselines, base_scores or {}, pairs)
     first, second = personas or masks
-    _check_damage(baseline_damage, neutral_tokens, masks, (first, second))
+    _check_damage(baseline_damage, neutral_tokens, masks if set(baselines) - {RAG} else None, (first, second))
     asked = usable_prompts(model, prompts or {}, _retrievers(baselines, recipe, rag_k), text, protocol)
     neutral = read_text(BUILTIN_TEXT) if neutral is None else neutral
     tokens = windows(model, neutral, neutral_tokens) if neutral_tokens else None
@@ -152,11 +152,11 @@ def _checked(
     return kinds
 
 
-def _check_damage(damage: Damage, tokens: int, masks: Mapping[str, Persona], personas: Sequence[str]) -> None:
-    """Refuses a damage of baselines that cannot be measured."""
+def _check_damage(damage: Damage, tokens: int, masks: Mapping[str, Persona] | None, personas: Sequence[str]) -> None:
+    """Refuses a damage of baselines that cannot be measured; ``masks`` are None if no baseline is scaled."""
     if damage is not None and not tokens:
         raise InputError("baseline_damage is a perplexity increase, but perplexity.max_tokens is 0; give some tokens")
-    if damage == "masks" and (missing := [persona for persona in personas if persona not in masks]):
+    if damage == "masks" and masks is not None and (missing := [persona for persona in personas if persona not in masks]):
         raise InputError(f"baseline_damage is masks, but there is no mask of {missing[0]}; give both masks, or a number")
 
 

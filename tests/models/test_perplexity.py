@@ -12,7 +12,7 @@ import jaxpersona as jp
 from jaxpersona.core.errors import InputError
 from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
 from jaxpersona.models import perplexity as module
-from jaxpersona.models.perplexity import check_perplexity, exp, perplexity, windows
+from jaxpersona.models.perplexity import HEAD_POSITIONS, check_perplexity, exp, perplexity, windows
 
 BOS = 0
 TEXT = "The river froze early that year, and the mill stood still. " * 8
@@ -22,15 +22,16 @@ def byte_ids(model, text):
     return model.tokenizer.encode(text, add_special_tokens=False)
 
 
-def test_perplexity_is_that_of_the_logits_in_numpy(tiny_model):
-    tokens = windows(tiny_model, TEXT, max_tokens=96, length=32)
+@pytest.mark.parametrize("length", [32, HEAD_POSITIONS + 40])
+def test_perplexity_is_that_of_the_logits_in_numpy(tiny_model, length):
+    tokens = windows(tiny_model, TEXT * 4, max_tokens=3 * length, length=length)
     logits = np.asarray(tiny_model.apply({"params": tiny_model.params}, tokens), np.float64)
     likelihoods = []
     for row, ids in zip(logits, tokens, strict=True):
         for position in range(len(ids) - 1):
             odds = np.exp(row[position] - row[position].max())
             likelihoods.append(np.log(odds[ids[position + 1]] / odds.sum()))
-    assert len(likelihoods) == 3 * 31
+    assert len(likelihoods) == 3 * (length - 1)
     assert jp.perplexity(tiny_model, tiny_model.params, tokens) == pytest.approx(np.exp(-np.mean(likelihoods)), rel=1e-4)
 
 
