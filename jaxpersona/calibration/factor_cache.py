@@ -27,7 +27,7 @@ from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import Params, flatten
 from jaxpersona.models.model import Model
 
-RECIPE = 1
+RECIPE = 2
 """To be raised when generated text or its factors are computed otherwise: files of another recipe are not used."""
 _MOST_BYTES = 8e9
 _JAX_SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_enable_x64")
@@ -70,7 +70,7 @@ def _key(model: Model, amount: TextAmount, seed: int) -> str:
         "recipe": RECIPE,
         "weights": _digest_of_weights(model.params),
         "model": [repr(model.config), str(model.batch_dtype), model.quick_forms],
-        "text": [beginnings(model, amount.texts, seed), amount.length, seed, model.tokenizer.bos_token_id],
+        "text": [beginnings(model, amount.texts, seed), amount.length, seed],
         "devices": [device.platform, device.device_kind, None if mesh is None else dict(mesh.shape)],
         "versions": [jax.__version__, jaxlib.__version__],
         "settings": [os.environ.get("XLA_FLAGS"), *(str(getattr(jax.config, name)) for name in _JAX_SETTINGS)],

@@ -149,9 +149,13 @@ def neutral_factors(model: Model, tokens: np.ndarray, stage: Stage = QUIET) -> F
 
 
 def neutral_batches(model: Model, tokens: np.ndarray) -> tuple[list[Batch], list[np.ndarray]]:
-    """Batches texts int32 [n, length]; returns batches, and by batch 1 for every predicted token, float32 [B, T]."""
+    """Batches texts int32 [n, length]; returns batches, and by batch 1 for every predicted token, float32 [B, T].
+
+    BOS counts, unlike in statistics of personas: some weights act on it alone, and removing one ruins the model (super weights;
+    Yu et al., 2024).
+    """
     devices, most = row_multiple(model.mesh), max(1, _BATCH_TOKENS // tokens.shape[1])
     # At most as many rows per device as without a mesh, and a divisor of n if there is one, so that no text is left out.
     rows = max((rows for rows in range(devices, most * devices + 1, devices) if len(tokens) % rows == 0), default=most)
-    batches = whole_rows(tokens[: len(tokens) // rows * rows], model.tokenizer.bos_token_id, rows)
+    batches = whole_rows(tokens[: len(tokens) // rows * rows], None, rows)
     return batches, [np.asarray(batch.positions > 0, np.float32) for batch in batches]

@@ -67,6 +67,16 @@ def test_ends_of_turns_do_not_count(tiny_model, tokenized):
     )
 
 
+def test_factors_of_generated_text_see_what_layers_read_at_bos(tiny_model):
+    tokens = np.random.default_rng(1).integers(3, 250, (2, 9)).astype(np.int32)
+    tokens[:, 0] = tiny_model.tokenizer.bos_token_id
+    x = np.asarray(tiny_model.params["embed_tokens"]["embedding"])[tokens]
+    scale = np.asarray(tiny_model.params["layers"]["input_layernorm"]["scale"])[0]
+    h = (x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + tiny_model.config.norm_eps) * scale).reshape(18, -1)
+    found = taylor_statistics.neutral_factors(tiny_model, tokens).inputs["attn_in"][0]
+    np.testing.assert_allclose(found, h.T @ h / 18, rtol=1e-4, atol=1e-5)
+
+
 def test_exchanging_the_answers_exchanges_the_personas(tiny_model, tokenized, statistics):
     other = dataclasses.replace(statistics, margin=jax.tree.map(lambda leaf: -leaf, statistics.margin))
     swapped = taylor_statistics.collect(tiny_model, [pair.swapped() for pair in tokenized], amount=LITTLE)
