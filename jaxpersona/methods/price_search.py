@@ -18,7 +18,7 @@ FIRST_PRICE = 2000.0
 PERPLEXITY_INCREASE = "perplexity increase"
 _STEPS = 14
 _EXPONENT = 2.5
-"""Damage falls about as price ** -2.5 on some models, as price ** -1 on others; measured anew after two tries."""
+"""Damage falls about as price ** -2.5; measured anew after two tries."""
 _TOLERANCE = 0.1
 _log = logging.getLogger(__name__)
 
