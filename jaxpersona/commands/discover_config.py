@@ -32,7 +32,7 @@ class MethodOptions:
       budget_tokens (TOKENS): taylor: number of its tokens, at least 512; default: 2048
       budget_reserve ({true,false}): taylor: keep back part of the budget for text that is not measured; default: true
       budget_tolerance (FRACTION): taylor: share of the budget that may stay unused; default: 0.1
-      own_weight (NUMBER): taylor: extra weight of the persona's own answers beside the opposite ones; default: 0.65
+      own_weight (NUMBER): taylor: extra weight of the persona's own answers beside the opposite ones; default: 0.8
       misplaced_weight (NUMBER): taylor: weight of not giving answers twice, or to other questions, so that masked models do
         not loop; default: 0.3
       layer (INT): steering: layer, from 0, after which the vector is added; default: the middle

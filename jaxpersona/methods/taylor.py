@@ -70,7 +70,7 @@ class Taylor(Method):
     budget_reserve: bool = True
     budget_tolerance: float = 0.1
     select: str = "all"
-    own_weight: float = 0.65
+    own_weight: float = 0.8
     misplaced_weight: float = 0.3
     name: ClassVar[str] = "taylor"
     needs: ClassVar[tuple[Need, ...]] = ("taylor",)
