@@ -77,17 +77,20 @@ def collect(
     if any(weights):
         texts["shared"] = _start(model, arrays, "states of shared texts", *shared_batches(model, pairs, *weights), True)
     _forward(model, texts, stage.part("forward"))
+    kept = _gradients(statistics)
 
     def step(number: int, params: Params, gradients: State) -> None:
-        sums = {name: _layer_back(model, part, number, params, gradients[name]) for name, part in texts.items()}
-        for name, kept in _gradients(statistics).items():
-            for path, gradient in sums[name][0].items():
-                kept[path][number] = np.asarray(gradient[0] / (answers if name == "pairs" else 1), kept[path].dtype)
-        means = [jax.tree.map(lambda leaf, n=texts[name].tokens: leaf / n, sums[name][1]) for name in ("pairs", "own")]
-        factors = jax.tree.map(lambda a, b: (a + b) / 2, *means)
-        gradients_of = {name: sums[name][0] for name in _gradients(statistics)}
-        check_finite({**vars(factors), **gradients_of}, "gradients and second moments", first_layer=number)
-        _put(statistics.factors, number, factors)
+        total: Factors | None = None
+        for name, part in texts.items():
+            gradient, factors = _layer_back(model, part, number, params, gradients[name])
+            check_finite({**vars(factors), "gradient": gradient}, "gradients and second moments", first_layer=number)
+            for path, leaf in gradient.items():
+                kept[name][path][number] = np.asarray(leaf[0] / (answers if name == "pairs" else 1), kept[name][path].dtype)
+            if name != "shared":
+                mean = fisher.divided(factors, 2 * part.tokens)
+                total = mean if total is None else _added(total, mean)
+        assert total is not None
+        _put(statistics.factors, number, total)
 
     def start() -> State:
         return {name: _head_gradients(model, part) for name, part in texts.items()}
@@ -137,9 +140,15 @@ def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params
         inputs = texts.states[number, index], flag_of(decoder, number), batch, gradients[index]
         gradient, *new = _layer_vjp(decoder, texts.gradient, params, *inputs)
         gradients[index] = np.asarray(gradient)
-        total = new if total is None else jax.tree.map(jnp.add, total, new)
+        total = new if total is None else _added(total, new)
     assert total is not None
     return total[0], total[1]
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _added(total: Any, new: Any) -> Any:
+    """Returns the sum of two pytrees of arrays, in the memory of ``total``, which cannot be used any more."""
+    return jax.tree.map(jnp.add, total, new)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -112,7 +112,7 @@ def discover(
     if method.needs and not isinstance(model, StreamedModel):  # a streamed search collects each layer's statistics itself
         compile_ahead = functools.partial(method.compile_ahead, model, seed, protocol)
         with timed(seconds, "calibrate"), in_background(compile_ahead):
-            calibration.collect(method.needs)
+            method.collect(calibration)
     with timed(seconds, "mask"):
         found = {"on_found": on_found, "reached": reached}
         masks = find_masks(model, method, calibration, personas=personas, seed=seed, stage=stage, **found)
@@ -154,7 +154,7 @@ def find_masks(
     if isinstance(model, StreamedModel):
         results = method.find_streamed(model, calibration, search)
     else:
-        calibration.collect(method.needs)
+        method.collect(calibration)
         results = method.find(model, calibration, search)
     for name, persona in zip(personas, results, strict=True):
         masks[name] = jax.block_until_ready(persona)

@@ -141,8 +141,10 @@ class Plan:
     @property
     def statistics_bytes(self) -> tuple[float, float]:
         """Statistics on one device: at the peak of collection, and until the masks are found."""
-        shards = self.devices.model * (self.config.num_layers if self.stream_layers else 1)
-        return self.method.statistics_bytes(self.config, shards, 1 if self.stream_layers else self.devices.data)
+        shards = self.devices.model
+        if self.stream_layers:
+            return self.method.streamed_statistics_bytes(self.config, shards * self.config.num_layers)
+        return self.method.statistics_bytes(self.config, shards, self.devices.data)
 
     @property
     def selection_bytes(self) -> float:

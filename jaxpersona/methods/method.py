@@ -47,6 +47,10 @@ class Method(abc.ABC):
     needs: ClassVar[tuple[Need, ...]]
     """Statistics that ``find`` uses."""
 
+    def collect(self, calibration: Calibration) -> None:
+        """Collects the statistics that ``find`` uses, now rather than at their first use."""
+        calibration.collect(self.needs)
+
     @abc.abstractmethod
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Persona]:
         """Finds both personas of a model in memory and yields each as soon as it is found.
@@ -80,6 +84,10 @@ class Method(abc.ABC):
           shards: number of parts that model-sized arrays are split into, by devices or by layers.
           data: number of devices that texts are sharded over, each of which may hold a part of the sums.
         """
+
+    def streamed_statistics_bytes(self, config: ModelConfig, shards: float) -> tuple[float, float]:
+        """Returns ``statistics_bytes`` of a model that is read layer by layer; ``shards`` counts the layers."""
+        return self.statistics_bytes(config, shards, 1)
 
     takes_gradients: ClassVar[bool] = False
     """True if calibration runs backward passes."""

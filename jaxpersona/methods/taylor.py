@@ -106,6 +106,12 @@ class Taylor(Method):
         """Returns the contents of the budget text."""
         return {"method.budget_text": read_text(self.budget_text)}
 
+    def collect(self, calibration: Calibration) -> None:
+        """Collects gradients before factors: a gradient takes most memory while it is summed."""
+        if self._counts_shared:
+            calibration.shared_gradient(self.own_weight, self.misplaced_weight)
+        super().collect(calibration)
+
     def find(self, model: Model, calibration: Calibration, search: Search) -> Iterator[Masks]:
         """Yields the masks of both personas of a model in memory."""
         price = price_search.FIRST_PRICE
@@ -139,26 +145,36 @@ class Taylor(Method):
         """Returns minus gain over damage of removing each weight alone, float32 [layer, in, out] by kernel path."""
         return taylor_masks.scores(model.params, self._statistics(calibration), persona, self.own_weight)
 
+    @property
+    def _counts_shared(self) -> bool:
+        """True if the gain has parts that both personas share."""
+        return bool(self.own_weight or self.misplaced_weight)
+
     def _statistics(self, calibration: Calibration) -> TaylorStatistics:
         """Returns the statistics, with the gradient of what both personas gain alike if it counts."""
-        if not (self.own_weight or self.misplaced_weight):
+        if not self._counts_shared:
             return calibration.taylor
         return dataclasses.replace(calibration.taylor, shared=calibration.shared_gradient(self.own_weight, self.misplaced_weight))
 
     def statistics_bytes(self, config: ModelConfig, shards: float, data: int) -> tuple[float, float]:
-        """Returns the bytes of gradients and factors, sharded over all devices; a sum has two copies while a batch is added.
+        """Returns the bytes of gradients and factors, sharded over all devices; a batch's lie beside the sum.
 
-        That is an upper bound: factors of pairs and of generated text are summed in one place, except in a streamed model.
-        Beside them lie one layer's gradient before it is scattered, and with ``data`` above 1 the kernels in the gradient's
-        sharding. A choice of weights gathers one layer's input moments.
+        Beside a gradient lie one layer's before it is scattered, and with ``data`` above 1 the kernels in its sharding. With
+        ``data`` above 1 a batch's factors take three times their share (XLA's ``memory_analysis``, at 8B). A choice of weights
+        gathers one layer's input moments.
         """
         whole, factors = 4 * sizes.maskable(config) / shards, sizes.outer_bytes(config, 1) / shards / data
         gradient, layer = whole / data, 2 * whole / config.num_layers  # of one layer, before it is stored
         kept = gradient / 2  # a sum is float32, a mean bfloat16
         adding = 2 * gradient + layer + (gradient if data > 1 else 0.0)
-        of_answers, found = (adding, 2 * kept) if self.own_weight or self.misplaced_weight else (0.0, kept)
+        found = 2 * kept if self._counts_shared else kept
         moments = 4 * max(sizes.channels(config).values()) ** 2 if shards * data > 1 else 0.0
-        return max(adding, kept + 3 * factors, kept + factors + of_answers), found + factors + moments
+        return max(found - kept + adding, found + (4 if data > 1 else 2) * factors), found + factors + moments
+
+    def streamed_statistics_bytes(self, config: ModelConfig, shards: float) -> tuple[float, float]:
+        """Returns the bytes of one layer's gradient and factors twice, as above, beside the factors of other texts."""
+        gradient, factors = 4 * sizes.maskable(config) / shards, sizes.outer_bytes(config, 1) / shards
+        return 2 * gradient + 3 * factors, self.statistics_bytes(config, shards, 1)[1]
 
 
 def prune(

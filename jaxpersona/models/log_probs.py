@@ -11,6 +11,7 @@ from jaxpersona.data.packing import Batch
 from jaxpersona.models.decoder import Decoder
 
 _STEP = 32
+_MOST_LOGITS = 2**24  # of one program step: 64 MiB
 
 
 def most_marked(marks: Sequence[np.ndarray]) -> int:
@@ -45,7 +46,8 @@ def next_log_probs(
 ) -> jax.Array:
     """Returns ``token_log_probs`` from the batch's final hidden states [B, T, hidden]; only at ``places`` int [B, N] if given.
 
-    Computes logits one row at a time, and again in a backward pass, because those of a whole batch would not fit into memory.
+    Computes logits one row at a time, or a part of it if the vocabulary is large, and again in a backward pass, because those of
+    a whole batch would not fit into memory.
     """
     previous, tokens = batch.previous(), batch.tokens
     if places is not None:
@@ -53,9 +55,22 @@ def next_log_probs(
     before = jnp.take_along_axis(hidden, previous[..., None], axis=1)
 
     @jax.checkpoint
-    def row(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def part(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         hidden, tokens = args
         logits = jnp.asarray(decoder.apply({"params": params}, hidden, method="logits"))
         return jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
 
-    return jax.lax.map(row, (before, tokens))
+    length = _length_of_part(tokens.shape[1], decoder.config.vocab_size)
+    parts = before.reshape(-1, length, before.shape[-1]), tokens.reshape(-1, length)
+    return jax.lax.map(part, parts).reshape(tokens.shape)
+
+
+def _length_of_part(length: int, vocab_size: int) -> int:
+    """Returns ``length``, halved until the logits of so many positions are few enough, or it is odd.
+
+    >>> _length_of_part(128, 49152), _length_of_part(128, 262144)
+    (128, 64)
+    """
+    while length * vocab_size > _MOST_LOGITS and length % 2 == 0:
+        length //= 2
+    return length

@@ -7,6 +7,7 @@ import pytest
 
 from jaxpersona.data.packing import MATCHING, NOT_MATCHING, pack
 from jaxpersona.data.text import TokenizedPair
+from jaxpersona.models import log_probs
 from jaxpersona.models.log_probs import most_marked, places_of, token_log_probs
 
 PAIRS = [
@@ -48,6 +49,12 @@ def test_places_pick_the_tokens_to_evaluate(tiny_model, batch, found):
     places = places_of(marked, int(marked.sum(axis=1).max()))
     picked = token_log_probs(tiny_model.decoder, tiny_model.params, batch, places)
     np.testing.assert_allclose(picked, np.take_along_axis(np.asarray(found), np.asarray(places), axis=1), rtol=1e-5)
+
+
+def test_parts_of_a_row_give_the_same(tiny_model, batch, found, monkeypatch):
+    monkeypatch.setattr(log_probs, "_MOST_LOGITS", 10 * tiny_model.config.vocab_size)  # 8 of 32 positions at once
+    assert log_probs._length_of_part(32, tiny_model.config.vocab_size) == 8
+    np.testing.assert_allclose(token_log_probs(tiny_model.decoder, tiny_model.params, batch), found, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("width", "most", "expected"), [(8, 3, 8), (100, 3, 32), (100, 32, 32), (100, 33, 64), (100, 97, 100)])

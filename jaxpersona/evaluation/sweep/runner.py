@@ -101,7 +101,7 @@ class CellRunner:
         calibration = self.calibration(cell.num_samples, cell.seed, blind)
         options = {"personas": self.personas, "seed": cell.seed, "stage": self.stage}
         with timed(seconds, "calibrate"):
-            calibration.collect(cell.method.needs)
+            cell.method.collect(calibration)
         with timed(seconds, "mask"):
             reached: dict[str, Reached] = {}
             masks = find_masks(self.model, cell.method, calibration, **options, reached=reached)
