@@ -1,4 +1,8 @@
-"""Lets the model answer questions under two descriptions: as system text, or as text before the question."""
+"""Lets the model answer questions under two descriptions: as system text, or as text before the question.
+
+A small model hardly follows a description. So each token is chosen away from what the other description would make likely
+(``models/guidance.py``).
+"""
 
 from collections.abc import Sequence
 
@@ -10,12 +14,14 @@ from jaxpersona.data.chat_template import accepts_system
 from jaxpersona.data.descriptions import Descriptions
 from jaxpersona.data.text import TextMode, beginning_ids, chat_ids
 from jaxpersona.models.decoding import generate_ids
+from jaxpersona.models.guidance import Guidance
 from jaxpersona.models.model import Model
 from jaxpersona.models.sampling import Sampling
 
 ANSWER_TOKENS = 48
 SAMPLING = Sampling(temperature=0.6)  # top-p would sort the vocabulary at every token, which is slow on a CPU
-_BATCH, _PADDING = 64, -1
+GUIDANCE = Guidance(strength=4.0, plausible=0.02)
+_BATCH, _PADDING = 32, -1
 _ENDS = (".", "!", "?", '."', '!"', '?"')
 
 
@@ -51,6 +57,7 @@ def answer_all(model: Model, prompts: Sequence[Sequence[int]], text: TextMode, s
     """Returns the answer to each prompt, sampled; resumes from the stage's checkpoint.
 
     Args:
+      prompts: in turn under the first description and under the second.
       text: as the prompts were made with. Without a chat template an answer ends with its line.
       seed: of the samples.
       stage: progress counts answers.
@@ -61,8 +68,7 @@ def answer_all(model: Model, prompts: Sequence[Sequence[int]], text: TextMode, s
     tokens = np.zeros((0, ANSWER_TOKENS), np.int32) if kept is None else kept["tokens"]
     stage.progress(min(len(tokens), len(prompts)), len(prompts))
     for start in range(len(tokens), len(padded), _BATCH):
-        batch = padded[start : start + _BATCH]
-        new = generate_ids(model, model.params, batch, ANSWER_TOKENS, SAMPLING, int(seeds[start // _BATCH]))
+        new = _guided(model, padded[start : start + _BATCH], int(seeds[start // _BATCH]))
         rows = [row + [_PADDING] * (ANSWER_TOKENS - len(row)) for row in new]
         tokens = np.concatenate([tokens, np.array(rows, np.int32)])
         if len(tokens) < len(padded):
@@ -72,6 +78,13 @@ def answer_all(model: Model, prompts: Sequence[Sequence[int]], text: TextMode, s
         stage.progress(min(len(tokens), len(prompts)), len(prompts))
     texts = model.tokenizer.batch_decode([row[row != _PADDING] for row in tokens[: len(prompts)]], skip_special_tokens=True)
     return [whole_sentences(answer if text == "chat" else answer.strip().partition("\n")[0]) for answer in texts]
+
+
+def _guided(model: Model, prompts: Sequence[Sequence[int]], seed: int) -> list[list[int]]:
+    """Returns an answer to each of the prompts, which are in turn under either description."""
+    rows = [prompts[i] for number in range(len(prompts)) for i in (number, number ^ 1)]
+    numbers = [number for number in range(len(prompts)) for _ in (0, 1)]
+    return generate_ids(model, model.params, rows, ANSWER_TOKENS, SAMPLING, seed, numbers, GUIDANCE)[::2]
 
 
 def whole_sentences(text: str) -> str:

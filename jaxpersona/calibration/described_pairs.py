@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from jaxpersona.calibration.answer_filter import fault_of
 from jaxpersona.calibration.calibrate import Calibration
-from jaxpersona.calibration.described_answers import ANSWER_TOKENS, SAMPLING, answer_all, described_prompts
+from jaxpersona.calibration.described_answers import ANSWER_TOKENS, GUIDANCE, SAMPLING, answer_all, described_prompts
 from jaxpersona.calibration.told_apart import told_apart
 from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.core.protocol import resolve
@@ -66,6 +66,7 @@ class DescribedPairs:
             "seed": self.seed,
             "answer_tokens": ANSWER_TOKENS,
             "temperature": SAMPLING.temperature,
+            "guidance": dataclasses.asdict(GUIDANCE),
         }
 
 
@@ -81,9 +82,9 @@ def describe(
 ) -> DescribedPairs:
     """Makes pairs from two descriptions.
 
-    The model answers built-in questions under either description. Pairs of answers that are alike, empty, loops or refusals, or
-    that repeat a description, are left out. So are pairs with an answer that is not likelier under its own description than under
-    the other one. Pairs to calibrate on and to evaluate on have different questions.
+    The model answers built-in questions under either description, guided away from the other one. Pairs of answers that are
+    alike, empty, loops or refusals, or that repeat a description, are left out. So are pairs with an answer that is not likelier
+    under its own description than under the other one. Pairs to calibrate on and to evaluate on have different questions.
 
     Args:
       model: from ``load_model``.

@@ -15,6 +15,7 @@ from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import Params
 from jaxpersona.models.cached_forward import empty_cache_for, form_of, in_form, next_logits, pick_form
 from jaxpersona.models.decoder import Decoder, compute_dtype
+from jaxpersona.models.guidance import Guidance
 from jaxpersona.models.model import Model
 from jaxpersona.models.sampling import Sampling, Settings, sample, settings_of, tokens_seen
 
@@ -30,6 +31,7 @@ def generate_ids(
     sampling: Sampling,
     seed: int = 42,
     numbers: Sequence[int] | None = None,
+    guidance: Guidance | None = None,
 ) -> list[list[int]]:
     """Returns the new token ids of each prompt, up to but without the first end-of-turn token.
 
@@ -41,6 +43,7 @@ def generate_ids(
       sampling: the same for all prompts.
       seed: of the draws.
       numbers: of the prompts, which their draws depend on besides the seed; default: 0, 1, ....
+      guidance: prompts are then in pairs of an own and another one, which share a number and get the same text.
 
     Raises:
       InputError: if logits are not finite.
@@ -51,7 +54,7 @@ def generate_ids(
     tokens = np.zeros((len(prompts), width), np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
-    decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens)
+    decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens, guidance)
     key, own = jax.random.key(seed), np.array(range(len(prompts)) if numbers is None else numbers, np.int32)
     new, counts, finite = decode(params, tokens, lengths, key, own, settings_of([sampling] * len(prompts)))
     if not (good := to_host(finite)).all():
@@ -95,11 +98,12 @@ def generate_batches(
     return [answers[i] for i in range(len(prompts))]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _decode(
     decoder: Decoder,
     eos: tuple[int, ...],
     steps: int,
+    guidance: Guidance | None,
     params: Params,
     tokens: Any,
     lengths: Any,
@@ -121,7 +125,8 @@ def _decode(
         return next_logits(decoder, params, cache, tokens, positions, slots <= positions[..., None], last)
 
     def draw(logits: jax.Array, step: jax.Array | int, running: jax.Array, seen: jax.Array) -> tuple[jax.Array, ...]:
-        chosen = sample(logits, jax.vmap(jax.random.fold_in, (0, None))(keys, step), settings, seen)
+        guided = logits if guidance is None else guidance(logits)
+        chosen = sample(guided, jax.vmap(jax.random.fold_in, (0, None))(keys, step), settings, seen)
         finite = jnp.isfinite(logits).all(axis=-1) | ~running
         goes_on = running & finite & ~jnp.isin(chosen, jnp.array(eos, jnp.int32))
         return chosen, goes_on, seen.at[jnp.arange(batch), chosen].set(True), finite

@@ -12,6 +12,8 @@ from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.data.descriptions import Descriptions
+from jaxpersona.models.decoding import generate_ids
+from jaxpersona.models.guidance import Guidance
 from jaxpersona.models.sampling import Sampling
 
 DESCRIPTIONS = Descriptions("a miser", "a spendthrift")
@@ -61,8 +63,9 @@ def test_a_description_that_leaves_no_room_is_refused(tiny_model):
         described_prompts(tiny_model, Descriptions("a miser " * 60, "b"), QUESTIONS, "chat")
 
 
-def test_answers_are_those_of_the_model_under_the_prompt(tiny_model, monkeypatch):
+def test_without_guidance_answers_are_those_of_the_model_under_the_prompt(tiny_model, monkeypatch):
     monkeypatch.setattr(described_answers, "SAMPLING", Sampling())
+    monkeypatch.setattr(described_answers, "GUIDANCE", Guidance(0.0, 1.0))
     prompts = described_prompts(tiny_model, DESCRIPTIONS, QUESTIONS[1:2], "chat")
     found = answer_all(tiny_model, prompts, "chat", 1, QUIET)
     assert len(found) == 2
@@ -70,6 +73,16 @@ def test_answers_are_those_of_the_model_under_the_prompt(tiny_model, monkeypatch
         system = DESCRIPTIONS.system_texts[number]
         alone = jp.generate(tiny_model, [QUESTIONS[1]], system=system, max_new_tokens=48)[0]
         assert answer == whole_sentences(alone)
+
+
+def test_answers_are_guided_away_from_the_other_description(tiny_model, monkeypatch):
+    monkeypatch.setattr(described_answers, "SAMPLING", Sampling())
+    prompts = described_prompts(tiny_model, DESCRIPTIONS, QUESTIONS[1:2], "chat")
+    found = answer_all(tiny_model, prompts, "chat", 1, QUIET)
+    for own, other, answer in zip(prompts, prompts[::-1], found, strict=True):
+        guided = {"numbers": [0, 0], "guidance": described_answers.GUIDANCE}
+        ids, _ = generate_ids(tiny_model, tiny_model.params, [own, other], 48, Sampling(), **guided)
+        assert answer == whole_sentences(tiny_model.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def test_answers_depend_on_the_seed_and_differ_between_repeats(tiny_model, monkeypatch):
