@@ -1,4 +1,4 @@
-"""Prints the tables of open answers in docs/results.md from several evaluated runs.
+"""Prints the tables of open answers, and of given answers at equal damage, in docs/results.md from several evaluated runs.
 
 python docs/panel_tables.py runs/wealth runs/extraversion
 """
@@ -11,16 +11,21 @@ from typing import Any
 
 KINDS = ("none", "prompt", "rag", "steering", "dpo")
 PERSONAS = ("seek", "reject")
+CHANGED = ("", "steering ", "weight_steering ", "sft ", "dpo ")
+"""How the names of masks begin, and of the baselines that change the model."""
 Evaluation = dict[str, Any]
 
 
 def main(folders: list[str]) -> None:
-    """Prints the table of both masks by set, and that of single masks."""
+    """Prints the table of both masks by set, that of single masks, and that of given answers."""
     evaluations = [json.loads((pathlib.Path(folder) / "evaluation.json").read_text()) for folder in folders]
     print_table(("set", "both masks", *(f"minus {kind}" for kind in KINDS)), map(both_masks, evaluations))
     parts = ("trait", "relevance", "fluency", "loops, none / mask")
     heading = ("set", "mask", *KINDS, "**mask** (95 %)", *parts, "perplexity", "own answers, NLL")
     print_table(heading, (single_mask(each, persona) for each in evaluations for persona in PERSONAS))
+    kinds = [kind for kind in CHANGED if any(f"{kind}{PERSONAS[0]}" in masks_of(each) for each in evaluations)]
+    columns = (f"{kind or 'masks '}{part}" for kind in kinds for part in ("separation (95 %)", "own answers, NLL"))
+    print_table(("set", *columns), (given_answers(each, kinds) for each in evaluations))
 
 
 def both_masks(evaluation: Evaluation) -> Iterator[str]:
@@ -48,6 +53,23 @@ def single_mask(evaluation: Evaluation, persona: str) -> Iterator[str]:
     own = given[persona, persona]
     yield f"{100 * (own['perplexity'] / given['none', persona]['perplexity'] - 1):+.2f} %"
     yield f"{own['own_nll_change']:+.2f}"
+
+
+def given_answers(evaluation: Evaluation, kinds: list[str]) -> Iterator[str]:
+    """Yields the cells of a set: separation, and the change of the NLL of own answers, of each kind of change of the model."""
+    given = _given_answers(evaluation)
+    apart = {row["masks"][0]: row for row in evaluation["separation"] if (row["prompt"], row["scoring"]) == ("none", "sum")}
+    yield set_name(evaluation)
+    for kind in kinds:
+        both = [given.get((f"{kind}{persona}", persona)) for persona in PERSONAS]
+        row = apart.get(f"{kind}{PERSONAS[0]}")
+        yield "" if row is None else f"{100 * row['separation']:.1f} {_interval(row['ci95'])}"
+        yield " / ".join(f"{each['own_nll_change']:+.2f}" for each in both if each is not None)
+
+
+def masks_of(evaluation: Evaluation) -> set[str]:
+    """Returns the names of the masks and baselines in an evaluation."""
+    return {row["mask"] for row in evaluation["results"]}
 
 
 def set_name(evaluation: Evaluation) -> str:
