@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.calibration.calibrate import calibrate
@@ -45,8 +46,13 @@ def _steered(model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage
 
 def _weight_steered(model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage) -> Params:
     """Adds what SFT towards the persona changes, minus what SFT towards its opposite changes (arXiv 2511.05408)."""
-    own, opposite = (_fine_tuned(FineTuning("sft"), model, recipe, side, seed, stage) for side in (persona, 1 - persona))
-    return jax.tree.map(lambda base, towards, away: base + (towards - away), model.params, own, opposite)
+
+    def train() -> dict[str, Params]:
+        first, second = (_fine_tuned(FineTuning("sft"), model, recipe, side, seed, stage) for side in (0, 1))
+        return {"change": jax.tree.map(jnp.subtract, first, second)}
+
+    change, sign = stage.part("weight steering").once(train)["change"], 1 - 2 * persona  # one change serves both personas
+    return jax.tree.map(lambda base, towards: base + sign * towards, model.params, change)
 
 
 def _tokenized(model: Model, recipe: Recipe) -> tuple[TokenizedPair, ...]:

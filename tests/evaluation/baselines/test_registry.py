@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxpersona as jp
+from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.stage import Stage
 from jaxpersona.data.text import tokenize_pair
@@ -42,9 +43,12 @@ def test_each_fine_tuning_moves_the_margin_towards_either_persona(tiny_model, re
     assert all(jax.tree.structure(params) == jax.tree.structure(tiny_model.params) for params in found.values())
 
 
-def test_weight_steering_adds_what_two_sft_runs_differ_by(tiny_model, recipe):
+def test_weight_steering_adds_what_two_sft_runs_differ_by(tiny_model, recipe, tmp_path):
+    stages = []
+    stage = Stage(lambda *step: stages.append(step), CheckpointFolder(tmp_path, 0.0), "x")
     sft = {name.split()[1]: make() for name, make in baseline_params(tiny_model, ["sft"], recipe, seed=1)}
-    found = {name: make() for name, make in baseline_params(tiny_model, ["weight_steering"], recipe, seed=1)}
+    found = {name: make() for name, make in baseline_params(tiny_model, ["weight_steering"], recipe, 1, stage)}
+    assert [name for name, done, _ in stages if done == 1].count("x, sft, epoch 1") == 2  # one per persona, for both results
     jax.tree.map(
         lambda base, own, other, steered: np.testing.assert_allclose(steered, base + (own - other), rtol=1e-6, atol=1e-7),
         *(tiny_model.params, sft["reject"], sft["seek"], found["weight_steering reject"]),
