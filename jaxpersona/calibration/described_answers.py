@@ -20,7 +20,7 @@ from jaxpersona.models.sampling import Sampling
 
 ANSWER_TOKENS = 48
 SAMPLING = Sampling(temperature=0.6)  # top-p would sort the vocabulary at every token, which is slow on a CPU
-GUIDANCE = Guidance(strength=4.0, plausible=0.02)
+GUIDANCE = Guidance(strength=2.0, plausible=0.1)
 _BATCH, _PADDING = 32, -1
 _ENDS = (".", "!", "?", '."', '!"', '?"')
 
