@@ -54,7 +54,7 @@ def generate_ids(
     tokens = np.zeros((len(prompts), width), np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
-    decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens, guidance)
+    decode = functools.partial(_decode, model.decoder, model.eos_ids, max_new_tokens, guidance=guidance)
     key, own = jax.random.key(seed), np.array(range(len(prompts)) if numbers is None else numbers, np.int32)
     new, counts, finite = decode(params, tokens, lengths, key, own, settings_of([sampling] * len(prompts)))
     if not (good := to_host(finite)).all():
@@ -98,18 +98,18 @@ def generate_batches(
     return [answers[i] for i in range(len(prompts))]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames="guidance")
 def _decode(
     decoder: Decoder,
     eos: tuple[int, ...],
     steps: int,
-    guidance: Guidance | None,
     params: Params,
     tokens: Any,
     lengths: Any,
     key: jax.Array,
     numbers: Any,
     settings: Settings,
+    guidance: Guidance | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns new tokens int32 [B, steps], the number of valid ones in each row [B], and whether its logits were finite [B].
 

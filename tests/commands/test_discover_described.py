@@ -103,7 +103,7 @@ def test_stopped_while_the_model_writes_a_run_finds_the_same(arguments, command,
     assert status == 2 and "in which data.source is" in err
     status, _, err = command("discover", arguments())
     assert status == 0, err
-    assert len(calls) == 4  # of three batches, the second one twice
+    assert len(calls) == 6  # of five batches, the second one twice
     files = [(tmp_path / name / "described_pairs.jsonl").read_text() for name in ("run", "whole")]
     assert files[0] == files[1]
     words = [[jp.load_masks(tmp_path / name / "masks" / side).words for side in ("seek", "reject")] for name in ("run", "whole")]

@@ -39,4 +39,4 @@ def test_where_none_fits_the_default_is_taken_and_refused_later(chosen):
 
 def test_the_line_names_the_mesh_and_what_a_device_needs():
     line = layout.mesh_line(of(TAYLOR, TPU, data=1, model=16))
-    assert line.startswith("mesh.data 1, mesh.model 16: a device (TPU v5e) needs 8.") and line.endswith(" GB")
+    assert line.startswith("mesh.data 1, mesh.model 16: a device (TPU v5e) needs 7.") and line.endswith(" GB")

@@ -15,9 +15,9 @@ def test_one_text_is_generated_compact_and_several_apart_under_dtype_auto(tiny_f
     """Holds on a CPU, for a persona's parameters as well; under another dtype parameters keep their form."""
     seen, original = [], decoding._decode
 
-    def spy(decoder, eos, steps, params, *rest):
+    def spy(decoder, eos, steps, params, *rest, **options):
         seen.append(cached_forward.form_of(params))
-        return original(decoder, eos, steps, params, *rest)
+        return original(decoder, eos, steps, params, *rest, **options)
 
     monkeypatch.setattr(decoding, "_decode", spy)
     auto, plain = jp.load_model(str(tiny_folder)), jp.load_model(str(tiny_folder), "float32")
