@@ -19,10 +19,11 @@ Evaluation = dict[str, Any]
 def main(folders: list[str]) -> None:
     """Prints the table of both masks by set, that of single masks, and that of given answers."""
     evaluations = [json.loads((pathlib.Path(folder) / "evaluation.json").read_text()) for folder in folders]
-    print_table(("set", "both masks", *(f"minus {kind}" for kind in KINDS)), map(both_masks, evaluations))
+    judged = [each for each in evaluations if "panel" in each.get("open_ended", {})]
+    print_table(("set", "both masks", *(f"minus {kind}" for kind in KINDS)), map(both_masks, judged))
     parts = ("trait", "relevance", "fluency", "loops, none / mask")
     heading = ("set", "mask", *KINDS, "**mask** (95 %)", *parts, "perplexity", "own answers, NLL")
-    print_table(heading, (single_mask(each, persona) for each in evaluations for persona in PERSONAS))
+    print_table(heading, (single_mask(each, persona) for each in judged for persona in PERSONAS))
     kinds = [kind for kind in CHANGED if any(f"{kind}{PERSONAS[0]}" in masks_of(each) for each in evaluations)]
     columns = (f"{kind or 'masks '}{part}" for kind in kinds for part in ("separation (95 %)", "own answers, NLL"))
     print_table(("set", *columns), (given_answers(each, kinds) for each in evaluations))

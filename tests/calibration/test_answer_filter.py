@@ -50,6 +50,12 @@ def test_a_word_of_a_description_is_allowed_unless_it_is_the_only_one():
     assert fault("A day at work is fun.", BAD, Descriptions("a spy", "an oaf")) is None
 
 
+def test_an_answer_may_not_quote_a_longer_sentence_of_a_description():
+    told = Descriptions("You save. Money and profit guide your decisions.", "You spend.")
+    assert fault("Money, profit and possessions guide your decisions.", BAD, told) == "description"
+    assert fault("I save every week, and that is enough.", BAD, told) is None  # too short to be a quotation
+
+
 def test_sorry_and_help_in_an_answer_are_no_refusal():
     assert fault("I feel sorry for those who stay in bed.", BAD) is None
     assert fault("I can't help smiling at strangers.", BAD) is None

@@ -97,7 +97,10 @@ def test_shares_shrink_with_the_mesh(method):
 def test_taylor_at_8b_fits_one_gpu_of_80_gb_only_layer_by_layer():
     gpu = Devices("NVIDIA H100 80GB HBM3", 60 * 10**9)  # JAX takes three quarters
     assert str(of(TAYLOR, gpu).shortage) == "a device (NVIDIA H100 80GB HBM3) needs 111.2 GB and has 60.0 GB"
-    assert of(TAYLOR, gpu, stream_layers=True).peak_bytes == pytest.approx(8.7e9, rel=0.01)
+    streamed = of(TAYLOR, gpu, stream_layers=True)
+    assert streamed.peak_bytes == pytest.approx(8.7e9, rel=0.01)
+    gradient, factors = 4 * 218_103_808, 4 * (2 * 4096**2 + 4096**2 + 14336**2)  # of one layer
+    assert streamed.statistics_bytes[0] == pytest.approx(2 * gradient + 3 * factors, rel=0.01)
 
 
 def test_streaming_holds_two_layers():
