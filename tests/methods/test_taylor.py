@@ -12,6 +12,7 @@ import jaxpersona as jp
 from jaxpersona.calibration import taylor_statistics
 from jaxpersona.calibration.misplaced_answers import misplaced_answers
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.stage import Stage
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.methods import Taylor, price_search, taylor
 from jaxpersona.models.perplexity import perplexity
@@ -72,6 +73,15 @@ def test_the_second_search_starts_at_the_first_ones_price(tiny_model, streamed, 
     jp.discover(tiny_model if form == "resident" else streamed, pairs, Taylor(sparsity=0.05), generated=LITTLE)
     (first, result), (second, _) = seen
     assert first == price_search.FIRST_PRICE != result == second
+
+
+def test_both_gradients_are_collected_before_the_factors(tiny_model, pairs):
+    stages = []
+    calibration = jp.calibrate(tiny_model, pairs, generated=LITTLE, stage=Stage(lambda name, *_: stages.append(name)))
+    Taylor().collect(calibration)
+    order = list(dict.fromkeys(stages))
+    assert order[:2] == ["calibrate, answers", "calibrate, pairs"] and order[-1] == "calibrate, pairs, curvature"
+    assert "taylor" in vars(calibration) and len(calibration.shared) == 1
 
 
 def test_discover_moves_the_margin_towards_each_persona(tiny_model, pairs):
