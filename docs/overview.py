@@ -1,6 +1,8 @@
-"""Draws docs/overview.png from a run: one question under three masks, and separation against damage with the controls.
+"""Draws docs/overview.png: one question under three masks, and how far the masks of several runs speak beyond other means.
 
-pip install ".[plots]" && python docs/overview.py runs/quickstart docs/overview.png
+pip install ".[plots]" && python docs/overview.py docs/overview.png runs/wealth runs/extraversion
+
+The runs were evaluated by configs/evaluate_open.yaml. The question is answered under the masks of the first one.
 """
 
 import json
@@ -17,14 +19,22 @@ import jaxpersona as jp
 QUESTION = "Is profit the most important goal for a company?"
 COLOURS = {"none": "#6B6B6B", "seek": "#D55E00", "reject": "#0072B2"}
 LABELS = {"none": "no mask", "seek": "seek mask", "reject": "reject mask"}
+BEYOND = {
+    "none": ("#6B6B6B", "no mask"),
+    "prompt": ("#0072B2", "persona prompt"),
+    "steering": ("#009E73", "steering"),
+    "dpo": ("#D55E00", "DPO"),
+}
+"""Colour and label of what masks are compared with."""
+Run = dict[str, Any]
 
 
-def main(folder: pathlib.Path, image: pathlib.Path) -> None:
-    """Writes the figure of the run in ``folder``."""
-    run, evaluation = (json.loads((folder / name).read_text()) for name in ("run.json", "evaluation.json"))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2), layout="constrained")
-    draw_answers(left, answers(folder, run["model"]["name"]))
-    draw_separation(right, evaluation)
+def main(image: pathlib.Path, folders: list[pathlib.Path]) -> None:
+    """Writes the figure of the runs in ``folders``."""
+    runs = [{name: json.loads((folder / f"{name}.json").read_text()) for name in ("run", "evaluation")} for folder in folders]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), width_ratios=(6, 5), layout="constrained")
+    draw_answers(left, answers(folders[0], runs[0]["run"]["model"]["name"]))
+    draw_comparisons(right, runs)
     figure.savefig(image, dpi=150)
 
 
@@ -40,37 +50,39 @@ def draw_answers(axes: Axes, texts: dict[str, str]) -> None:
     axes.set_axis_off()
     axes.set_title(f"“{QUESTION}”", loc="left", fontsize=13, fontweight="bold")
     for row, (name, text) in enumerate(texts.items()):
-        top = 0.96 - 0.34 * row
+        top = 0.96 - 0.32 * row
         axes.text(0, top, LABELS[name], color=COLOURS[name], fontweight="bold", va="top")
-        wrapped = textwrap.fill(" ".join(text.split()), 78, max_lines=4, placeholder=" …")
-        axes.text(0, top - 0.07, wrapped, fontsize=9.5, va="top")
+        wrapped = textwrap.fill(" ".join(text.split()), 68, max_lines=5, placeholder=" …")
+        axes.text(0, top - 0.06, wrapped, fontsize=9.5, va="top")
 
 
-def draw_separation(axes: Axes, evaluation: dict[str, Any]) -> None:
-    """Plots each pair of masks at its separation and the larger of its perplexity increases."""
-    perplexity = {row["mask"]: row["perplexity"] for row in evaluation["results"] if row["prompt"] == "none"}
-    for row in evaluation["separation"]:
-        if (row["prompt"], row["scoring"]) != ("none", "sum"):
-            continue
-        damage = 100 * max(perplexity[mask] / perplexity["none"] - 1 for mask in row["masks"])
-        low, high = (100 * abs(end - row["separation"]) for end in row["ci95"])
-        found = row["masks"][0] == "seek"
-        colour, label = (
-            ("#D55E00", "the masks found")
-            if found
-            else (COLOURS["none"], row["masks"][0].removesuffix(" seek") + " weights,\nas many")
-        )
-        axes.errorbar(damage, 100 * row["separation"], [[low], [high]], fmt="o", color=colour, capsize=3)
-        offset, side = ((9, 4), "left") if found else ((-9, 4), "right")
-        axes.annotate(label, (damage, 100 * row["separation"]), xytext=offset, textcoords="offset points", ha=side, color=colour)
-    axes.axhline(0, color="#D9D9D9", zorder=0)
-    axes.set_xscale("symlog", linthresh=1)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="perplexity increase, % (log above 1)", ylabel="separation, points (95 % interval)")
-    axes.set_title("Persona against damage", loc="left", fontsize=13, fontweight="bold")
+def draw_comparisons(axes: Axes, runs: list[Run]) -> None:
+    """Plots by run how many points both masks lie above both cases of each kind, with paired 95 % intervals."""
+    for place, run in enumerate(runs):
+        compared = run["evaluation"]["open_ended"]["panel"]["comparisons"]
+        both = {row["cases"][1]: row for row in compared if row["persona"] == "both personas"}
+        for offset, (kind, (colour, _)) in enumerate(BEYOND.items()):
+            if kind in both:
+                low, high = (100 * abs(end - both[kind]["difference"]) for end in both[kind]["ci95"])
+                at = 100 * both[kind]["difference"], place + 0.17 * (offset - 1.5)
+                axes.errorbar(*at, xerr=[[low], [high]], fmt="o", color=colour, markersize=4, elinewidth=1.2)
+    for colour, name in BEYOND.values():
+        axes.errorbar([], [], xerr=[], fmt="o", color=colour, markersize=4, label=name)
+    axes.axvline(0, color="#B0B0B0", zorder=0)
+    axes.set_yticks(range(len(runs)), [label(run) for run in runs])
+    axes.invert_yaxis()
+    axes.set_xlabel("open answers, points: both masks minus (paired 95 % interval)")
+    axes.set_title("Masks beyond other means", loc="left", fontsize=13, fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.25)
+    axes.legend(frameon=False, fontsize=9, ncols=len(BEYOND), loc="upper center", bbox_to_anchor=(0.5, -0.12), columnspacing=1)
+
+
+def label(run: Run) -> str:
+    """Returns the name of a run's data, and of its model if it is not the smaller one of the documentation."""
+    name = run["evaluation"]["data"]["source"].removeprefix("builtin:")
+    model = run["run"]["model"]["name"]
+    return name if model == "smollm2-135m-instruct" else f"{name},\n{model}"
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+    main(pathlib.Path(sys.argv[1]), [pathlib.Path(folder) for folder in sys.argv[2:]])

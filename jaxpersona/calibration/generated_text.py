@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.memory import return_freed_memory
 from jaxpersona.data.text import opening_ids
 from jaxpersona.models.decoding import generate_ids
 from jaxpersona.models.model import Model
@@ -44,6 +45,7 @@ def generate(model: Model, amount: TextAmount | None = None, seed: int = 42) -> 
     prompts = beginnings(model, amount.texts, seed)
     endless = dataclasses.replace(model, eos_ids=())
     new = generate_ids(endless, model.params, prompts, amount.length - len(prompts[0]), Sampling(temperature=1.0), seed)
+    return_freed_memory()
     return np.array([prompt + row for prompt, row in zip(prompts, new, strict=True)], np.int32)
 
 
