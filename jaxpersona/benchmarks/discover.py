@@ -1,7 +1,12 @@
-"""Times finding the masks of two personas: the whole process, with a cold and a warm compilation cache, and by stage."""
+"""Times finding the masks of two personas: the whole process and by stage, with different things kept from before.
+
+A run is ``cold`` with an empty cache, ``warm`` with compiled programs, and ``next`` also with what ``taylor`` keeps of a model.
+"""
 
 import json
+import os
 import pathlib
+import shutil
 import tempfile
 from typing import Any
 
@@ -30,16 +35,18 @@ def run(config: BenchmarkConfig) -> Measurements:
         folder, sides = pathlib.Path(work), {}
         masks, files = folder / first / "masks", folder / "torch"
         for method in config.methods:
-            arguments = {"argv": _arguments(config, method, opened.path, folder / method)}
-            for state in ("cold", "warm"):
-                sides[f"{method}, {state}"] = our_side("discover", arguments, cold=state == "cold")
+            for state in states(method):
+                argv = _arguments(config, method, opened.path, folder / method, keeps=state != "warm")
+                options = {"argv": argv, "cache": str(folder / "cache"), "cold": state == "cold"}
+                sides[f"{method}, {state}"] = our_side("discover", options, cold=state == "cold")
         options = {"texts": dict(zip(("seek", "reject"), zip(*texts, strict=True), strict=True))}
         options |= {"sparsity": config.sparsity, "output": str(files)}
         runs = take_turns(config.repeats, {**sides, **torch_sides(config, opened, "discover", options)})
         measured = Measurements("discover", torch_versions(runs))
         for name in sides:
             method, _, state = name.partition(", ")
-            baseline = runs.get(TORCH, NOT_RUN) if method == first else runs[f"{first}, {state}"]
+            as_warm = "cold" if state == "cold" else "warm"
+            baseline = runs.get(TORCH, NOT_RUN) if method == first else runs[f"{first}, {as_warm}"]
             measured.compare(f"{name}: ", runs[name].process, baseline.process)
         measured.add("bytes of both masks", "MB", [_megabytes(masks)], [_megabytes(files)] if TORCH in runs else [])
         if TORCH in runs and first == "wanda":
@@ -47,8 +54,19 @@ def run(config: BenchmarkConfig) -> Measurements:
     return measured
 
 
+def states(method: str) -> tuple[str, ...]:
+    """Returns the kinds of runs that are timed, in an order in which each finds what it needs."""
+    return ("cold", "warm", "next") if _is_taylor(method) else ("cold", "warm")
+
+
 def measure(options: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    """Runs the command ``discover`` with the arguments ``argv``; its seconds by stage are those of ``run.json``."""
+    """Runs the command ``discover`` with the arguments ``argv``; its seconds by stage are those of ``run.json``.
+
+    ``cache`` is the folder in which factors are kept; it is emptied first if the run is ``cold``.
+    """
+    if options["cold"]:
+        shutil.rmtree(options["cache"], ignore_errors=True)
+    os.environ["JAXPERSONA_CACHE"] = options["cache"]
     config = cli.parse("discover", DiscoverConfig, options["argv"])
     discover.main(config)
     seconds |= json.loads((pathlib.Path(config.output_dir) / "run.json").read_text())["seconds"]
@@ -70,13 +88,17 @@ def agreement(masks: pathlib.Path, files: pathlib.Path) -> float:
     return common / either
 
 
-def _arguments(config: BenchmarkConfig, method: str, model: pathlib.Path, output_dir: pathlib.Path) -> list[str]:
-    sparsity = _TAYLOR_SPARSITY if by_name(method).name == "taylor" else config.sparsity
+def _arguments(config: BenchmarkConfig, method: str, model: pathlib.Path, output_dir: pathlib.Path, keeps: bool) -> list[str]:
+    sparsity = _TAYLOR_SPARSITY if _is_taylor(method) else config.sparsity
     settings = {"model.name": model, "model.dtype": config.dtype, "data.source": config.data}
     settings |= {"data.num_samples": config.num_samples, "method.name": method, "method.sparsity": sparsity}
-    settings |= {"reuse_factors": "false"}  # every run does all the work
+    settings |= {"reuse_factors": str(keeps).lower()}
     settings |= {"perplexity.max_tokens": 0, "output_dir": output_dir, "overwrite": "true"}
     return [f"--{key}={value}" for key, value in settings.items()]
+
+
+def _is_taylor(method: str) -> bool:
+    return by_name(method).name == "taylor"
 
 
 def _megabytes(folder: pathlib.Path) -> float:

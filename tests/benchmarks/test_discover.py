@@ -1,11 +1,14 @@
 """Discovery is timed by stage, and masks are compared with PyTorch's."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
 import jaxpersona as jp
 from jaxpersona.benchmarks import discover
 from jaxpersona.benchmarks.config import BenchmarkConfig
+from jaxpersona.core import files
 from jaxpersona.models.sites import kernels
 from jaxpersona.models.weights import hf_name
 
@@ -34,11 +37,26 @@ def test_taylor_has_a_sparsity_of_its_own(tmp_path):
     config = BenchmarkConfig(sparsity=0.4)
     sparsities = {"wanda": 0.4, "taylor": 0.03, "first_order": 0.03}
     for method, sparsity in sparsities.items():
-        assert f"--method.sparsity={sparsity}" in discover._arguments(config, method, tmp_path, tmp_path)
+        assert f"--method.sparsity={sparsity}" in discover._arguments(config, method, tmp_path, tmp_path, keeps=False)
 
 
-def test_every_run_does_all_the_work(tmp_path):
-    assert "--reuse_factors=false" in discover._arguments(BenchmarkConfig(), "taylor", tmp_path, tmp_path)
+def test_only_the_next_persona_finds_kept_factors(tiny_folder, pairs_file, in_process, monkeypatch):
+    kept = []
+
+    def main(config):
+        folder = files.cache_folder() / "factors"
+        kept.append((config.reuse_factors, folder.is_dir()))
+        folder.mkdir(parents=True, exist_ok=True)
+        (pathlib.Path(config.output_dir) / "masks").mkdir(parents=True, exist_ok=True)
+        (pathlib.Path(config.output_dir) / "run.json").write_text('{"seconds": {"calibrate": 1.0}}')
+
+    monkeypatch.setenv("JAXPERSONA_CACHE", "of the user")
+    monkeypatch.setattr(discover.discover, "main", main)
+    options = {"num_samples": 4, "methods": ["taylor"], "repeats": 2, "baseline": False}
+    rows = {row.name for row in discover.run(BenchmarkConfig(model=str(tiny_folder), data=pairs_file, **options)).rows}
+    assert {f"discover/taylor, {state}: calibrate" for state in ("cold", "warm", "next")} <= rows
+    assert kept == [(True, False), (False, True), (True, True)] * 2  # cold, warm and next
+    assert not pathlib.Path("of the user").exists()
 
 
 def test_agreement_is_the_jaccard_overlap(tiny_model, pairs, tmp_path):
