@@ -95,11 +95,11 @@ def pack_answers(model: Model, pairs: Sequence[TokenizedPair], prompts: bool = F
     options = {"row_multiple": multiple, "shared_prefix": prefix}
     length = choose_row_length(pairs, prefix)
     batches = pack(pairs, model.tokenizer.bos_token_id, length, _BATCH_TOKENS * multiple, **options)
-    return batches, starts, None if prompts else most_marked([_answers(batch, starts) for batch in batches])
+    return batches, starts, None if prompts else most_marked([in_answers(batch, starts) for batch in batches])
 
 
-def _answers(batch: Batch, starts: Any) -> Any:
-    """Returns which tokens belong to an answer, bool [B, T]."""
+def in_answers(batch: Batch, starts: Any) -> Any:
+    """Returns which tokens belong to an answer, bool [B, T]; ``starts`` as for ``answer_sums``."""
     own = batch.pair >= 0
     return own & (batch.positions > 0) & (batch.positions >= starts[batch.pair * own])
 
@@ -135,7 +135,7 @@ def sums_of_hidden(
     decoder: Decoder, most: int | None, params: Params, starts: jax.Array, batch: Batch, hidden: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns ``answer_sums`` from the batch's final hidden states [B, T, hidden]; for use under ``jax.jit``."""
-    pair, branch, answer = jnp.asarray(batch.pair), jnp.asarray(batch.branch), _answers(batch, starts)
+    pair, branch, answer = jnp.asarray(batch.pair), jnp.asarray(batch.branch), in_answers(batch, starts)
     prompt, places = (pair >= 0) & (batch.positions > 0) & ~answer, None
     if most is not None:
         places = places_of(answer, most)

@@ -25,8 +25,9 @@ from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import Params
 from jaxpersona.data.packing import Batch, pack
 from jaxpersona.data.text import TokenizedPair
-from jaxpersona.evaluation.answers import answer_sums, score_answers
+from jaxpersona.evaluation.answers import answer_sums, in_answers, score_answers
 from jaxpersona.models.decoder import Decoder
+from jaxpersona.models.log_probs import most_marked
 from jaxpersona.models.model import Model
 from jaxpersona.models.sites import kernels, with_kernels
 
@@ -188,12 +189,16 @@ class _Examples:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Portion:
-    """One row of packed pairs, and per pair of the step, arrays [batch_size], its start, reference margin and loss weight."""
+    """One row of packed pairs, and per pair of the step, arrays [batch_size], its start, reference margin and loss weight.
+
+    The head is evaluated at ``most`` tokens of the row.
+    """
 
     batch: Batch
     starts: np.ndarray
     reference: np.ndarray
     weights: np.ndarray
+    most: int = dataclasses.field(metadata={"static": True})
 
 
 def _examples(model: Model, pairs: Sequence[TokenizedPair], options: FineTuning, persona: int) -> _Examples:
@@ -224,12 +229,14 @@ def _portions(model: Model, examples: _Examples, options: FineTuning, total: flo
     reference = filled(examples.reference, np.float32)
     for batch in pack(examples.pairs, model.tokenizer.bos_token_id, _ROW, _ROW, shrink=False):
         inside = np.isin(np.arange(options.batch_size), np.asarray(batch.pair))
-        yield _Portion(batch, starts, reference, (inside / total).astype(np.float32))
+        weights, most = (inside / total).astype(np.float32), most_marked([in_answers(batch, starts)])
+        yield _Portion(batch, starts, reference, weights, most)
 
 
 def _portion_loss(weights: Any, params: Params, portion: _Portion, decoder: Decoder, loss: _Loss) -> jax.Array:
     """Returns a portion's contribution to the mean loss."""
-    sums, _ = answer_sums(_assemble(params, weights, loss.scale), portion.batch, portion.starts, decoder)
+    assembled = _assemble(params, weights, loss.scale)
+    sums, _ = answer_sums(assembled, portion.batch, portion.starts, decoder, most=portion.most)
     persona, opposite, _ = sums
     losses = -persona if loss.objective == "sft" else dpo_loss(persona - opposite, portion.reference, loss.beta)
     return jnp.sum(losses * portion.weights)
