@@ -21,7 +21,8 @@ COLOURS = {"none": "#6B6B6B", "seek": "#D55E00", "reject": "#0072B2"}
 LABELS = {"none": "no mask", "seek": "seek mask", "reject": "reject mask"}
 BEYOND = {
     "none": ("#6B6B6B", "no mask"),
-    "prompt": ("#0072B2", "persona prompt"),
+    "prompt": ("#0072B2", "prompt"),
+    "rag": ("#CC79A7", "retrieval"),
     "steering": ("#009E73", "steering"),
     "dpo": ("#D55E00", "DPO"),
 }
@@ -32,7 +33,7 @@ Run = dict[str, Any]
 def main(image: pathlib.Path, folders: list[pathlib.Path]) -> None:
     """Writes the figure of the runs in ``folders``."""
     runs = [{name: json.loads((folder / f"{name}.json").read_text()) for name in ("run", "evaluation")} for folder in folders]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), width_ratios=(6, 5), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.4), width_ratios=(6, 5), layout="constrained")
     draw_answers(left, answers(folders[0], runs[0]["run"]["model"]["name"]))
     draw_comparisons(right, runs)
     figure.savefig(image, dpi=150)
@@ -64,7 +65,7 @@ def draw_comparisons(axes: Axes, runs: list[Run]) -> None:
         for offset, (kind, (colour, _)) in enumerate(BEYOND.items()):
             if kind in both:
                 low, high = (100 * abs(end - both[kind]["difference"]) for end in both[kind]["ci95"])
-                at = 100 * both[kind]["difference"], place + 0.17 * (offset - 1.5)
+                at = 100 * both[kind]["difference"], place + 0.17 * (offset - 2)
                 axes.errorbar(*at, xerr=[[low], [high]], fmt="o", color=colour, markersize=4, elinewidth=1.2)
     for colour, name in BEYOND.values():
         axes.errorbar([], [], xerr=[], fmt="o", color=colour, markersize=4, label=name)
