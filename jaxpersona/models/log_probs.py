@@ -15,10 +15,8 @@ _MOST_LOGITS = 2**24  # of one program step: 64 MiB
 
 
 def most_marked(marks: Sequence[np.ndarray]) -> int:
-    """Returns the largest number of tokens, at least 1, that any mask bool [B, T] marks in a row, rounded up so that few shapes
-    compile.
-    """
-    most = max(1, *(int(marked.sum(axis=1).max()) for marked in marks))
+    """Returns the largest number of tokens that any mask bool [B, T] marks in a row, rounded up so that few shapes compile."""
+    most = max(1, *(int(marked.sum(axis=1).max()) for marked in marks))  # ``next_log_probs`` needs a token
     return min(marks[0].shape[1], -(-most // _STEP) * _STEP)
 
 

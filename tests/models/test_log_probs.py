@@ -61,7 +61,7 @@ def test_parts_of_a_row_give_the_same(tiny_model, batch, found, monkeypatch):
     ("width", "most", "expected"), [(8, 3, 8), (100, 0, 32), (100, 3, 32), (100, 32, 32), (100, 33, 64), (100, 97, 100)]
 )
 def test_most_marked_tokens_of_a_row_are_rounded_up_within_the_row(width, most, expected):
-    marks = [np.arange(width) < np.array([[1], [most]]), np.zeros((2, width), bool)]
+    marks = [np.arange(width) < np.array([[0], [most]]), np.zeros((2, width), bool)]
     assert most_marked(marks) == expected
 
 
