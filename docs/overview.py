@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from panel_tables import both_compared, set_name
 
 import jaxpersona as jp
 
@@ -60,8 +61,7 @@ def draw_answers(axes: Axes, texts: dict[str, str]) -> None:
 def draw_comparisons(axes: Axes, runs: list[Run]) -> None:
     """Plots by run how many points both masks lie above both cases of each kind, with paired 95 % intervals."""
     for place, run in enumerate(runs):
-        compared = run["evaluation"]["open_ended"]["panel"]["comparisons"]
-        both = {row["cases"][1]: row for row in compared if row["persona"] == "both personas"}
+        both = both_compared(run["evaluation"])
         for offset, (kind, (colour, _)) in enumerate(BEYOND.items()):
             if kind in both:
                 low, high = (100 * abs(end - both[kind]["difference"]) for end in both[kind]["ci95"])
@@ -80,8 +80,7 @@ def draw_comparisons(axes: Axes, runs: list[Run]) -> None:
 
 def label(run: Run) -> str:
     """Returns the name of a run's data, and of its model if it is not the smaller one of the documentation."""
-    name = run["evaluation"]["data"]["source"].removeprefix("builtin:")
-    model = run["run"]["model"]["name"]
+    name, model = set_name(run["evaluation"]), run["run"]["model"]["name"]
     return name if model == "smollm2-135m-instruct" else f"{name},\n{model}"
 
 

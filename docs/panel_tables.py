@@ -31,12 +31,17 @@ def main(folders: list[str]) -> None:
 
 def both_masks(evaluation: Evaluation) -> Iterator[str]:
     """Yields the cells of a set: the number of both masks, and how much it lies above that of both cases of each kind."""
-    panel, numbers = evaluation["open_ended"]["panel"], _numbers(evaluation)
-    compared = {row["cases"][1]: row for row in panel["comparisons"] if row["persona"] == "both personas"}
+    numbers, compared = _numbers(evaluation), both_compared(evaluation)
     yield set_name(evaluation)
     yield f"{50 * sum(numbers[name, name]['overall'] for name in PERSONAS):.1f}"
     for row in map(compared.get, KINDS):
         yield "" if row is None else _in_bold(f"{100 * row['difference']:+.1f}", _interval(row["ci95"]), row["ci95"][0] > 0)
+
+
+def both_compared(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns the comparisons of both masks with both cases of each kind, by kind."""
+    comparisons = evaluation["open_ended"]["panel"]["comparisons"]
+    return {row["cases"][1]: row for row in comparisons if row["persona"] == "both personas"}
 
 
 def single_mask(evaluation: Evaluation, persona: str) -> Iterator[str]:
