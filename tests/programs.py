@@ -32,9 +32,11 @@ from jaxpersona.benchmarks.mesh import Shapes, parameters_on, selection_programs
 from jaxpersona.benchmarks.peaks import peak_of
 from jaxpersona.benchmarks.random_llama import LLAMA_3_8B
 from jaxpersona.calibration import fisher
+from jaxpersona.calibration.backward import FACTORS, GRADIENT, zero_sums
 from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.calibration.hessians import outer_sums
 from jaxpersona.calibration.moments import site_sums, weighted_sums
+from jaxpersona.calibration.taylor_statistics import BATCH_TOKENS
 from jaxpersona.core.mesh import AXES, sharding_by_output, sharding_of, sharding_of_rows, sharding_of_words, spread_over_data
 from jaxpersona.core.tree import unflatten
 from jaxpersona.data.packing import Batch
@@ -83,7 +85,7 @@ AS_IF_ON_TPU = {
     "JAX_PLATFORMS": "cpu",
 }
 _LENGTH, _ROWS, _WINDOW = 256, 8, 512  # tokens of a row, rows of a device, tokens of a perplexity window
-_BATCHES, _ANSWER_TOKENS = 13, 128  # batches of one row per device in a backward pass, answer tokens in a row
+_BATCHES, _ANSWER_TOKENS = 13, 128  # batches of calibration data, answer tokens in a row
 _METHODS = ("wanda", "sparsegpt", "taylor")
 _PERSONAS, _SLOTS, _PROMPT, _CACHE = 8, 16, 128, 512
 
@@ -123,8 +125,7 @@ def taylor_programs(params: Shapes, config: ModelConfig, mesh: Mesh) -> Iterator
     key, numbers = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((amount.texts,), jnp.int32)
     options = Decoder(config), (), amount.length - 2
     yield "taylor: generating text", lambda: decoding._decode.trace(*options, params, *text, key, numbers, settings)
-    yield "taylor: gradient of pairs", lambda: _backward(params, config, mesh, "gradient")
-    yield "taylor: factors of pairs", lambda: _backward(params, config, mesh, "factors")
+    yield "taylor: gradient and factors of pairs", lambda: _backward(params, config, mesh)
     for path in ("layers/mlp/down_proj/kernel", "layers/mlp/gate_proj/kernel"):
         yield f"taylor: choice of {module_of(path)}", lambda path=path: _choice(flat[path], path, mesh)
 
@@ -159,9 +160,9 @@ def _row(kind: Any, mesh: Mesh, *shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, kind, sharding=sharding_of_rows(shape, mesh))
 
 
-def _batch(rows: int, mesh: Mesh, *stacked: int) -> Batch:
-    tokens = functools.partial(_row, jnp.int32, mesh, *stacked, rows, _LENGTH)
-    return Batch(tokens(), tokens(), tokens(), tokens(), _row(jnp.float32, mesh, *stacked, 2, rows, _LENGTH))
+def _batch(rows: int, mesh: Mesh) -> Batch:
+    tokens = functools.partial(_row, jnp.int32, mesh, rows, _LENGTH)
+    return Batch(tokens(), tokens(), tokens(), tokens(), _row(jnp.float32, mesh, 2, rows, _LENGTH))
 
 
 def _square(mesh: Mesh, layers: int, size: int) -> jax.ShapeDtypeStruct:
@@ -169,20 +170,18 @@ def _square(mesh: Mesh, layers: int, size: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((layers, size, size), jnp.float32, sharding=columns)
 
 
-def _backward(params: Shapes, config: ModelConfig, mesh: Mesh, part: fisher.Part) -> Any:
-    """Returns the program that adds the sums of a group of batches, one row per device, lowered."""
-    flat, rows = kernels(params), mesh.shape["data"]
-    total = jax.eval_shape(lambda flat: fisher._zero_sums(flat, part, None), flat)
-    if part == "gradient":
-        total = {path: _spread(leaf, sharding_of(path, leaf.shape, mesh)) for path, leaf in total.items()}
-    else:
-        columns = NamedSharding(mesh, PartitionSpec(None, None, "model"))
-        total["inputs"] = {site: _spread(leaf, columns) for site, leaf in total["inputs"].items()}
-        total["outputs"] = jax.tree.map(lambda leaf: _like(leaf, NamedSharding(mesh, PartitionSpec())), total["outputs"])
-    share = _row(jnp.float32, mesh, _BATCHES, rows, _LENGTH)
-    decoder = Decoder(config, outer_sums if part == "factors" else None)
-    batches = (_batch(rows, mesh, _BATCHES), share, share)
-    return fisher._sums.trace(total, flat, params, batches, (0, fisher.GROUP), decoder, part, _ANSWER_TOKENS, mesh)
+def _backward(params: Shapes, config: ModelConfig, mesh: Mesh) -> Any:
+    """Returns the program that adds the sums of a batch."""
+    rows = BATCH_TOKENS // _LENGTH * mesh.shape["data"]
+    total = jax.eval_shape(lambda flat: zero_sums(flat, GRADIENT + FACTORS), kernels(params))
+    columns, whole = NamedSharding(mesh, PartitionSpec(None, None, "model")), NamedSharding(mesh, PartitionSpec())
+    sums = {
+        "gradient": {path: _spread(leaf, sharding_of(path, leaf.shape, mesh)) for path, leaf in total["gradient"].items()},
+        "inputs": {site: _spread(leaf, columns) for site, leaf in total["inputs"].items()},
+        "outputs": {path: _like(leaf, whole) for path, leaf in total["outputs"].items()},
+    }
+    batch, share = _batch(rows, mesh), _row(jnp.float32, mesh, rows, _LENGTH)
+    return fisher._with_batch.trace(sums, params, batch, share, Decoder(config, outer_sums), _ANSWER_TOKENS, mesh)
 
 
 def _like(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -21,7 +21,7 @@ from jaxpersona.models.config import ModelConfig
 @pytest.mark.parametrize("mesh", ["4x4", "1x16"])
 def test_the_largest_programs_for_llama_3_8b_fit_a_v5e_16_slice(mesh):
     paths = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    largest = "taylor: gradient", "taylor: factors", "engine: decode"
+    largest = "taylor: gradient and factors", "engine: decode"
     command = [sys.executable, str(HERE / "programs.py"), "v5e:4x4", mesh, "Llama-3-8B", *largest]
     variables = {**os.environ, **AS_IF_ON_TPU, "PYTHONPATH": paths}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
@@ -35,7 +35,7 @@ def test_the_largest_programs_for_llama_3_8b_fit_a_v5e_16_slice(mesh):
 def test_every_program_is_traced_as_the_package_defines_it():
     config = ModelConfig.from_hf(MODELS["Llama-3-8B"] | {"num_hidden_layers": 2})
     traced = [name for name, trace in programs_of(config, make_mesh()) if trace() is not None]
-    assert len(traced) == len(set(traced)) == 16
+    assert len(traced) == len(set(traced)) == 15
 
 
 def test_operations_of_a_loop_count_as_often_as_it_runs():

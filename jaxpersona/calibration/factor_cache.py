@@ -27,7 +27,7 @@ from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import Params, flatten
 from jaxpersona.models.model import Model
 
-RECIPE = 2
+RECIPE = 3
 """To be raised when generated text or its factors are computed otherwise: files of another recipe are not used."""
 _MOST_BYTES = 8e9
 _JAX_SETTINGS = ("jax_default_matmul_precision", "jax_default_prng_impl", "jax_enable_x64")

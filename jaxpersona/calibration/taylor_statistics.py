@@ -17,11 +17,12 @@ from jaxpersona.calibration.generated_text import TextAmount
 from jaxpersona.calibration.misplaced_answers import misplaced_answers
 from jaxpersona.core.mesh import row_multiple
 from jaxpersona.core.stage import QUIET, Stage
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, choose_row_length, pack, whole_rows
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, Batch, choose_row_length, pack, shared_prefix_length, whole_rows
 from jaxpersona.data.text import TokenizedPair
 from jaxpersona.models.model import Model
 
-_BATCH_TOKENS = 256  # activations of all layers are kept for the backward pass
+BATCH_TOKENS = 1024
+"""Per device. Each batch passes over all sums once; more tokens save little time and take memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +54,15 @@ def collect(
     Args:
       pairs: from ``tokenize_pair``.
       seed: of the generated text.
-      stage: progress and checkpoints, in four parts.
+      stage: progress and checkpoints, in three parts.
       amount: how much text the model generates; default 48 texts of 128 tokens.
       reuse_factors: keeps factors from generated text in the cache folder, and takes them from there (``factor_cache.py``).
     """
     amount = amount or TextAmount()
-    batches, signs = pair_batches(model, pairs)
-    of_pairs = stage.part("pairs")
-    margin = fisher.rounded_mean(fisher.collect_gradient(model, batches, signs, of_pairs), answer_tokens(model, pairs))
     make = functools.partial(_of_generated_text, model, amount, seed, stage)
     neutral = factor_cache.reuse(model, amount, seed, make, stage) if reuse_factors else make()
-    return TaylorStatistics(margin, fisher.collect(model, batches, signs, of_pairs.part("curvature"), neutral))
+    gradient, factors = fisher.collect_both(model, *pair_batches(model, pairs), neutral, stage.part("pairs"))
+    return TaylorStatistics(fisher.rounded_mean(gradient, answer_tokens(model, pairs)), factors)
 
 
 def _of_generated_text(model: Model, amount: TextAmount, seed: int, stage: Stage) -> Factors:
@@ -105,20 +104,25 @@ def shared_batches(
     for kind in misplaced_answers(model, pairs) if misplaced_weight else ():
         texts += kind
         weights += [-misplaced_weight / sum(len(text.matching) for text in kind)] * len(kind)
-    batches, signs = pair_batches(model, texts)
+    batches, signs = pair_batches(model, texts, shared_prefix_length(texts))
     of_texts = np.array(weights, np.float32)
     return batches, [sign * of_texts[np.maximum(batch.pair, 0)] for batch, sign in zip(batches, signs, strict=True)]
 
 
-def pair_batches(model: Model, pairs: Sequence[TokenizedPair]) -> tuple[list[Batch], list[np.ndarray]]:
+def pair_batches(model: Model, pairs: Sequence[TokenizedPair], shared_prefix: int = 0) -> tuple[list[Batch], list[np.ndarray]]:
     """Packs the pairs; returns batches, and by batch the sign of each token's log-probability in the margin, float32 [B, T].
 
     Tokens that both answers begin with have sign 0: they cancel in the margin. So has the end of the turn, because a model that
     is made to end its turn gives empty answers.
+
+    Args:
+      model: whose tokenizer and mesh count.
+      pairs: at least one.
+      shared_prefix: as for ``pack``; 0 for factors, which sum squares of gradients.
     """
-    devices = row_multiple(model.mesh)
-    length = choose_row_length(pairs)
-    batches = pack(pairs, model.tokenizer.bos_token_id, length, _BATCH_TOKENS * devices, row_multiple=devices)
+    devices, bos = row_multiple(model.mesh), model.tokenizer.bos_token_id
+    length = choose_row_length(pairs, shared_prefix)
+    batches = pack(pairs, bos, length, BATCH_TOKENS * devices, row_multiple=devices, shared_prefix=shared_prefix)
     starts, spoken = np.array([len(pair.prefix) for pair in pairs]), _spoken(model, pairs)
     return batches, [_signs(batch, starts, spoken) for batch in batches]
 
@@ -154,7 +158,7 @@ def neutral_batches(model: Model, tokens: np.ndarray) -> tuple[list[Batch], list
     BOS counts, unlike in statistics of personas: some weights act on it alone, and removing one ruins the model (super weights;
     Yu et al., 2024).
     """
-    devices, most = row_multiple(model.mesh), max(1, _BATCH_TOKENS // tokens.shape[1])
+    devices, most = row_multiple(model.mesh), max(1, BATCH_TOKENS // tokens.shape[1])
     # At most as many rows per device as without a mesh, and a divisor of n if there is one, so that no text is left out.
     rows = max((rows for rows in range(devices, most * devices + 1, devices) if len(tokens) % rows == 0), default=most)
     batches = whole_rows(tokens[: len(tokens) // rows * rows], None, rows)

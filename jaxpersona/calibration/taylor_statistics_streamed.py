@@ -15,6 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpersona.calibration import fisher, generated_text_streamed
+from jaxpersona.calibration.backward import (
+    FACTORS,
+    GRADIENT,
+    Part,
+    Sums,
+    counted,
+    head_gradient,
+    layer_sums,
+    most_shared,
+)
 from jaxpersona.calibration.calibrate import Calibration
 from jaxpersona.calibration.fisher import Factors, Gradient
 from jaxpersona.calibration.hessians import outer_sums
@@ -30,9 +40,8 @@ from jaxpersona.core.memmap import MappedArrays
 from jaxpersona.core.stage import QUIET, Stage
 from jaxpersona.core.tree import Params, flatten
 from jaxpersona.data.packing import Batch
-from jaxpersona.models.decoder import Decoder, by_site
 from jaxpersona.models.layer_loop import State, run_layers
-from jaxpersona.models.sites import SITE_OF, kernels, module_of, with_kernels
+from jaxpersona.models.sites import SITE_OF, kernels, module_of
 from jaxpersona.models.streamed_forward import States, embed, flag_of, layer_step
 from jaxpersona.models.streamed_model import StreamedModel
 
@@ -44,19 +53,19 @@ class _Texts:
     Attributes:
       batches: of one shape.
       shares: by batch, float32 [B, T]: the objective is the sum of the tokens' log-probabilities times their shares.
-      gradient: whether to compute the gradient with respect to the kernels.
+      parts: what is summed over them.
       states: [layer + 1, batch, B, T, hidden], the input of each layer, and the output of the last one.
     """
 
     batches: Sequence[Batch]
     shares: Sequence[np.ndarray]
-    gradient: bool
+    parts: tuple[Part, ...]
     states: np.ndarray
 
     @property
     def tokens(self) -> float:
         """Number of tokens that the factors are means over."""
-        return float(sum(_counted(batch).sum() for batch in self.batches))
+        return float(sum(counted(batch).sum() for batch in self.batches))
 
 
 def collect(
@@ -71,26 +80,27 @@ def collect(
     answers = answer_tokens(model, pairs)
     tokens = generated_text_streamed.generate(model, calibration.generated, calibration.seed, stage.part("generate text"))
     texts = {
-        "pairs": _start(model, arrays, "states of pairs", *pair_batches(model, pairs), True),
-        "own": _start(model, arrays, "states of generated text", *neutral_batches(model, tokens), False),
+        "pairs": _start(model, arrays, "states of pairs", *pair_batches(model, pairs), GRADIENT + FACTORS),
+        "own": _start(model, arrays, "states of generated text", *neutral_batches(model, tokens), FACTORS),
     }
     if any(weights):
-        texts["shared"] = _start(model, arrays, "states of shared texts", *shared_batches(model, pairs, *weights), True)
+        texts["shared"] = _start(model, arrays, "states of shared texts", *shared_batches(model, pairs, *weights), GRADIENT)
     _forward(model, texts, stage.part("forward"))
     kept = _gradients(statistics)
 
     def step(number: int, params: Params, gradients: State) -> None:
-        total: Factors | None = None
+        total: Sums | None = None
         for name, part in texts.items():
-            gradient, factors = _layer_back(model, part, number, params, gradients[name])
-            check_finite({**vars(factors), "gradient": gradient}, "gradients and second moments", first_layer=number)
-            for path, leaf in gradient.items():
+            sums = _layer_back(model, part, number, params, gradients[name])
+            check_finite(sums, "gradients and second moments", first_layer=number)
+            for path, leaf in sums.pop("gradient", {}).items():
                 kept[name][path][number] = np.asarray(leaf[0] / (answers if name == "pairs" else 1), kept[name][path].dtype)
-            if name != "shared":
-                mean = fisher.divided(factors, 2 * part.tokens)
+            if sums:
+                mean = fisher.divided(sums, 2 * part.tokens)
                 total = mean if total is None else _added(total, mean)
         assert total is not None
-        _put(statistics.factors, number, total)
+        for path, leaf in flatten(vars(statistics.factors)).items():
+            leaf[number] = np.asarray(flatten({**total})[path])[0]
 
     def start() -> State:
         return {name: _head_gradients(model, part) for name, part in texts.items()}
@@ -100,13 +110,18 @@ def collect(
 
 
 def _start(
-    model: StreamedModel, arrays: MappedArrays, name: str, batches: Sequence[Batch], shares: Sequence[np.ndarray], gradient: bool
+    model: StreamedModel,
+    arrays: MappedArrays,
+    name: str,
+    batches: Sequence[Batch],
+    shares: Sequence[np.ndarray],
+    parts: tuple[Part, ...],
 ) -> _Texts:
     embedded = embed(model, model.decoder, (batch.tokens for batch in batches))
     states = arrays.array(name, (model.config.num_layers + 1, len(batches), *embedded[0].shape), embedded[0].dtype)
     for index, x in embedded.items():
         states[0, index] = x
-    return _Texts(batches, shares, gradient, states)
+    return _Texts(batches, shares, parts, states)
 
 
 def _forward(model: StreamedModel, texts: Mapping[str, _Texts], stage: Stage) -> None:
@@ -124,25 +139,25 @@ def _forward(model: StreamedModel, texts: Mapping[str, _Texts], stage: Stage) ->
 
 def _head_gradients(model: StreamedModel, texts: _Texts) -> States:
     """Returns, by batch, the gradient with respect to the last layer's output [B, T, hidden]."""
-    differentiate = functools.partial(_head_gradient, model.batch_decoder(), fisher.most_shared(texts.shares), model.head())
+    differentiate = functools.partial(_head_gradient, model.batch_decoder(), most_shared(texts.shares), model.head())
     outputs = enumerate(zip(texts.states[-1], texts.batches, texts.shares, strict=True))
     return {index: np.asarray(differentiate(*output)) for index, output in outputs}
 
 
-def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, gradients: States) -> tuple[Gradient, Factors]:
-    """Returns gradient (empty if not requested) and factors of one layer, summed over the batches.
+def _layer_back(model: StreamedModel, texts: _Texts, number: int, params: Params, gradients: States) -> Sums:
+    """Returns the sums of one layer over the batches.
 
     Args:
       gradients: by batch, with respect to the layer's output; replaced in place by those with respect to its input.
     """
-    decoder, total = model.batch_decoder(outer_sums), None
+    decoder, total = model.batch_decoder(outer_sums if "inputs" in texts.parts else None), None
     for index, batch in enumerate(texts.batches):
         inputs = texts.states[number, index], flag_of(decoder, number), batch, gradients[index]
-        gradient, *new = _layer_vjp(decoder, texts.gradient, params, *inputs)
+        gradient, sums = _layer_sums(decoder, texts.parts, params, *inputs)
         gradients[index] = np.asarray(gradient)
-        total = new if total is None else _added(total, new)
+        total = sums if total is None else _added(total, sums)
     assert total is not None
-    return total[0], total[1]
+    return total
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -151,37 +166,8 @@ def _added(total: Any, new: Any) -> Any:
     return jax.tree.map(jnp.add, total, new)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _head_gradient(decoder: Decoder, most: int, params: Params, x: Any, batch: Batch, shares: Any) -> jax.Array:
-    """Returns the objective's gradient with respect to the residual stream after the last layer."""
-
-    def objective(x: jax.Array) -> jax.Array:
-        hidden = jnp.asarray(decoder.apply({"params": params}, x, method="normed"))
-        return fisher.shared_log_probs(decoder, params, hidden, batch, shares, most)
-
-    return jax.grad(objective)(x)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _layer_vjp(
-    decoder: Decoder, with_kernel_gradient: bool, params: Params, x: Any, is_sliding: Any, batch: Batch, gradient: Any
-) -> tuple[jax.Array, Gradient, Factors]:
-    """Computes the VJP of one layer: gradients with respect to input and kernels (empty if not requested), and factor sums."""
-    flat = kernels(params)
-
-    def layer(x: jax.Array, probes: Gradient, flat: Gradient) -> tuple[jax.Array, Any]:
-        variables = {"params": with_kernels(params, flat), "probes": fisher.at_outputs(probes)}
-        inputs = {"positions": batch.positions, "visible": batch.visible(), "weights": _counted(batch)[None]}
-        out, state = decoder.apply(variables, x, is_sliding, **inputs, mutable=["stats"], method="through")
-        return jnp.asarray(out), by_site(state)
-
-    _, vjp, inputs = jax.vjp(layer, x, fisher.probes_of(flat), flat, has_aux=True)
-    wrt_x, wrt_probes, wrt_kernels = vjp(gradient)
-    return wrt_x, fisher.in_float32(wrt_kernels) if with_kernel_gradient else {}, fisher.factor_sums(inputs, wrt_probes)
-
-
-def _counted(batch: Batch) -> Any:
-    return batch.weights.max(axis=0)
+_head_gradient = jax.jit(head_gradient, static_argnums=(0, 1))
+_layer_sums = jax.jit(layer_sums, static_argnums=(0, 1))
 
 
 def _gradients(statistics: TaylorStatistics) -> dict[str, Gradient]:
@@ -206,8 +192,3 @@ def _empty(model: StreamedModel, arrays: MappedArrays, shared: bool) -> TaylorSt
 def _arrays(statistics: TaylorStatistics) -> dict[str, np.ndarray]:
     """Returns the arrays by name."""
     return flatten({**_gradients(statistics), **vars(statistics.factors)})
-
-
-def _put(factors: Factors, number: int, layer: Factors) -> None:
-    for kept, new in zip(jax.tree.leaves(factors), jax.tree.leaves(layer), strict=True):
-        kept[number] = np.asarray(new)[0]

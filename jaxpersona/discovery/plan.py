@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxpersona.calibration.calibrate import Calibration
+from jaxpersona.calibration.taylor_statistics import BATCH_TOKENS
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.memory import device_memory_bytes, host_memory_bytes
 from jaxpersona.data.packing import PADDING
@@ -16,7 +17,6 @@ from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.perplexity import HEAD_POSITIONS
 
 _HOST_BASE_BYTES = 500 * 10**6  # Python, JAX, the tokenizer and compiled programs, measured on Linux
-_GRADIENT_ROWS = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,8 @@ class Plan:
             programs.append(sizes.activation_bytes(c, -(-self.texts.rows // d.data), length, d.model, self.itemsize))
         if self.method.takes_gradients:
             layers = 1 if self.stream_layers else c.num_layers
-            programs.append(sizes.gradient_activation_bytes(c, _GRADIENT_ROWS, length, d.model, layers))
+            rows = max(1, BATCH_TOKENS // length)
+            programs.append(sizes.gradient_activation_bytes(c, rows, length, d.model, layers))
         if self.perplexity_tokens:
             programs.append(sizes.logit_bytes(c, HEAD_POSITIONS, d.model))
         return max(programs)

@@ -107,7 +107,7 @@ class Taylor(Method):
         return {"method.budget_text": read_text(self.budget_text)}
 
     def collect(self, calibration: Calibration) -> None:
-        """Collects gradients before factors: a gradient takes most memory while it is summed."""
+        """Collects also the gradient of what both personas gain alike, if it counts."""
         if self._counts_shared:
             calibration.shared_gradient(self.own_weight, self.misplaced_weight)
         super().collect(calibration)
@@ -157,19 +157,17 @@ class Taylor(Method):
         return dataclasses.replace(calibration.taylor, shared=calibration.shared_gradient(self.own_weight, self.misplaced_weight))
 
     def statistics_bytes(self, config: ModelConfig, shards: float, data: int) -> tuple[float, float]:
-        """Returns the bytes of gradients and factors, sharded over all devices; a batch's lie beside the sum.
+        """Returns the bytes of gradients and factors, sharded over all devices.
 
-        Beside a gradient lie one layer's before it is scattered, and with ``data`` above 1 the kernels in its sharding. With
-        ``data`` above 1 a batch's factors take three times their share (XLA's ``memory_analysis``, at 8B). A choice of weights
-        gathers one layer's input moments.
+        The sums of pairs hold both. Beside them lies one layer's gradient before it is added, with its kernels, and later the
+        mean. A choice of weights gathers one layer's input moments.
         """
         whole, factors = 4 * sizes.maskable(config) / shards, sizes.outer_bytes(config, 1) / shards / data
-        gradient, layer = whole / data, 2 * whole / config.num_layers  # of one layer, before it is stored
-        kept = gradient / 2  # a sum is float32, a mean bfloat16
-        adding = 2 * gradient + layer + (gradient if data > 1 else 0.0)
-        found = 2 * kept if self._counts_shared else kept
+        gradient, layer = whole / data, 2 * whole / config.num_layers
+        mean = gradient / 2  # a sum is float32, a mean bfloat16
+        shared = mean if self._counts_shared else 0.0
         moments = 4 * max(sizes.channels(config).values()) ** 2 if shards * data > 1 else 0.0
-        return max(found - kept + adding, found + (4 if data > 1 else 2) * factors), found + factors + moments
+        return shared + gradient + factors + max(layer, mean), shared + mean + factors + moments
 
     def streamed_statistics_bytes(self, config: ModelConfig, shards: float) -> tuple[float, float]:
         """Returns the bytes of one layer's gradient and factors twice, as above, beside the factors of other texts."""

@@ -256,7 +256,6 @@ class Layer(_Block):
         return x, None
 
 
-# A backward pass keeps the input of each layer and computes the rest again: a third more products, a tenth of the memory.
 _RecomputedLayer = nn.remat(Layer, prevent_cse=False)
 
 
@@ -269,6 +268,8 @@ class Decoder(nn.Module):
       sites: names of ``sites.SITES``, or ``layer_out``.
       dtype: of the computation; None is that of the embedding, or float32 if it is compact.
       products: dtype to which wider operands of a product with a kernel are rounded; None is the narrower dtype of both.
+      recompute: whether a backward pass keeps only the input of each layer and computes the rest again: a third more products, a
+        tenth of the memory.
     """
 
     config: ModelConfig
@@ -276,12 +277,13 @@ class Decoder(nn.Module):
     sites: tuple[str, ...] = tuple(SITES)
     dtype: Any = None
     products: Any = None
+    recompute: bool = True
 
     def setup(self) -> None:
         c = self.config
         self.embed_tokens = nn.Embed(c.vocab_size, c.hidden_size)
         self.layers = nn.scan(  # over as many layers as there are flags and parameters
-            _RecomputedLayer,
+            _RecomputedLayer if self.recompute else Layer,
             variable_axes={"params": 0, "masks": 0, "stats": 0, "probes": 0},
             variable_carry="cache",
             split_rngs={"params": True},

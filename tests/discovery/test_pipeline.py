@@ -248,7 +248,7 @@ RESUMED = {
 def small_batches(monkeypatch):
     """Makes calibration take several batches."""
     monkeypatch.setattr(calibrate, "_BATCH_TOKENS", 128)
-    monkeypatch.setattr(taylor_statistics, "_BATCH_TOKENS", 256)
+    monkeypatch.setattr(taylor_statistics, "BATCH_TOKENS", 256)
 
 
 def stage_in(folder, report=None):

@@ -9,6 +9,7 @@ from shapes import LLAMA_8B, SMALL, config_of
 
 import jaxpersona as jp
 from jaxpersona.calibration import fisher, moments
+from jaxpersona.calibration.backward import FACTORS, GRADIENT, zero_sums
 from jaxpersona.calibration.hessians import outer_sums
 from jaxpersona.core.tree import flatten
 from jaxpersona.data.packing import Batch
@@ -70,18 +71,16 @@ def test_hessians_are_those_xla_returns(shape):
     assert program.memory_analysis().output_size_in_bytes == pytest.approx(sizes.outer_bytes(config), rel=0.01)
 
 
-@pytest.mark.parametrize("part", ["gradient", "factors"])
-def test_memory_of_gradients_is_what_xla_plans(part):
+@pytest.mark.parametrize("parts", [GRADIENT, FACTORS, GRADIENT + FACTORS], ids=len)
+@pytest.mark.parametrize(("rows", "length"), [(2, 256), (4, 256)])
+def test_memory_of_gradients_is_what_xla_plans(parts, rows, length):
     config = dataclasses.replace(config_of(**SMALL[1]), vocab_size=8192)
-    params, *batch = abstract(config, 2, 256)
-    rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((3, *leaf.shape), leaf.dtype), (*batch, batch[1]))
-    total = jax.eval_shape(lambda flat: fisher._zero_sums(flat, part, None), kernels(params))
-    decoder = Decoder(config, outer_sums if part == "factors" else None)
-    program = fisher._sums.lower(total, kernels(params), params, rows, (0, 3), decoder, part, 256, None).compile()
-    sums = 4 * sizes.maskable(config) if part == "gradient" else sizes.outer_bytes(config, 1)
-    memory = program.memory_analysis()
-    assert memory.alias_size_in_bytes == pytest.approx(sums, rel=0.01)  # sums are added to in place
-    held = sizes.gradient_activation_bytes(config, 2, 256, 1, config.num_layers)
-    of_layer = 4 * sizes.maskable(config) / config.num_layers
-    twice = 2 * of_layer if part == "gradient" else 0  # one layer's gradient before it is stored, and transposed
-    assert memory.temp_size_in_bytes - sums == pytest.approx(held + twice, rel=0.2)
+    params, *batch = abstract(config, rows, length)
+    total = jax.eval_shape(lambda flat: zero_sums(flat, parts), kernels(params))
+    decoder = Decoder(config, outer_sums if "inputs" in parts else None)
+    memory = fisher._with_batch.lower(total, params, *batch, decoder, 256, None).compile().memory_analysis()
+    sums = {"gradient": 4 * sizes.maskable(config), "inputs": sizes.outer_bytes(config, 1), "outputs": 0}
+    assert memory.alias_size_in_bytes == pytest.approx(sum(sums[part] for part in parts), rel=0.01)  # added to in place
+    held = sizes.gradient_activation_bytes(config, rows, length, 1, config.num_layers)
+    of_layer = 2 * sums["gradient"] / config.num_layers  # a layer's kernels, and their gradient before it is added
+    assert memory.temp_size_in_bytes == pytest.approx(held + of_layer, rel=0.2)
