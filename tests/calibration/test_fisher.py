@@ -79,3 +79,16 @@ def test_sign_of_a_share_does_not_change_the_factors(tiny_model):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-8), plus, minus)
     plus, minus = (fisher.collect_gradient(tiny_model, batches, share) for share in shares)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, rtol=1e-3, atol=1e-6), plus, minus)
+
+
+def test_one_pass_gives_the_gradient_and_the_mean_with_other_factors(tiny_model):
+    tokens = np.random.default_rng(3).integers(3, 250, (4, 9)).astype(np.int32)
+    batches, others = whole_rows(tokens, None, 2), whole_rows(tokens[:2, ::-1], None, 2)
+    shares = [np.asarray(batch.positions > 4, np.float32) for batch in batches]
+    beside = fisher.collect(tiny_model, others, [np.ones((2, 9), np.float32)])
+    alone = fisher.collect(tiny_model, batches, shares)
+    mean = jax.tree.map(lambda a, b: (np.asarray(a) + np.asarray(b)) / 2, alone, beside)
+    gradient, factors = fisher.collect_both(tiny_model, batches, shares, beside)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), factors, mean)
+    expected = fisher.collect_gradient(tiny_model, batches, shares)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), gradient, expected)

@@ -12,7 +12,7 @@ import jaxpersona as jp
 from jaxpersona.calibration import taylor_statistics
 from jaxpersona.calibration.misplaced_answers import misplaced_answers
 from jaxpersona.data.lines import Lines
-from jaxpersona.data.packing import MATCHING, NOT_MATCHING
+from jaxpersona.data.packing import MATCHING, NOT_MATCHING, SHARED
 from jaxpersona.methods import taylor_masks
 from jaxpersona.models.sites import kernels, with_kernels
 
@@ -45,6 +45,15 @@ def test_gradients_predict_small_steps(tiny_model, tokenized, statistics, what):
     ]
     expected = sum(float(np.sum(np.asarray(gradient[path], np.float64) * step[path])) for path in step)
     np.testing.assert_allclose((moved[0] - moved[1]) / 2, expected, rtol=0.05)
+
+
+def test_a_shared_prefix_is_computed_once_and_changes_no_gradient(tiny_model, tokenized, monkeypatch):
+    batches, _ = taylor_statistics.shared_batches(tiny_model, tokenized, 0.5, 0.3)
+    assert any((batch.pair == SHARED).any() for batch in batches)
+    found = taylor_statistics.collect_shared(tiny_model, tokenized, 0.5, 0.3)
+    monkeypatch.setattr(taylor_statistics, "shared_prefix_length", lambda pairs: 0)
+    apart = taylor_statistics.collect_shared(tiny_model, tokenized, 0.5, 0.3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.02, atol=1e-4), found, apart)
 
 
 def test_ends_of_turns_do_not_count(tiny_model, tokenized):
