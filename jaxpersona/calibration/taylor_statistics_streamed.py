@@ -99,8 +99,9 @@ def collect(
                 mean = fisher.divided(sums, 2 * part.tokens)
                 total = mean if total is None else _added(total, mean)
         assert total is not None
+        of_layer = flatten({**total})
         for path, leaf in flatten(vars(statistics.factors)).items():
-            leaf[number] = np.asarray(flatten({**total})[path])[0]
+            leaf[number] = np.asarray(of_layer[path])[0]
 
     def start() -> State:
         return {name: _head_gradients(model, part) for name, part in texts.items()}
