@@ -138,8 +138,8 @@ def _zeros(flat: Gradient, parts: tuple[Part, ...], mesh: Mesh | None) -> Sums:
 def _with_batch(total: Sums, params: Params, batch: Batch, shares: Any, decoder: Decoder, most: int, mesh: Mesh | None) -> Sums:
     """Adds the sums over a batch to ``total``, layer by layer in its memory.
 
-    On a mesh, XLA partitions it by the shardings of rows, kernels and sums. Sums are sharded over all devices: XLA adds up one
-    layer's at a time by a reduce-scatter (as FSDP does).
+    On a mesh, XLA partitions it by the shardings of rows, kernels and sums. Sums are sharded over all devices: one layer's at a
+    time is scattered, as in FSDP.
     """
     parts: tuple[Part, ...] = tuple(total)
     flags, places = jnp.asarray(decoder.config.is_sliding), {"positions": batch.positions, "visible": batch.visible()}
