@@ -26,7 +26,7 @@ class AnalyzeConfig:
       controls ([KIND,...]): steerability: masks random, magnitude, neutral, shuffled (labels; as slow as discover)
       sets ([SPEC,...]): entanglement: pairs to measure; default: all built-in sets
       perplexity: neutral text, for damage and for hidden states
-      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (batches as in discover)
       seed: of drawn pairs, random order and bootstrap
       output_dir (DIR): folder for NAME.json, NAME.png and NAME.svg; default: analysis/ in the run, the first if of several
     """

@@ -25,7 +25,7 @@ class ChatConfig:
       min_p (SHARE): least probability, as a share of the likeliest token's, in [0, 1]
       repetition_penalty (NUMBER): penalty on tokens that the text already has; 1 is none
       system (TEXT): system text before the conversation; default: none
-      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (batches as in discover)
       seed: seed of sampling
       mesh: data x model must equal the number of devices
     """

@@ -332,12 +332,15 @@ def _evaluation(config: DiscoverConfig) -> EvaluateConfig | None:
     check, found_on = config.check, config.data.source
     if not check.num_samples:
         return None
-    if check.source is None and held_out_split(found_on) is None:
-        raise InputError(f"check.num_samples is {check.num_samples}, but {found_on} has no test split; give check.source")
     source = check.source or found_on
+    split = held_out_split(source, config.data.split if source == found_on else None)
+    if check.source is None and split is None:
+        raise InputError(
+            f"check.num_samples is {check.num_samples}, but {found_on} has no test split; give check.source, or data.split train"
+        )
     if source != found_on or parse_descriptions(source) is None:  # else the model has yet to write the pairs
-        load_pairs(source, held_out_split(source))
-    held_out = EvaluateData(source, num_samples=check.num_samples, max_length=config.data.max_length, text=config.data.text)
+        load_pairs(source, split)
+    held_out = EvaluateData(source, split, check.num_samples, config.data.max_length, config.data.text)
     return EvaluateConfig(
         config.output_dir,
         data=held_out,

@@ -39,7 +39,7 @@ class MethodOptions:
       strength (NUMBER): steering: multiple of the mean difference of residual streams; default: 1
     """
 
-    name: str = "wanda"
+    name: str = "taylor"
     sparsity: float | None = None
     activation: str | None = None
     temperature: float | None = None

@@ -38,7 +38,7 @@ class EvaluateConfig:
       max_new_tokens (TOKENS): largest length of an open answer
       perplexity: neutral text that measures the damage of a mask
       protocol: scoring of answers; official: masks only with persona prompts; a tie counts as one fixed option
-      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (batches as in discover)
       seed: seed of drawn pairs, random controls, bootstrap and baselines
       mesh: data x model must equal the number of devices
       output_dir (DIR): folder for evaluation.json, evaluation.csv, answers.jsonl, answers.md; default: that of the run

@@ -28,7 +28,7 @@ class GenerateConfig:
       stop ([TEXT,...]): texts that end an answer; default: none
       chat ({true,false}): put prompts into the model's chat template; default: true if data.text of the run is chat
       system (TEXT): system text before the prompt; default: none
-      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (batches as in discover)
       seed: seed of sampling
       mesh: data x model must equal the number of devices
       batch (ANSWERS): number of answers generated at once

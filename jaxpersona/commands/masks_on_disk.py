@@ -33,6 +33,7 @@ class MasksOnDisk:
       run: contents of ``run.json``; None for bundles outside a run.
       template: settings of the chat template that the masks were found with.
       described: file of the pairs that the model wrote, used if ``source`` is two descriptions.
+      split: of ``source``, as the calibration pairs were asked for.
     """
 
     model: str
@@ -43,13 +44,14 @@ class MasksOnDisk:
     run: dict[str, Any] | None = None
     template: TemplateSettings = dataclasses.field(default_factory=TemplateSettings)
     described: pathlib.Path | None = None
+    split: str | None = None
 
     def held_out(self, source: str | None, split: str | None, count: int, seed: int) -> tuple[Pairs, int | None]:
         """Draws pairs to evaluate on.
 
         Args:
           source: data spec; None selects that of the calibration pairs.
-          split: split of the data; None selects test for sources that have splits of their own, and all rows of a file.
+          split: split of the data; None selects test, and of files that no split was asked of all rows.
           count: maximum number of pairs.
           seed: of the draw.
 
@@ -62,7 +64,8 @@ class MasksOnDisk:
         source = source or self.source
         if source is None:
             raise InputError("the masks do not say which data they were found on; give held-out pairs as --data.source")
-        pairs = self._load(source, split or held_out_split(source)).sample(count, seed)
+        calibrated = self.split if source == self.source else None
+        pairs = self._load(source, split or held_out_split(source, calibrated)).sample(count, seed)
         if isinstance(pairs, Lines):
             raise InputError(f"{source} holds single texts, which cannot be evaluated on; give pairs as --data.source")
         if self.seen is None:
@@ -118,7 +121,8 @@ def of_run(path: str) -> MasksOnDisk:
     bundles = {persona: persona_bundle(path, persona) for persona in (first, second)}
     source, seen = run["data"]["source"], run["data"].get("pair_digests")
     described = pathlib.Path(path).expanduser() / PAIRS_FILE
-    return MasksOnDisk(run["model"]["name"], (first, second), bundles, source, seen, run, template_of(run), described)
+    name, split = run["model"]["name"], run["config"]["data"].get("split")
+    return MasksOnDisk(name, (first, second), bundles, source, seen, run, template_of(run), described, split)
 
 
 def of_bundles(paths: Sequence[str], model: str | None = None) -> MasksOnDisk:

@@ -26,7 +26,7 @@ class QuestionnaireConfig:
       respondents (NUMBER): for ipip_neo_120: number of descriptions behind which statements are rated, 2 to 12; default: 6
       text: text around a question: chat template; joined by spaces (prompt_response); default: as calibrated
       perplexity: neutral text that measures the damage of a mask
-      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (batches as in discover)
       seed: seed of samples and bootstrap
       mesh: data x model must equal the number of devices
       output_dir (DIR): folder for NAME.json, NAME.png and NAME.svg; default: analysis/ in the folder given as run

@@ -30,7 +30,7 @@ class ServeConfig:
       max_body (BYTES): largest size of a request
       log_texts: log prompts and answers
       weights: where masked weights come from (docs/engine.md); auto: packed, or folded if a persona is not a mask
-      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU
+      dtype: precision; auto: bfloat16 on GPU and TPU, float32 on CPU (batches as in discover)
       mesh: data x model must equal the number of devices
     """
 

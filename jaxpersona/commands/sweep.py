@@ -116,7 +116,7 @@ def _held_out(config: SweepConfig, pairs: Pairs) -> Pairs:
     """Returns the held-out pairs, after checking them against the pairs that any cell calibrates on."""
     data, most = config.held_out, max(_listed(config.data.num_samples))
     seen = {pair.digest for seed in _listed(config.seeds) for pair in pairs.sample(most, seed)}
-    masks = MasksOnDisk(config.model.name, config.data.personas, {}, config.data.source, seen)
+    masks = MasksOnDisk(config.model.name, config.data.personas, {}, config.data.source, seen, split=config.data.split)
     return masks.held_out(data.source, data.split, data.num_samples, _listed(config.seeds)[0])[0]
 
 

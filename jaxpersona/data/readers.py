@@ -18,12 +18,12 @@ from jaxpersona.data.options import listed_option
 from jaxpersona.data.pairs import Pair, Pairs
 from jaxpersona.data.scripts import PREFIX as SCRIPT
 from jaxpersona.data.scripts import read_character
+from jaxpersona.data.splits import SPLITS, split_of
 from jaxpersona.data.statements import read_statements
 from jaxpersona.data.text_files import check_characters, numbered_lines, parse_json, read_exact, read_utf8
 from jaxpersona.data.tfds_rows import tfds_rows
 
 BUILTIN = ("extraversion", "feeling", "intuition", "perceiving", "power", "wealth")
-SPLITS = ("train", "validation", "test")
 _log = logging.getLogger(__name__)
 _ALIASES = {
     "prompt": "question",
@@ -47,8 +47,8 @@ def load_pairs(source: str, split: str | None = None) -> Pairs:
         - ``statements:SPEC``, statements from a published yes/no set, a JSONL file or a data set (``data/statements.py``)
         - ``script:SPEC:NAME``, lines of a character of a script against those of others (``data/scripts.py``)
         - ``lines:SEEK.txt,REJECT.txt``, unpaired texts for calibration only (``data/lines.py``)
-      split: keep only rows with this value in the ``split`` column (train, validation, test), or that split of a data set. By
-        default all rows of files, and train of everything else.
+      split: train, validation or test, of a data set or a file; the rows with this value in a file's column ``split``. A file
+        without that column is split 60 : 10 : 30 by its questions. By default all rows of files, and train of everything else.
 
     Raises:
       InputError: if something is missing or malformed; names file, row and column.
@@ -90,9 +90,17 @@ def _warn_of_one_token(pairs: Pairs) -> None:
         _log.warning("%s: one token decides between the letters of the options; answers in words tell more", source)
 
 
-def held_out_split(source: str) -> str | None:
-    """Returns the split to evaluate on by default: ``test``; None for files, and for data sets whose spec names a split."""
+def held_out_split(source: str, calibrated: str | None = None) -> str | None:
+    """Returns the split to evaluate on by default: ``test``; None for files, and for data sets whose spec names a split.
+
+    Args:
+      source: data spec.
+      calibrated: split of the same source that the masks were found on, if one was asked for. Behind train of a file comes its
+        test split.
+    """
     data_set = parse_dataset_spec(source)
+    if data_set is None and calibrated == "train":
+        return "test"
     own_splits = source.startswith(("builtin:", "statements:", SCRIPT, PREFIX)) if data_set is None else data_set.split is None
     return "test" if own_splits else None
 
@@ -107,6 +115,8 @@ def builtin_prompts(source: str) -> tuple[str, str] | None:
 def _read(source: str, path: pathlib.Path, split: str | None) -> Pairs:
     split = split if split is None else _known(split)
     rows = list(_READERS[path.suffix.lower()](path))
+    if split is not None and not any("split" in row for _, row in rows):
+        return Pairs(source, _part(split, [_pair(row, where) for where, row in rows], path))
     if split is not None:
         splits = [_text(row, "split", where).strip() for where, row in rows]
         rows = [row for row, own in zip(rows, splits, strict=True) if own == split]
@@ -116,6 +126,15 @@ def _read(source: str, path: pathlib.Path, split: str | None) -> Pairs:
     if not rows:
         raise InputError(f"{path}: no rows" + (f" in split {split!r}" if split else "") + "; give at least one pair")
     return Pairs(source, tuple(_pair(row, where) for where, row in rows))
+
+
+def _part(split: str, pairs: Sequence[Pair], path: pathlib.Path) -> tuple[Pair, ...]:
+    """Returns one split of pairs, by their questions, or by their answers if questions repeat."""
+    repeat = len({pair.prompt for pair in pairs}) <= len(pairs) / 2
+    part = tuple(pair for pair in pairs if split_of(pair.matching if repeat else pair.prompt) == split)
+    if not part:
+        raise InputError(f"{path}: none of the {len(pairs)} rows falls into split {split!r}; give more, or a column 'split'")
+    return part
 
 
 def _read_data_set(source: str, data_set: DatasetSpec, split: str | None) -> Pairs:

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from jaxpersona.data.readers import BUILTIN, SPLITS, load_pairs
+from jaxpersona.data.readers import BUILTIN, load_pairs
+from jaxpersona.data.splits import SPLITS
 
 _COLUMNS = ("question", "matching", "not_matching")
 

@@ -1,7 +1,6 @@
 """Base of the builders of published data: files of a pinned commit, checked against their digests."""
 
 import abc
-import hashlib
 import importlib.resources
 import pathlib
 import urllib.parse
@@ -13,8 +12,7 @@ import tensorflow_datasets as tfds
 from jaxpersona.core.download import fetch, matches
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.files import cache_folder
-
-_TENTHS = {"train": range(6), "validation": range(6, 7), "test": range(7, 10)}
+from jaxpersona.data.splits import SPLITS, split_of
 
 
 class Published(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -80,12 +78,8 @@ def digests(name: str) -> dict[str, str]:
 
 
 def in_splits(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, list[Mapping[str, Any]]]:
-    """Splits rows of a set published in one piece: 60 % train, 10 % validation, 30 % test.
-
-    The SHA-256 of ``row[key]`` decides, so that equal texts share a split and splits stay if a set grows.
-    """
-    splits: dict[str, list[Mapping[str, Any]]] = {split: [] for split in _TENTHS}
+    """Splits rows of a set published in one piece by ``row[key]`` (``splits.split_of``)."""
+    splits: dict[str, list[Mapping[str, Any]]] = {split: [] for split in SPLITS}
     for row in rows:
-        tenth = int(hashlib.sha256(row[key].encode()).hexdigest(), 16) % 10
-        splits[next(split for split, tenths in _TENTHS.items() if tenth in tenths)].append(row)
+        splits[split_of(row[key])].append(row)
     return splits

@@ -19,7 +19,7 @@ from jaxpersona.data.pairs import Pair
 from jaxpersona.data.text import TextMode
 from jaxpersona.methods.method import Method, Search
 from jaxpersona.methods.price_search import Reached
-from jaxpersona.methods.wanda import Wanda
+from jaxpersona.methods.taylor import Taylor
 from jaxpersona.models.model import Model
 from jaxpersona.models.persona import Persona
 from jaxpersona.models.streamed_model import StreamedModel
@@ -87,7 +87,7 @@ def discover(
     Args:
       model: from ``load_model``, or ``load_streamed`` if it does not fit into memory.
       pairs: from ``load_pairs``, or any pairs.
-      method: default ``Wanda()``.
+      method: default ``Taylor()``.
       personas: names of the persona of the matching answers and of its opposite.
       num_samples: number of pairs to draw; all if there are fewer, or if the protocol does not sample.
       text: which parts of a pair the model sees (``data/text.py``); ``lines:`` data are used unchanged.
@@ -104,7 +104,7 @@ def discover(
       InputError: if no pair is usable, ``max_length`` exceeds the model's positions, a selector matches nothing, or a setting
         contradicts the protocol.
     """
-    method, protocol, seconds, reached = method or Wanda(), resolve(protocol), {}, {}
+    method, protocol, seconds, reached = method or Taylor(), resolve(protocol), {}, {}
     _check(personas, method, protocol)
     options = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):

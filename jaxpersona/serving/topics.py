@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from jaxpersona.core.errors import InputError
 from jaxpersona.data.neutral_text import BUILTIN_TEXT, read_text
 from jaxpersona.data.pairs import Pair, Pairs
-from jaxpersona.data.readers import BUILTIN, SPLITS, held_out_split, load_pairs
+from jaxpersona.data.readers import BUILTIN, held_out_split, load_pairs
+from jaxpersona.data.splits import SPLITS
 from jaxpersona.data.text import encode
 from jaxpersona.evaluation.significance import accuracy_interval
 

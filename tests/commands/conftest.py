@@ -37,6 +37,7 @@ def arguments(tiny_folder, pairs_csv, tmp_path):
         options = {
             "model.name": tiny_folder,
             "data.source": pairs_csv,
+            "method.name": "wanda",
             "perplexity.max_tokens": "0",
             "output_dir": tmp_path / "run",
             **{key.replace("__", "."): value for key, value in changes.items()},

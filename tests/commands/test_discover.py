@@ -18,7 +18,7 @@ from jaxpersona.core.files import sha256
 from jaxpersona.masks import bundle
 from jaxpersona.models.sites import MODULES, kernels
 
-METHOD = {"method.sparsity": "0.5", "method.overrides": "{mlp@0: 0.25}"}
+METHOD = {"method.name": "wanda", "method.sparsity": "0.5", "method.overrides": "{mlp@0: 0.25}"}
 
 
 @pytest.fixture(scope="module")

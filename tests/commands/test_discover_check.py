@@ -39,6 +39,19 @@ def test_check_answers_a_question_and_evaluates_with_fast_controls(arguments, ca
     assert certificate["evaluation"]["command"].startswith(f"python -m jaxpersona.evaluate --run {tmp_path / 'run'} ")
 
 
+def test_behind_the_train_split_of_a_file_the_check_has_its_test_split(arguments, capsys, tmp_path):
+    rows = "".join(f"How about {n} coins?,I take {n} at once.,You can have my {n}.\n" for n in range(20))
+    (tmp_path / "mine.csv").write_text(f"question,matching,not_matching\n{rows}")
+    source = str(tmp_path / "mine.csv")
+    check = {"data.source": source, "data.split": "train", "check.num_samples": 50, "check.controls": "false"}
+    status, _, err = finish(capsys, arguments(**check))
+    assert status == 0, err
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())["data"]
+    train, test = (jp.load_pairs(source, split) for split in ("train", "test"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["sha256"] == train.sample(128, 42).digest
+    assert (evaluation["pairs"], evaluation["calibration_pairs"]) == (len(test), 0)
+
+
 def test_check_without_controls(arguments, capsys, tmp_path, held_out_csv):
     check = {"check.num_samples": 4, "check.source": held_out_csv, "check.controls": "false"}
     assert finish(capsys, arguments(**check))[0] == 0
@@ -49,7 +62,7 @@ def test_check_without_controls(arguments, capsys, tmp_path, held_out_csv):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"check.num_samples": 4}, "no test split; give check.source"),
+        ({"check.num_samples": 4}, "no test split; give check.source, or data.split train"),
         ({"check.num_samples": 4, "check.source": "nowhere.csv"}, "nowhere.csv does not exist"),
         ({"check.num_samples": -1}, "check.num_samples is -1"),
     ],

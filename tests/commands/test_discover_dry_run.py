@@ -29,7 +29,7 @@ def test_a_dry_run_reads_no_weights_and_writes_nothing(command, tiny_folder, tmp
     whole = weights.read_bytes()
     header = whole[: 8 + int.from_bytes(whole[:8], "little")]
     weights.write_bytes(header + bytes(len(whole) - len(header)))
-    options = (f"--model.name={folder}", "--data.num_samples=4", f"--output_dir={tmp_path / 'run'}")
+    options = (f"--model.name={folder}", "--data.num_samples=4", "--method=wanda", f"--output_dir={tmp_path / 'run'}")
     status, out, err = command(*options, "--dry_run=true")
     assert status == 0, err
     assert not (tmp_path / "run").exists()

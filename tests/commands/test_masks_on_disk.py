@@ -48,6 +48,17 @@ def test_four_are_too_many_in_any_number(tmp_path):
         masks_on_disk([pair.digest for pair in many[:4]]).held_out(source, None, 100, 42)
 
 
+def test_pairs_behind_the_train_split_of_a_file_are_its_test_split(tmp_path):
+    source = write(tmp_path / "pairs.jsonl", ITEMS)
+    train, test = (jp.load_pairs(source, split) for split in ("train", "test"))
+    masks = MasksOnDisk("m", ("gain", "loss"), {}, source, [pair.digest for pair in train], split="train")
+    assert [list(masks.held_out(given, None, 100, 42)[0]) for given in (None, source)] == [list(test)] * 2
+    other = write(tmp_path / "other.jsonl", list(test))
+    assert list(masks.held_out(other, None, 100, 42)[0]) == list(test)  # all of it
+    whole = MasksOnDisk("m", ("gain", "loss"), {}, source, [])
+    assert len(whole.held_out(None, None, 100, 42)[0]) == 40
+
+
 def test_the_source_is_that_of_the_masks_unless_another_is_given(tmp_path):
     pairs, calibrated = masks_on_disk(None, "builtin:wealth").held_out(None, None, 5, 1)
     assert (list(pairs), calibrated) == (list(jp.load_pairs("builtin:wealth", "test").sample(5, 1)), None)

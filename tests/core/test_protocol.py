@@ -233,7 +233,12 @@ def test_row_12_masks_are_bits_or_bits_and_files_of_booleans(tiny_model, tiny_fo
         )
     for protocol in PROTOCOLS:
         out = tmp_path / protocol
-        options = [f"--model.name={tiny_folder}", f"--data.source={tmp_path / 'pairs.csv'}", "--perplexity.max_tokens=0"]
+        options = [
+            f"--model.name={tiny_folder}",
+            f"--data.source={tmp_path / 'pairs.csv'}",
+            "--perplexity.max_tokens=0",
+            "--method=wanda",
+        ]
         main(cli.parse("discover", DiscoverConfig, [*options, f"--protocol={protocol}", f"--output_dir={out}"]))
         names = {path.name for path in (out / "masks").iterdir()}
         assert names == {"seek", "reject"} | ({"seek.bool", "reject.bool"} if protocol == "official" else set())

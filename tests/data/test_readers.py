@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jaxpersona.core.errors import InputError
 from jaxpersona.data.pairs import Pair
 from jaxpersona.data.readers import BUILTIN, builtin_prompts, load_pairs
+from jaxpersona.data.splits import split_of
 
 HEADER = "question,matching,not_matching\n"
 GOOD = {"question": "q", "matching": "m", "not_matching": "n"}
@@ -165,8 +166,26 @@ def test_split_column_selects_rows(tmp_path):
     refused(source, "pairs.csv: no rows in split 'validation'; give at least one pair", split="validation")
 
 
-def test_split_of_a_file_without_that_column(tmp_path):
-    refused(written(tmp_path, HEADER + "q,m,n\n"), "row 1 (line 2), column 'split': empty or not text", split="train")
+@pytest.mark.parametrize("questions", ["Question {}?", "What do you think?", ""])
+def test_a_file_without_that_column_is_split_by_its_questions_or_by_answers_if_questions_repeat(tmp_path, questions):
+    source = written(tmp_path, HEADER + "".join(f"{questions.format(n // 2)},yes {n},no {n}\n" for n in range(100)))
+    splits = [load_pairs(source, split) for split in ("train", "validation", "test")]
+    assert sorted(pair.matching for split in splits for pair in split) == sorted(f"yes {n}" for n in range(100))
+    assert min(map(len, splits)) > 2 and len(splits[0]) > len(splits[2]) > len(splits[1])
+    longer = written(tmp_path, HEADER + "".join(f"{questions.format(n // 2)},yes {n},no {n}\n" for n in range(120)), "more.csv")
+    assert set(splits[2]) <= set(load_pairs(longer, "test"))  # what is held out stays so
+
+
+def test_a_file_too_short_for_a_split(tmp_path):
+    source = written(tmp_path, HEADER + "q,m,n\n")
+    (of_row,) = [split for split in ("train", "test") if split_of("q") != split][:1]
+    refused(source, f"none of the 1 rows falls into split {of_row!r}; give more, or a column 'split'", split=of_row)
+
+
+def test_a_row_without_the_column_that_others_have(tmp_path):
+    rows = [{**GOOD, "split": "train"}, GOOD]
+    source = written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "pairs.jsonl")
+    refused(source, "line 2, column 'split': empty or not text", split="train")
 
 
 @pytest.mark.parametrize("source", ["builtin:wealth", "some.csv"])

@@ -42,7 +42,7 @@ def eight():
 
 @pytest.fixture(scope="module")
 def run(tiny_model, eight):
-    return jp.discover(tiny_model, eight)
+    return jp.discover(tiny_model, eight, jp.methods.Wanda())
 
 
 def test_run_records_its_inputs_and_times(run, tiny_model, eight):
@@ -99,13 +99,13 @@ def test_scores_of_an_unknown_persona_are_an_error(run):
 
 
 def test_discovery_is_deterministic(run, tiny_model, eight):
-    again = jp.discover(tiny_model, iter(eight))
+    again = jp.discover(tiny_model, iter(eight), jp.methods.Wanda())
     assert digest(again) == digest(run)
     assert all(same(again.masks[name], run.masks[name]) for name in run.masks)
 
 
 def test_masks_depend_on_the_pairs_and_not_on_their_order(run, tiny_model, eight):
-    turned = jp.discover(tiny_model, eight[::-1]).masks
+    turned = jp.discover(tiny_model, eight[::-1], jp.methods.Wanda()).masks
     for name in run.masks:
         assert jp.jaccard(turned[name], run.masks[name]) > 0.999
     assert jp.jaccard(run.masks["seek"], run.masks["reject"]) < 0.99
@@ -113,7 +113,7 @@ def test_masks_depend_on_the_pairs_and_not_on_their_order(run, tiny_model, eight
 
 def test_swapped_pairs_swap_the_personas(run, tiny_model, eight):
     swapped = [dataclasses.replace(pair, matching=pair.not_matching, not_matching=pair.matching) for pair in eight]
-    mirrored = jp.discover(tiny_model, swapped, personas=("reject", "seek")).masks
+    mirrored = jp.discover(tiny_model, swapped, jp.methods.Wanda(), personas=("reject", "seek")).masks
     assert list(mirrored) == ["reject", "seek"]
     for name in run.masks:
         assert jp.jaccard(mirrored[name], run.masks[name]) > 0.999
@@ -140,7 +140,7 @@ def test_methods_without_statistics_do_not_run_the_model(tiny_model, eight):
 
 def test_unusable_pairs_are_dropped_and_counted(run, tiny_model, eight):
     useless = [jp.Pair("Q", "same", "same"), jp.Pair("x" * 600, "a", "b")]
-    mixed = jp.discover(tiny_model, [*useless, *eight])
+    mixed = jp.discover(tiny_model, [*useless, *eight], jp.methods.Wanda())
     assert mixed.calibration.dropped == 2
     assert digest(mixed) == digest(run)
 
@@ -175,12 +175,12 @@ def test_selector_that_matches_nothing_is_refused(tiny_model, eight):
 
 def test_stages_are_reported(tiny_model, eight):
     seen = []
-    jp.discover(tiny_model, eight, stage=Stage(lambda *step: seen.append(step)))
+    jp.discover(tiny_model, eight, jp.methods.Wanda(), stage=Stage(lambda *step: seen.append(step)))
     assert seen == [*(("calibrate, moments", done, 1) for done in (0, 1)), *(("mask", done, 7) for done in range(1, 8))]
 
 
 def test_text_mode_changes_the_tokens_that_count(run, tiny_model, eight):
-    answers = jp.discover(tiny_model, eight, text="response")
+    answers = jp.discover(tiny_model, eight, jp.methods.Wanda(), text="response")
     assert answers.statistics is not None
     assert answers.statistics.tokens[0] == sum(len(pair.matching) for pair in eight)
     assert digest(answers) != digest(run)
@@ -199,7 +199,7 @@ def test_two_personas_of_one_name_are_refused(tiny_model, eight):
 
 
 def test_a_streamed_model_is_given_the_masks_of_the_model_in_memory(run, streamed, eight):
-    again = jp.discover(streamed, eight)
+    again = jp.discover(streamed, eight, jp.methods.Wanda())
     assert digest(again) == digest(run)
     assert all(same(again.masks[name], run.masks[name]) for name in run.masks)
     calibration = jp.calibrate(streamed, eight)
@@ -281,18 +281,20 @@ def test_killed_at_any_write_a_run_ends_with_the_same_masks(tiny_model, pairs, s
 
 def test_a_resumed_run_does_not_repeat_finished_batches(tiny_model, pairs, small_batches, tmp_path, monkeypatch):
     with pytest.raises(Killed), killed_at(monkeypatch, 2):
-        jp.discover(tiny_model, pairs, stage=stage_in(tmp_path))
+        jp.discover(tiny_model, pairs, jp.methods.Wanda(), stage=stage_in(tmp_path))
     steps = []
-    jp.discover(tiny_model, pairs, stage=stage_in(tmp_path, lambda *step: steps.append(step)))
+    jp.discover(tiny_model, pairs, jp.methods.Wanda(), stage=stage_in(tmp_path, lambda *step: steps.append(step)))
     done = [number for stage, number, _ in steps if stage == "calibrate, moments"]
     assert done == list(range(2, steps[0][2] + 1))  # the two finished ones are reported once
 
 
 def test_moments_of_whole_texts_resume_exactly(tiny_model, pairs, small_batches, tmp_path, monkeypatch):
-    expected = jp.discover(tiny_model, pairs, protocol="official")
+    expected = jp.discover(tiny_model, pairs, jp.methods.Wanda(), protocol="official")
     with pytest.raises(Killed), killed_at(monkeypatch, 2):
-        jp.discover(tiny_model, pairs, protocol="official", stage=stage_in(tmp_path))
-    assert digest(jp.discover(tiny_model, pairs, protocol="official", stage=stage_in(tmp_path))) == digest(expected)
+        jp.discover(tiny_model, pairs, jp.methods.Wanda(), protocol="official", stage=stage_in(tmp_path))
+    assert digest(jp.discover(tiny_model, pairs, jp.methods.Wanda(), protocol="official", stage=stage_in(tmp_path))) == digest(
+        expected
+    )
 
 
 # The tests from here on drop compiled programs, which those before share.

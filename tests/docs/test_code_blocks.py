@@ -1,5 +1,6 @@
 """Code in the documents works: Python blocks run on a tiny model, and options of commands parse."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -9,16 +10,20 @@ from optional import optional
 
 import jaxpersona as jp
 from jaxpersona.commands import cli
+from jaxpersona.methods.registry import by_name
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "colab").glob("*.ipynb"))]
 RUN = (pytest.param("tutorial.md", marks=optional), pytest.param("howto.md", marks=optional), "formats.md")
 """Pages whose Python blocks run on a tiny model."""
 COMMAND = re.compile(r"(?:python -m jaxpersona\.|jaxpersona )(\w+)(.*)")
 
 
 def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    text = page.read_text()
+    if page.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands():
@@ -39,7 +44,11 @@ COMMANDS = list(commands())
 @pytest.mark.parametrize(("page", "command", "options"), COMMANDS, ids=[f"{page}-{n}" for n, (page, *_) in enumerate(COMMANDS)])
 def test_options_parse(page, command, options, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert isinstance(cli.parse(command, cli._config_class(command), options), cli._config_class(command))
+    config = cli.parse(command, cli._config_class(command), options)
+    assert isinstance(config, cli._config_class(command))
+    if command == "discover":
+        settings = dict(vars(config.method))
+        assert by_name(settings.pop("name"), **settings)
 
 
 def test_there_are_commands_and_blocks():
