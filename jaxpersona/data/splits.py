@@ -27,7 +27,7 @@ def split_of(text: str) -> str:
 
     Its SHA-256 decides, so that equal texts share a split, and splits stay if a set grows.
 
-    >>> split_of("What is money for?")
+    >>> split_of("Why work?")
     'train'
     """
     tenth = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10

@@ -33,7 +33,7 @@ def test_killed_in_two_processes_a_run_resumes(tiny_folder, tiny_model, tmp_path
     """Kills both processes while statistics are summed, then one while masks are selected, which the other notices."""
     whole = jp.discover(tiny_model, jp.load_pairs("builtin:wealth", "train"), jp.methods.Wanda(0.4), num_samples=12)
     arguments = ["--model.name", tiny_folder, "--model.dtype", "float32", "--data.num_samples", 12, "--mesh.model", 2]
-    arguments += ["--perplexity.max_tokens", 0, "--method.sparsity", 0.4, "--output_dir", tmp_path / "run"]
+    arguments += ["--perplexity.max_tokens", 0, "--method", "wanda", "--method.sparsity", 0.4, "--output_dir", tmp_path / "run"]
     progress = tmp_path / "run" / ".jaxpersona-progress"
 
     first, second = killed(0, 2, arguments)

@@ -30,7 +30,8 @@ def arguments(tiny_folder, tmp_path):
         csv.writer(file).writerows([("question", "matching", "not_matching"), *rows])
 
     def build(**changes):
-        options = {"model.name": tiny_folder, "data.source": path, "perplexity.max_tokens": 512, "output_dir": tmp_path / "run"}
+        options = {"model.name": tiny_folder, "data.source": path, "method.name": "wanda", "perplexity.max_tokens": 512}
+        options |= {"output_dir": tmp_path / "run"}
         options |= {key.replace("__", "."): value for key, value in changes.items()}
         return [f"--{key}={value}" for key, value in options.items()]
 

@@ -65,7 +65,7 @@ def work(tiny_folder, tmp_path_factory):
     found = write_pairs(work / "found.csv", range(6))
     write_pairs(work / "held.csv", range(20, 26), ("Gold, {}.", "I give {} away."))
     data = DataOptions(found, num_samples=4, max_length=64, personas=("gain", "loss"))
-    method, text = MethodOptions(sparsity=0.5, overrides={"mlp@0": 0.25}), TextOptions(max_tokens=0)
+    method, text = MethodOptions("wanda", 0.5, overrides={"mlp@0": 0.25}), TextOptions(max_tokens=0)
     model = ModelOptions(str(tiny_folder))
     discover(DiscoverConfig(model, data, method, text, seed=7, output_dir=str(work / "run")))
     return work

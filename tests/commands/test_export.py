@@ -25,7 +25,8 @@ TOKENS = jnp.arange(40).reshape(2, 20)
 
 
 def make_run(folder, model, **options):
-    options = {"model.name": model, "model.dtype": "float32", "output_dir": folder, "data.num_samples": 3, **options}
+    defaults = {"model.name": model, "model.dtype": "float32", "data.num_samples": 3, "method.name": "wanda"}
+    options = defaults | {"output_dir": folder} | options
     discover(cli.parse("discover", DiscoverConfig, [f"--{key}={value}" for key, value in options.items()]))
     return folder
 
