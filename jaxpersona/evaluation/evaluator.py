@@ -1,6 +1,7 @@
 """Evaluates parameters on held-out pairs: accuracy and damage of each case, and separation of opposite cases."""
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -93,9 +94,11 @@ def _letters(model: Model, pairs: Pairs, text: TextMode, matching_is_a: bool) ->
 
 def _tokenize(model: Model, pairs: Pairs, text: TextMode, max_length: int, limit: str) -> list[TokenizedPair]:
     tokenized = [tokenize_pair(model.tokenizer, pair, text, max_length) for pair in pairs]
-    for number, pair in enumerate(tokenized, start=1):
-        if not (pair.matching and pair.not_matching):
-            raise InputError(f"{pairs.source}: pair {number} cannot be scored; its answers are equal or cut by {limit}")
+    for number, (pair, tokens) in enumerate(zip(pairs, tokenized, strict=True), start=1):
+        if not (tokens.matching and tokens.not_matching):
+            question = textwrap.shorten(pair.prompt, 60, placeholder=" ...")
+            reason = f"its answers are equal or cut by {limit}; leave it out (its question: {question!r})"
+            raise InputError(f"{pairs.source}: pair {number} cannot be scored; {reason}")
     return tokenized
 
 

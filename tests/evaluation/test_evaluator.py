@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import itertools
+import re
+import textwrap
 
 import jax
 import numpy as np
@@ -191,7 +193,8 @@ def test_prompts_perplexity_and_models_can_be_left_out(tiny_model):
     ids=["equal", "equal but for space", "cut", "cut behind a prompt"],
 )
 def test_pairs_that_cannot_be_scored_are_refused(tiny_model, pair, prompts):
-    message = r"some.csv: pair 2 cannot be scored; its answers are equal or cut by (data.max_length|the model's positions)"
+    message = r"some.csv: pair 2 cannot be scored; its answers are equal or cut by (data.max_length|the model's positions); "
+    message += re.escape(f"leave it out (its question: {textwrap.shorten(pair.prompt, 60, placeholder=' ...')!r})")
     with pytest.raises(InputError, match=message):
         prepare_held_out(tiny_model, Pairs("some.csv", (ITEMS[0], pair)), prompts, max_length=128)
     with pytest.raises(InputError, match=r"some.csv: pair 1 cannot"):
