@@ -52,7 +52,8 @@ class DataOptions:
     Args:
       source (SPEC): builtin:wealth or another set, a .csv or .jsonl file, tfds:NAME, hf:NAME, statements:, script:, lines: or
         'describe:A | B' (docs/data.md)
-      split ({train,validation,test}): rows to use, by the column split of a file (default: all), or a split (default: train)
+      split ({train,validation,test}): rows to use, by the column split of a file, or by questions if it has none (default: all);
+        or a split (default: train)
       num_samples (PAIRS): number of calibration pairs, drawn with the seed (all if fewer)
       max_length (TOKENS): length at which longer texts are cut
       text: text around an answer: chat template; joined by spaces (prompt_response); answer alone (response); joined unchanged,
@@ -119,7 +120,7 @@ class EvaluateData:
 
     Args:
       source (SPEC): as in discover, but not lines or describe (docs/data.md); default: calibration set's test split
-      split ({train,validation,test}): rows to use, by the column split of a file (default: all), or a split (default: test)
+      split ({train,validation,test}): rows to use, as in discover; default: test, of a file all if no split was calibrated on
       num_samples (PAIRS): number of held-out pairs, drawn with the seed (all if fewer)
       max_length (TOKENS): length at which longer texts are cut
       text: text around an answer: chat template; joined by spaces (prompt_response); answer alone (response); joined unchanged,
