@@ -120,7 +120,7 @@ class EvaluateData:
 
     Args:
       source (SPEC): as in discover, but not lines or describe (docs/data.md); default: calibration set's test split
-      split ({train,validation,test}): rows to use, as in discover; default: test, of a file all if no split was calibrated on
+      split ({train,validation,test}): rows to use, as in discover; default: test, or all of a file
       num_samples (PAIRS): number of held-out pairs, drawn with the seed (all if fewer)
       max_length (TOKENS): length at which longer texts are cut
       text: text around an answer: chat template; joined by spaces (prompt_response); answer alone (response); joined unchanged,
