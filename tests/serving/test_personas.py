@@ -27,12 +27,13 @@ def bundles(tmp_path_factory, model):
 def test_a_persona_is_loaded_answers_and_is_removed(address, client, alone, model, bundles):
     for _ in range(2):  # compiles; a row's first request and those after another have programs of their own
         client.chat.completions.create(model="a", messages=HI, max_tokens=NEW, temperature=0)
-    for bundle, seed in (("d", 7), ("e", 8)):  # under one name: the second's answers are not the first's
+    # Under one name: the second's answers are not the first's. The first may compile what puts masks into the bank.
+    for bundle, seed, compiled in (("d", 7, True), ("e", 8, False), ("d", 7, False)):
         status, _, text = fetch(f"{address}/v1/personas", {"path": str(bundles / bundle), "name": "d"})
         assert (status, json.loads(text)["parent"]) == (201, "tiny")
         with Compilations() as compilations:
             answer = client.chat.completions.create(model="d", messages=HI, max_tokens=NEW, temperature=0)
-        assert compilations.count == 0
+        assert compiled or compilations.count == 0
         alone.add_persona("d", random_masks(model.params, seed, 0.6))
         [expected] = alone.generate([Request("Hi", "d", max_new_tokens=NEW)])
         alone.remove_persona("d")
