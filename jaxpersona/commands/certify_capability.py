@@ -88,7 +88,7 @@ def _certify(run: pathlib.Path, persona: str, cases: Mapping[str, Any]) -> None:
     if digest(load_masks(bundle)) != cases[persona]["masks_sha256"]:
         return
     entry = {
-        task: {key: value for key, value in own.items() if key != "samples"} | comparison(own, base.get(task))
+        task: {key: value for key, value in own.items() if key not in ("samples", "setting")} | comparison(own, base.get(task))
         for task, own in cases[persona]["tasks"].items()
     }
     known = (load_certificate(bundle) or {}).get("capability", {})

@@ -8,6 +8,7 @@ import numpy as np
 from jaxpersona.evaluation.significance import difference_interval
 
 _NORMAL_95 = 1.96
+_SETTING = ("system_instruction_sha", "chat_template_sha", "fewshot_as_multiturn")
 
 
 def scores(results: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -18,8 +19,9 @@ def scores(results: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[st
       samples: rows of its files of samples, by task.
 
     Returns:
-      By task, JSON values: ``metric``, ``value``, ``stderr`` (None if unknown), ``n`` questions, ``version`` of the task, and
-      ``samples``, the values by question where they are known.
+      By task, JSON values: ``metric``, ``value``, ``stderr`` (None if unknown), ``n`` questions, ``version`` of the task,
+      ``setting``, what the questions stood behind, and ``samples``, the values by question where they are known and ``value`` is
+      their mean, unlike perplexity.
     """
     found = {}
     for task, values in results["results"].items():
@@ -27,14 +29,15 @@ def scores(results: Mapping[str, Any], samples: Mapping[str, Sequence[Mapping[st
         count = _questions(results, task)
         if names and count:
             metric, _, sort = names[0].partition(",")
-            error = values.get(f"{metric}_stderr,{sort}")
+            value, error = values[names[0]], values.get(f"{metric}_stderr,{sort}")
             found[task] = {
                 "metric": metric,
-                "value": values[names[0]],
+                "value": value,
                 "stderr": error if isinstance(error, float) else None,
                 "n": count,
                 "version": results.get("versions", {}).get(task),
-                "samples": _values(samples.get(task, ()), metric, sort),
+                "setting": {"num_fewshot": results.get("n-shot", {}).get(task), **{key: results.get(key) for key in _SETTING}},
+                "samples": _values(samples.get(task, ()), metric, sort, value),
             }
     return found
 
@@ -46,10 +49,11 @@ def _questions(results: Mapping[str, Any], task: str) -> int:
     return sum(_questions(results, part) for part in results.get("group_subtasks", {}).get(task, ()))
 
 
-def _values(rows: Sequence[Mapping[str, Any]], metric: str, sort: str) -> dict[str, float]:
-    """Returns the values by question, named by its number and text."""
+def _values(rows: Sequence[Mapping[str, Any]], metric: str, sort: str, value: float) -> dict[str, float]:
+    """Returns the values by question, named by its number and text; none if ``value`` is not their mean."""
     own = [row for row in rows if row.get("filter", sort) == sort and isinstance(row.get(metric), int | float)]
-    return {f"{row['doc_id']}-{row['doc_hash'][:8]}": float(row[metric]) for row in own}
+    found = {f"{row['doc_id']}-{row['doc_hash'][:8]}": float(row[metric]) for row in own}
+    return found if found and np.isclose(np.mean(list(found.values())), value) else {}
 
 
 def comparison(own: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -61,9 +65,9 @@ def comparison(own: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[s
     Returns:
       JSON values: ``base`` (its score), ``difference``, its 95 % interval ``ci95``, and ``paired``, the number of questions that
       both answered. With fewer than two of these the interval follows from the standard errors and ``paired`` is 0. Empty without
-      a score of the base model on the same version and metric.
+      a score of the base model on the same version and metric, in the same setting.
     """
-    if base is None or any(own[key] != base[key] for key in ("metric", "version")):
+    if base is None or any(own.get(key) != base.get(key) for key in ("metric", "version", "setting")):
         return {}
     shared = sorted(own["samples"].keys() & base["samples"].keys())
     if len(shared) > 1:
