@@ -35,7 +35,7 @@ from jaxpersona.evaluation.comparison import Evaluation, evaluate
 from jaxpersona.evaluation.controls import CONTROLS, check_controls
 from jaxpersona.evaluation.evaluator import prepare_held_out
 from jaxpersona.evaluation.letters import listed_options
-from jaxpersona.evaluation.prompts import refuses_prompts, with_system
+from jaxpersona.evaluation.prompts import why_left_out, with_system
 from jaxpersona.masks.bundle import load_masks, package_versions
 from jaxpersona.masks.digest import digest
 from jaxpersona.models.model import Model, load_model
@@ -115,7 +115,7 @@ def check_evaluation(config: EvaluateConfig, on_disk: MasksOnDisk, model: Model)
     """
     asked = _read(config, on_disk)
     text, max_length, letters = (asked.options[name] for name in ("text", "max_length", "letters"))
-    prompts = {} if refuses_prompts(model, text) else {name: with_system(prompt) for name, prompt in asked.prompts.items()}
+    prompts = {} if why_left_out(model, text) else {name: with_system(prompt) for name, prompt in asked.prompts.items()}
     prepare_held_out(model, asked.pairs, prompts, text, max_length, letters)
 
 

@@ -5,8 +5,9 @@ python -m jaxpersona.sweep --config configs/sweep_sets.yaml
 """
 
 import dataclasses
+import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpersona.commands.masks_on_disk import MasksOnDisk
@@ -22,7 +23,7 @@ from jaxpersona.core.stage import Stage
 from jaxpersona.data.neutral_text import read_text
 from jaxpersona.data.pairs import Pairs
 from jaxpersona.data.readers import builtin_prompts, load_pairs
-from jaxpersona.evaluation.prompts import NO_SYSTEM_TEXT, refuses_prompts
+from jaxpersona.evaluation.prompts import why_left_out
 from jaxpersona.evaluation.sweep.grid import PROMPT, Cell, plan
 from jaxpersona.evaluation.sweep.runner import CellRunner
 from jaxpersona.evaluation.sweep.store import Store
@@ -81,7 +82,7 @@ def _run(sweep: _Sweep, model: Model, stage: Stage) -> Store:
     """Runs the cells that the sweep's folder does not have."""
     config, cells = sweep.config, sweep.cells
     runner, counter = _cell_runner(sweep, model, stage), stage.part("cells")
-    store = Store(config.output_dir, _inputs(config, runner), config.overwrite)
+    store = Store(config.output_dir, _inputs(config, runner, cells), config.overwrite)
     for number, cell in enumerate(cells, start=1):
         counter.progress(number - 1, len(cells))
         if not store.has(cell):
@@ -153,8 +154,11 @@ def _load(config: SweepConfig) -> Model:
     return load_model(config.model.name, config.model.dtype, mesh=mesh, template=config.data.template)
 
 
-def _inputs(config: SweepConfig, runner: CellRunner) -> dict[str, Any]:
+def _inputs(config: SweepConfig, runner: CellRunner, cells: Sequence[Cell]) -> dict[str, Any]:
     """Returns the inputs that the rows depend on. A sweep resumes only if all are equal."""
+    methods = {cell.label: cell.method for cell in cells if cell.kind == "method"}
+    texts = {f"{label}: {key}": text for label, method in methods.items() for key, text in method.texts().items()}
+    contents = {"perplexity.text": runner.neutral, **texts}
     ignored = ("output_dir", "overwrite", "goal", "mesh", "reuse_factors", "sets")
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ignored}
     data = {
@@ -164,5 +168,6 @@ def _inputs(config: SweepConfig, runner: CellRunner) -> dict[str, Any]:
     most = min(max(_listed(config.data.num_samples)), len(runner.pairs))
     texts = runner.calibration(most, _listed(config.seeds)[0]).texts_digest
     model = {"name": runner.model.name, "fingerprint": runner.model.fingerprint, "texts_sha256": texts}
-    refused = runner.prompts and refuses_prompts(runner.model, runner.evaluation["text"])
-    return {"config": options, "model": model, "data": data, "left_out": NO_SYSTEM_TEXT if refused else None}
+    left_out = why_left_out(runner.model, runner.evaluation["text"]) if runner.prompts else None
+    sha256 = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in contents.items()}
+    return {"config": options, "model": model, "data": data, "contents": sha256, "left_out": left_out}

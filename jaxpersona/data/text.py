@@ -40,6 +40,12 @@ class TokenizedPair:
     def __len__(self) -> int:
         return len(self.prefix) + len(self.matching) + len(self.not_matching)
 
+    @property
+    def answer_tokens(self) -> tuple[int, int]:
+        """Number of tokens of either answer, with the end of its turn; a text's first token has no probability and counts not."""
+        before = len(self.prefix) - max(self.answer_start, 1)
+        return before + len(self.matching), before + len(self.not_matching)
+
     def swapped(self) -> "TokenizedPair":
         """Returns the pair with its answers exchanged."""
         return dataclasses.replace(self, matching=self.not_matching, not_matching=self.matching)

@@ -19,8 +19,8 @@ from jaxpersona.evaluation.answers import AnswerScores
 from jaxpersona.evaluation.baselines.registry import baseline_params, check_baselines
 from jaxpersona.evaluation.baselines.retrieval import RAG, retrievers
 from jaxpersona.evaluation.choices import Choices, Scoring
-from jaxpersona.evaluation.controls import CONTROLS, always_a, check_controls, control_masks, length_choosers
-from jaxpersona.evaluation.evaluator import BASE, Evaluator, MakeParams, made_by, prepare_held_out
+from jaxpersona.evaluation.controls import CONTROLS, SHUFFLED, always_a, check_controls, control_masks, length_choosers
+from jaxpersona.evaluation.evaluator import BASE, Evaluator, HeldOut, MakeParams, made_by, prepare_held_out
 from jaxpersona.evaluation.open_answers.tfidf import train_judge
 from jaxpersona.evaluation.open_ended import OpenEnded
 from jaxpersona.evaluation.prompts import AddPrompt, Prompts, usable_prompts
@@ -97,8 +97,8 @@ def evaluate(
       prompts: system texts by name; the base model and the masks are also evaluated under each, unless the model's chat
         template refuses system texts.
       recipe: how the masks were found; needed for shuffled labels, baselines, and open answers without ``judge_pairs``.
-      controls: also evaluates persona-blind masks of the same budget (True: all kinds, or some of ``CONTROLS``), and choosers
-        by length or letter.
+      controls: also evaluates persona-blind masks of the same budget (True: all kinds, but ``shuffled`` only with a recipe; or
+        some of ``CONTROLS``), and choosers by length or letter.
       baselines: ``rag`` (samples retrieved into the context) and names from ``BASELINES``.
       baseline_damage: relative perplexity increase on the neutral text that the baselines' changes are scaled to (0.015: 1.5 %);
         ``masks``: what the mask of the same persona costs, at least 0.1 %; None leaves them as they are.
@@ -121,13 +121,14 @@ def evaluate(
       InputError: if a pair cannot be scored, log-probabilities are not finite, ``base_scores`` are of other pairs, texts do not
         fit the model, a baseline is unknown, or an option needs a recipe or prompts that are missing.
     """
-    kinds = _checked(controls, baselines, base_scores or {}, pairs)
+    kinds = _checked(controls, baselines, recipe)
     first, second = personas or masks
     _check_damage(baseline_damage, neutral_tokens, masks if set(baselines) - {RAG} else None, (first, second))
     asked = usable_prompts(model, prompts or {}, _retrievers(baselines, recipe, rag_k), text, protocol)
     neutral = read_text(BUILTIN_TEXT) if neutral is None else neutral
     tokens = windows(model, neutral, neutral_tokens) if neutral_tokens else None
     held_out = prepare_held_out(model, pairs, asked.by_name(), text, max_length, letters)
+    _check_same_pairs(base_scores or {}, held_out)
     evaluator = Evaluator(model, held_out, (first, second), tokens, stage, protocol, base_scores, seed)
     train = _pairs_of_judges(judge_pairs, recipe, pairs) if open_ended else None
     generator = None
@@ -140,16 +141,24 @@ def evaluate(
     return _result(evaluator, generator, asked.left_out)
 
 
-def _checked(
-    controls: bool | Collection[str], baselines: Sequence[str], base_scores: Mapping[str, AnswerScores], pairs: Pairs
-) -> Collection[str]:
+def _checked(controls: bool | Collection[str], baselines: Sequence[str], recipe: Recipe | None) -> Collection[str]:
     """Returns the kinds of controls, after refusing what can be seen to be wrong before anything is computed."""
-    kinds = CONTROLS if controls is True else controls or ()
     check_baselines(baselines)
+    if controls is True:
+        return [kind for kind in CONTROLS if kind != SHUFFLED or recipe is not None]
+    kinds = controls or ()
     check_controls(kinds)
-    if any(len(scores.tokens) != len(pairs) for scores in base_scores.values()):
-        raise InputError(f"base_scores are of other pairs than {pairs.source}; give those of an evaluation on the same pairs")
+    if SHUFFLED in kinds:
+        needed(recipe, "the control shuffled")
     return kinds
+
+
+def _check_same_pairs(base_scores: Mapping[str, AnswerScores], held_out: HeldOut) -> None:
+    """Refuses scores of other pairs, or of the same in other words, as far as numbers of tokens tell."""
+    for prompt in base_scores.keys() & held_out.tokenized.keys():
+        if not np.array_equal(base_scores[prompt].tokens, [pair.answer_tokens for pair in held_out.tokenized[prompt]]):
+            where = f"{held_out.pairs.source} (prompt: {prompt})"
+            raise InputError(f"base_scores are of other pairs than {where}; give those of an evaluation on the same pairs")
 
 
 def _check_damage(damage: Damage, tokens: int, masks: Mapping[str, Persona] | None, personas: Sequence[str]) -> None:

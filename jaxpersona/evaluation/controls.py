@@ -27,7 +27,9 @@ from jaxpersona.models.sites import MODULES, SITE_OF, kernels, module_of
 from jaxpersona.ops import bitpack, topk
 from jaxpersona.scores import importance
 
-CONTROLS = ("random", "magnitude", "neutral", "shuffled")
+SHUFFLED = "shuffled"
+"""The control that needs to know how the masks were found."""
+CONTROLS = ("random", "magnitude", "neutral", SHUFFLED)
 """Kinds of control masks."""
 
 
@@ -76,7 +78,7 @@ def control_masks(
             yield from _of_both("magnitude", {name: magnitude_mask(model, mask) for name, mask in only_masks.items()})
         if "neutral" in kinds:
             yield from _of_both("neutral", {name: neutral_mask(model, mask, neutral) for name, mask in only_masks.items()})
-    if recipe is not None and "shuffled" in kinds:
+    if recipe is not None and SHUFFLED in kinds:
         blind, count = shuffled(recipe.pairs, seed), len(recipe.pairs)
         options: dict[str, Any] = {
             "num_samples": count,

@@ -1,7 +1,7 @@
 """Picks the rows of an evaluation that answer its main question: does a mask change what the model prefers by itself?
 
 They are scored by summed log-probability, without a prompt; behind the persona's own prompt where the protocol has masks only
-there.
+there, and then the base model too.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ def main_rows(record: Mapping[str, Any], persona: str) -> dict[str, dict[str, An
       persona: whose answers count as right.
     """
     summed = [row for row in record["results"] if (row["scoring"], row["persona"]) == (SCORING, persona)]
-    behind = {row["mask"]: row for row in summed if row["prompt"] == persona}
-    return behind | {row["mask"]: row for row in summed if row["prompt"] == "none"}
+    behind, alone = ({row["mask"]: row for row in summed if row["prompt"] == prompt} for prompt in (persona, "none"))
+    return alone | behind if persona in behind and persona not in alone else behind | alone
 
 
 def main_separations(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from jaxpersona.data.text import TextMode
 from jaxpersona.models.model import Model
 
 NO_SYSTEM_TEXT = "persona prompts are left out, because the model's chat template takes no system text"
-"""Reason why the cases behind persona prompts are missing."""
+NO_PROMPT_SHOWN = "persona prompts are left out, because in data.text response the model sees answers alone"
+"""Reasons why the cases behind persona prompts are missing."""
 AddPrompt = Callable[[Pair], Pair]
 """Returns a pair with text added before its question."""
 
@@ -61,15 +62,25 @@ class Prompts:
         return (self.texts[first], self.texts[second]) if first in self.texts and second in self.texts else None
 
 
+def why_left_out(model: Model, text: TextMode) -> str | None:
+    """Returns why persona prompts cannot be put before questions; None if they can."""
+    if text == "response":
+        return NO_PROMPT_SHOWN
+    return NO_SYSTEM_TEXT if refuses_prompts(model, text) else None
+
+
 def usable_prompts(
     model: Model, texts: Mapping[str, str], retrieved: Mapping[str, AddPrompt], text: TextMode, protocol: Protocol
 ) -> Prompts:
-    """Returns the prompts, without the persona prompts if the model's chat template refuses system texts.
+    """Returns the prompts, without the persona prompts if the model would not see them or its chat template refuses them.
 
     Raises:
-      InputError: if the protocol evaluates masks behind persona prompts, and there are none or the model refuses them.
+      InputError: if the protocol evaluates masks behind persona prompts, and there are none or they are left out; or if samples
+        are retrieved that the model would not see.
     """
-    left_out = NO_SYSTEM_TEXT if texts and refuses_prompts(model, text) else None
+    left_out = why_left_out(model, text) if texts else None
+    if retrieved and text == "response":
+        raise InputError("baseline rag: in data.text response the model sees answers alone; choose another text mode, or no rag")
     if protocol.persona_prompt_in_evaluation and left_out:
         raise InputError(f"protocol {protocol.name} cannot be evaluated on this model: {left_out}")
     if protocol.persona_prompt_in_evaluation and not texts:

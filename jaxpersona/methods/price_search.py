@@ -179,7 +179,7 @@ def _search(
         price, masks = at.price, masks_at(at.price)
         value = measure(masks)
         value = value if math.isfinite(value) else math.inf
-        if value <= target and best is not None and price < at.best and masks.kept() == best.kept():
+        if value <= target and best is not None and price < at.best and masks.kept() == best.kept() < 1:
             at.done = 1.0  # every weight that helps is removed
         if at.most < value <= target:
             best, at.best, at.most = masks, price, value

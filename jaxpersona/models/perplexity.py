@@ -74,7 +74,7 @@ def losses(model: Model, params: Params, tokens: np.ndarray, stage: Stage = QUIE
     """
     if params is not model.params:
         return _measure(model, params, tokens, stage)
-    key = hashlib.sha256(tokens.tobytes()).hexdigest()
+    key = hashlib.sha256(f"{tokens.shape}".encode() + tokens.tobytes()).hexdigest()
     if key not in model.base_losses:
         model.base_losses[key] = _measure(model, params, tokens, stage)
     return model.base_losses[key]

@@ -143,6 +143,14 @@ def test_a_changed_config_is_refused_and_overwrite_starts_anew(finish, work):
     assert "data_held_out_sha256" in finish("--held_out.num_samples=5")[2]
 
 
+def test_a_changed_text_is_refused(finish, work):
+    (work / "text.txt").write_text("Rivers carry water to the sea. " * 40)
+    assert finish("--perplexity.text=text.txt", methods="[random]")[0] == 0
+    (work / "text.txt").write_text("Rain brings the water back. " * 40)
+    status, _, err, _ = finish("--perplexity.text=text.txt", methods="[random]")
+    assert status == 2 and "sweep.json was made with other settings (contents_perplexity.text: " in err
+
+
 def test_controls_baselines_and_prompts(finish, work):
     options = ["--controls=true", "--baselines=[prompt,rag,sft]", "--prompts=true", "--prompt_texts=[Take.,Give.]"]
     status, out, err, record = finish(*options, methods="[{name: wanda, sparsity: [0.25, 0.5], activation: [abs, rms]}]")

@@ -61,11 +61,13 @@ def test_the_base_model_can_be_left_out_or_be_alone(tiny_model, masks):
     assert jp.evaluate(tiny_model, masks, HELD, base=False, base_scores=alone.base_scores, **options).rows == without.rows
 
 
-@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("count", [0, 3, 4])
 def test_scores_of_the_base_model_on_other_pairs_are_refused(tiny_model, masks, count):
-    base = evaluate(tiny_model, {}, HELD, personas=PERSONAS, max_length=64, neutral_tokens=0, letters=False).base_scores
+    pairs = FOUND if count == 4 else HELD
+    base = evaluate(tiny_model, {}, pairs, personas=PERSONAS, max_length=64, neutral_tokens=0, letters=False).base_scores
     other = {"none": base["none"][:count]}
-    with pytest.raises(InputError, match="base_scores are of other pairs than held; give those of an evaluation on the same"):
+    message = r"base_scores are of other pairs than held \(prompt: none\); give those of an evaluation on the same"
+    with pytest.raises(InputError, match=message):
         evaluate(tiny_model, masks, HELD, base=False, base_scores=other, max_length=64, neutral_tokens=0)
 
 
@@ -106,6 +108,11 @@ def test_a_single_mask_is_evaluated_without_its_opposite(tiny_model, masks):
     names = {row["mask"] for row in found.rows}
     assert names == {"none", "loss", "random loss", "magnitude", "neutral", "longer", "shorter"}
     assert found.separation == []
+
+
+def test_shuffled_labels_need_to_know_how_masks_were_found(tiny_model, masks):
+    with pytest.raises(InputError, match="the control shuffled: the calibration pairs are needed"):
+        evaluate(tiny_model, masks, HELD, controls=["shuffled"], neutral_tokens=0)
 
 
 def test_rag_is_a_prompt_of_the_base_model_alone(tiny_model, masks, recipe):

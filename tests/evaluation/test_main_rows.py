@@ -20,7 +20,9 @@ def test_masks_that_stand_only_behind_prompts_have_the_row_of_their_own():
             row["prompt"] = "gain"
     record["results"] += [{**row, "prompt": "loss", "accuracy": 0.9} for row in record["results"] if row["mask"] == "loss"]
     assert main_rows(record, "loss")["loss"]["accuracy"] == 0.9
-    assert main_rows(record, "gain")["gain"]["prompt"] == "gain"
+    record["results"] += [{**row, "prompt": "gain", "accuracy": 0.8} for row in record["results"] if row["mask"] == "none"]
+    rows = main_rows(record, "gain")
+    assert rows["gain"]["prompt"] == rows["none"]["prompt"] == "gain" and rows["none"]["accuracy"] == 0.8
     record["separation"] = [
         separation("gain", "loss", value, [0, 1], prompt=prompt) for value, prompt in ((0.3, "gain"), (0.2, "loss"))
     ]

@@ -8,7 +8,7 @@ from conftest import TEMPLATE, byte_tokenizer
 import jaxpersona as jp
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.protocol import OFFICIAL, STRICT
-from jaxpersona.evaluation.prompts import NO_SYSTEM_TEXT, Prompts, refuses_prompts, usable_prompts, with_system
+from jaxpersona.evaluation.prompts import NO_PROMPT_SHOWN, NO_SYSTEM_TEXT, Prompts, refuses_prompts, usable_prompts, with_system
 
 TEXTS = {"gain": "Take.", "loss": "Give."}
 PAIR = jp.Pair("Why?", "Gold.", "Sand.")
@@ -58,3 +58,10 @@ def test_a_template_without_system_text_leaves_persona_prompts_out(refusing, tex
     assert prompts.left_out == (NO_SYSTEM_TEXT if refused else None)
     assert list(prompts.by_name()) == ["rag gain"] if refused else ["gain", "loss", "rag gain"]
     assert usable_prompts(refusing, {}, {}, text, STRICT).left_out is None
+
+
+def test_in_mode_response_the_model_sees_no_prompt(tiny_model):
+    prompts = usable_prompts(tiny_model, TEXTS, {}, "response", STRICT)
+    assert (prompts.left_out, prompts.by_name()) == (NO_PROMPT_SHOWN, {})
+    with pytest.raises(InputError, match=r"baseline rag: in data\.text response the model sees answers alone"):
+        usable_prompts(tiny_model, {}, {"rag gain": sampled}, "response", STRICT)

@@ -123,6 +123,16 @@ def test_a_budget_that_cannot_be_used_up_is_told(caplog):
     assert caplog.messages == [f"search, seek: {found.reached.note}"]
 
 
+def test_two_prices_that_remove_nothing_do_not_end_the_search():
+    class Late(Removal):
+        """Removes nothing above a price of 300."""
+
+        def kept(self):
+            return 1.0 if self.price > 300 else 0.9705
+
+    assert of_share(Late, 0.03).masks.kept() == 0.9705
+
+
 def test_success_does_not_warn(caplog):
     within_budget(Removal, Trials(), BUDGET)
     assert not caplog.messages

@@ -66,6 +66,8 @@ def test_the_base_models_perplexity_is_measured_once_per_text(tiny_model, monkey
     copied = {**model.params}
     assert [perplexity(model, copied, first) for _ in range(2)] == [found[0]] * 2
     assert len(measured) == 4
+    reshaped = first.reshape(-1, first.shape[1] // 2)  # windows of half the length, without BOS
+    assert perplexity(model, model.params, reshaped) != found[0] and len(measured) == 5
 
 
 def test_progress_counts_windows(tiny_model):

@@ -204,11 +204,11 @@ class _Portion:
 def _examples(model: Model, pairs: Sequence[TokenizedPair], options: FineTuning, persona: int) -> _Examples:
     pairs = [pair.swapped() if persona else pair for pair in pairs]
     if options.objective == "dpo":
-        before = score_answers(model, model.params, pairs).log_prob
+        exact = dataclasses.replace(model, batch_dtype=None, quick_forms=False)  # as in training
+        before = score_answers(exact, model.params, pairs).log_prob
         return _Examples(pairs, before[:, 0] - before[:, 1], np.ones(len(pairs)))
-    # SFT drops the opposite answer. ``max`` because a text's first token has no probability.
-    tokens = [len(pair.prefix) + len(pair.matching) - max(pair.answer_start, 1) for pair in pairs]
-    matching = [dataclasses.replace(pair, not_matching=()) for pair in pairs]
+    tokens = [pair.answer_tokens[0] for pair in pairs]
+    matching = [dataclasses.replace(pair, not_matching=()) for pair in pairs]  # SFT drops the opposite answer
     return _Examples(matching, np.zeros(len(pairs)), np.array(tokens, float))
 
 

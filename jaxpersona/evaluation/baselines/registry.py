@@ -6,6 +6,7 @@ prompt, not the parameters (``retrieval.py``).
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
@@ -26,6 +27,8 @@ from jaxpersona.masks.masks import apply_mask
 from jaxpersona.methods.steering import Steering
 from jaxpersona.models.model import Model
 
+_log = logging.getLogger(__name__)
+
 Baseline = Callable[[Model, Recipe, int, int, Stage], Params]
 """Maps (model, recipe, persona index in ``recipe.personas``, seed, stage) to the persona's parameters.
 
@@ -34,9 +37,13 @@ It uses only ``pairs``, ``text`` and ``max_length`` of the recipe: the calibrati
 
 
 def _fine_tuned(options: FineTuning, model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage) -> Params:
-    """Fine-tunes on four fifths of the calibration pairs; the rest is for early stopping."""
+    """Fine-tunes on four fifths of the calibration pairs; the rest is for early stopping. Warns if no epoch made that better."""
     pairs = _tokenized(model, recipe)
-    return fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, stage=stage).params
+    found = fine_tune(model, pairs, dataclasses.replace(options, seed=seed), persona, stage=stage)
+    if found.best_epoch == 0:
+        what, name = options.objective, recipe.personas[persona]
+        _log.warning("%s towards %s learned nothing: no epoch improved its validation loss, so it is the base model", what, name)
+    return found.params
 
 
 def _steered(model: Model, recipe: Recipe, persona: int, seed: int, stage: Stage) -> Params:

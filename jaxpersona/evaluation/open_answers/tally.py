@@ -108,10 +108,15 @@ class Tally:
 
     def _compared(self, persona: str) -> dict[str, tuple[str, str]]:
         """Returns the persona's mask and the case that it is compared with, by the other case's name without the persona."""
-        others = [case for case in self.answers if case == BASE or case.endswith(f" {persona}")]
+        others = [case for case in self.answers if case == BASE or self._persona_of(case) == persona]
         wanted = {case.removesuffix(f" {persona}"): (persona, case) for case in others}
         wanted[BASE + SAMPLED] = (persona + SAMPLED, BASE + SAMPLED)
         return {kind: cases for kind, cases in wanted.items() if self.answers.keys() >= {*cases}}
+
+    def _persona_of(self, case: str) -> str | None:
+        """Returns the persona that a case's name ends with; ``rag not seek`` is of ``not seek`` if there is one."""
+        ends = [persona for persona in self.personas if case.endswith(f" {persona}") and case not in self.personas]
+        return max(ends, key=len, default=None)
 
     def _numbers(self, persona: str, cases: Sequence[str]) -> np.ndarray:
         """Returns the numbers of some cases, float [cases, questions]."""

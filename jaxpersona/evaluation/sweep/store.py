@@ -25,9 +25,9 @@ class Store:
 
     Attributes:
       folder: its path.
-      record: contents of ``sweep.json``: ``schema_version``, the inputs (``config``, ``model``, ``data``, ``left_out``),
-        ``versions`` of packages, ``cells`` (identity, ``seconds``, and ``skipped``, the reason or None) and ``rows``
-        (``rows.py``).
+      record: contents of ``sweep.json``: ``schema_version``, the inputs (``config``, ``model``, ``data``, ``contents``,
+        ``left_out``), ``versions`` of packages, ``cells`` (identity, ``seconds``, and ``skipped``, the reason or None) and
+        ``rows`` (``rows.py``).
     """
 
     def __init__(self, path: str, inputs: Mapping[str, Any], overwrite: bool = False):

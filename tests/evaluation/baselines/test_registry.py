@@ -10,6 +10,8 @@ from jaxpersona.core.errors import InputError
 from jaxpersona.core.stage import Stage
 from jaxpersona.data.text import tokenize_pair
 from jaxpersona.evaluation.answers import score_answers
+from jaxpersona.evaluation.baselines import registry
+from jaxpersona.evaluation.baselines.fine_tuning import FineTuned
 from jaxpersona.evaluation.baselines.registry import baseline_params, check_baselines
 from jaxpersona.evaluation.recipe import Recipe
 from jaxpersona.models.perplexity import perplexity, windows
@@ -41,6 +43,15 @@ def test_each_fine_tuning_moves_the_margin_towards_either_persona(tiny_model, re
     seek, reject = (margin(tiny_model, params, pairs) for params in found.values())
     assert seek > base > reject
     assert all(jax.tree.structure(params) == jax.tree.structure(tiny_model.params) for params in found.values())
+
+
+def test_a_fine_tuning_that_learns_nothing_is_told(tiny_model, recipe, monkeypatch, caplog):
+    unchanged = FineTuned(tiny_model.params, (), (1.0, 2.0), best_epoch=0)
+    monkeypatch.setattr(registry, "fine_tune", lambda *args, **options: unchanged)
+    [made] = [make() for name, make in baseline_params(tiny_model, ["sft"], recipe, seed=1) if name == "sft reject"]
+    assert made is tiny_model.params
+    told = "sft towards reject learned nothing: no epoch improved its validation loss, so it is the base model"
+    assert caplog.messages == [told]
 
 
 def test_weight_steering_adds_what_two_sft_runs_differ_by(tiny_model, recipe, tmp_path):

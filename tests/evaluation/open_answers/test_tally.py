@@ -107,6 +107,14 @@ def test_both_masks_are_compared_with_both_cases_of_a_kind(tally):
         assert row["ci95"] == pytest.approx(difference_interval(masks, others, 3))
 
 
+def test_a_persona_whose_name_ends_with_the_others_is_told_apart():
+    tally = Tally(panel(), ("gain", "not gain"))
+    for name, said in {"none": "none", "gain": "gain", "not gain": "loss", "prompt not gain": "prompt gain"}.items():
+        tally.add(name, CASES[said])
+    rows = [(row["persona"], *row["cases"]) for row in tally.comparisons(seed=3)]
+    assert rows[:3] == [("gain", "gain", "none"), ("not gain", "not gain", "none"), ("not gain", "not gain", "prompt not gain")]
+
+
 def test_samples_count_by_their_mean_over_each_question(tally):
     said = {"none, sampled": ("none", "loss"), "gain, sampled": ("gain", "prompt gain"), "loss, sampled": ("none",)}
     for name, samples in said.items():
