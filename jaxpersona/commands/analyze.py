@@ -17,7 +17,8 @@ from jaxpersona.commands.analyze_config import AnalyzeConfig
 from jaxpersona.commands.analyzed_runs import AnalyzedRun, describe_masks, open_runs
 from jaxpersona.commands.certify_all import certify_entanglement
 from jaxpersona.commands.progress_bars import progress_bars
-from jaxpersona.commands.run_folder import read_run, template_of
+from jaxpersona.commands.run_folder import ANALYSES_FOLDER, check_owner
+from jaxpersona.commands.run_record import read_search, template_of
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.files import check_output_dir
 from jaxpersona.core.processes import is_first
@@ -27,8 +28,6 @@ from jaxpersona.reporting.analyses.files import print_analysis, save_analysis
 from jaxpersona.reporting.analysis_record import make_record
 from jaxpersona.reporting.figures.save import check_matplotlib
 
-FOLDER = "analysis"
-"""Folder of the analyses in that of a run."""
 INTERRUPTED = "finished analyses are kept; ask for the others with --analysis"
 
 
@@ -45,6 +44,7 @@ def main(config: AnalyzeConfig) -> None:
         raise InputError(f"{apart[0]} is done for each run by itself; leave out --output_dir, or give one run")
     for run in config.runs:
         check_output_dir(_folder(config, run))
+        check_owner(_folder(config, run), config.runs)
     model = _load(config) if any(BY_NAME[name].needs_model for name in config.names) else None
     runs = open_runs(config.runs, model)
     for name in config.names:
@@ -53,11 +53,11 @@ def main(config: AnalyzeConfig) -> None:
 
 
 def _folder(config: AnalyzeConfig, run: str | pathlib.Path) -> pathlib.Path:
-    return pathlib.Path(config.output_dir or pathlib.Path(run) / FOLDER).expanduser()
+    return pathlib.Path(config.output_dir or pathlib.Path(run) / ANALYSES_FOLDER).expanduser()
 
 
 def _load(config: AnalyzeConfig) -> Model:
-    record = read_run(config.runs[0])
+    record = read_search(config.runs[0])
     return load_model(record["model"]["name"], config.dtype, template=template_of(record))
 
 

@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxpersona.commands.run_folder import CAPABILITY_FILE, persona_bundle
+from jaxpersona.commands.run_folder import CAPABILITY_FILE
+from jaxpersona.commands.run_record import persona_bundle
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.files import write_atomically
 from jaxpersona.evaluation.capability import comparison, scores

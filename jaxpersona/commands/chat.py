@@ -20,7 +20,7 @@ from rich.table import Table
 
 from jaxpersona.commands.chat_config import ChatConfig
 from jaxpersona.commands.load_personas import load_personas
-from jaxpersona.commands.run_folder import read_run, text_of
+from jaxpersona.commands.run_record import read_run, text_of
 from jaxpersona.core.errors import InputError, nearest
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import several_processes

@@ -1,12 +1,8 @@
 """Evaluates masks on disk, for the command ``evaluate``, and for ``discover`` after it has found masks."""
 
-import csv
 import dataclasses
 import hashlib
-import io
-import json
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +11,12 @@ import jax
 from jaxpersona.commands.certify_all import certify_all
 from jaxpersona.commands.command_line import command_line
 from jaxpersona.commands.evaluate_config import EvaluateConfig
+from jaxpersona.commands.evaluation_folder import check_folder, save, save_page
 from jaxpersona.commands.kept_progress import kept_progress
 from jaxpersona.commands.masks_on_disk import MasksOnDisk
 from jaxpersona.commands.progress_bars import progress_bars
 from jaxpersona.commands.run_folder import EVALUATION_PROGRESS
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.files import write_atomically
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import is_first
 from jaxpersona.core.protocol import PROTOCOLS
@@ -41,9 +37,6 @@ from jaxpersona.masks.digest import digest
 from jaxpersona.models.model import Model, load_model
 from jaxpersona.models.persona import Persona
 from jaxpersona.reporting.evaluation_tables import print_evaluation
-from jaxpersona.reporting.open_markdown import open_markdown
-from jaxpersona.reporting.page.render import render
-from jaxpersona.reporting.page.run_files import read_files
 
 SCHEMA_VERSION = 1
 """Version of the layout of ``evaluation.json``."""
@@ -78,10 +71,12 @@ def evaluate_masks(
       masks: the masks by persona, if they are already loaded.
 
     Raises:
-      InputError: if held-out pairs are missing or were calibrated on, and as ``evaluation.comparison.evaluate``.
+      InputError: if held-out pairs are missing or were calibrated on, if files of others would be replaced, and as
+        ``evaluation.comparison.evaluate``.
     """
-    asked = _read(config, on_disk)
     folder = pathlib.Path(config.output_dir or config.run or "").expanduser()
+    check_folder(folder, config.run)
+    asked = _read(config, on_disk)
     with kept_progress(folder / EVALUATION_PROGRESS) as checkpoints, progress_bars() as report:
         if model is None:
             mesh = make_mesh(config.mesh.data, config.mesh.model)
@@ -95,11 +90,11 @@ def evaluate_masks(
         record = _record(config, evaluation, asked)
         record["template"] = dataclasses.asdict(settings_of(model.tokenizer))
         if is_first():
-            _save(folder, record, evaluation.answers, on_disk.personas, config.seed)
+            save(folder, record, evaluation.answers, on_disk.personas, config.seed)
             certify_all(on_disk, record, digests)
     print_evaluation(record, on_disk.personas, str(folder))
     if is_first() and config.run is not None and on_disk.run is not None:
-        _save_page(config.run, on_disk.run, folder)
+        save_page(config.run, on_disk.run, folder)
 
 
 def check_evaluation(config: EvaluateConfig, on_disk: MasksOnDisk, model: Model) -> None:
@@ -207,28 +202,3 @@ def _record(config: EvaluateConfig, evaluation: Evaluation, asked: _Asked) -> di
     if evaluation.open_ended is not None:
         record["open_ended"] = evaluation.open_ended
     return record | {"versions": package_versions()}
-
-
-def _save_page(path: str, run: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes ``report.html``; a damaged file of another command in the run's folder does not undo the evaluation."""
-    try:
-        write_atomically(folder / "report.html", render(read_files(path, run, folder)))
-    except InputError as error:
-        print(f"Note: report.html was not written: {error}", file=sys.stderr)
-
-
-def _save(
-    folder: pathlib.Path, record: dict[str, Any], answers: list[dict[str, Any]], personas: tuple[str, str], seed: int
-) -> None:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(record["results"][0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(record["results"])
-    write_atomically(folder / "evaluation.csv", table.getvalue())
-    if answers:
-        write_atomically(folder / "answers.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in answers))
-        write_atomically(folder / "answers.md", open_markdown(record["open_ended"], answers, personas, seed))
-    else:
-        for name in ("answers.jsonl", "answers.md"):
-            (folder / name).unlink(missing_ok=True)  # an earlier evaluation may have left one
-    write_atomically(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxpersona.commands.export_config import ExportConfig
 from jaxpersona.commands.progress_bars import progress_bars
-from jaxpersona.commands.run_folder import persona_bundle, read_run
+from jaxpersona.commands.run_record import persona_bundle, read_run
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.stage import Stage
 from jaxpersona.exporters.control_vector import write_control_vector

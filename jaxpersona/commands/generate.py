@@ -15,7 +15,7 @@ from rich.table import Table
 
 from jaxpersona.commands.generate_config import GenerateConfig
 from jaxpersona.commands.load_personas import load_personas
-from jaxpersona.commands.run_folder import read_run, text_of
+from jaxpersona.commands.run_record import read_run, text_of
 from jaxpersona.core import files
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import make_mesh

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from jax.sharding import Mesh
 
-from jaxpersona.commands.run_folder import persona_bundle, read_run, template_of
+from jaxpersona.commands.run_record import persona_bundle, read_run, template_of
 from jaxpersona.masks.bundle import load_masks
 from jaxpersona.models.model import Model, load_model
 from jaxpersona.models.persona import Persona

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from jaxpersona.calibration.generated_text import TextAmount
-from jaxpersona.commands.run_folder import persona_bundle, read_run, template_of, text_of
+from jaxpersona.commands.run_record import persona_bundle, read_search, template_of, text_of
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.protocol import resolve
 from jaxpersona.core.template_settings import TemplateSettings
@@ -114,9 +114,9 @@ def of_run(path: str) -> MasksOnDisk:
     """Describes both masks of a run.
 
     Raises:
-      InputError: if ``path`` has no run.
+      InputError: if ``path`` has no run, or one that is damaged.
     """
-    run = read_run(path)
+    run = read_search(path)
     first, second = run["masks"]
     bundles = {persona: persona_bundle(path, persona) for persona in (first, second)}
     source, seen = run["data"]["source"], run["data"].get("pair_digests")

@@ -20,7 +20,8 @@ from jaxpersona.analysis.reactions import ReactionAnswers
 from jaxpersona.commands.analyzed_runs import AnalyzedRun, describe_masks, labelled, open_runs
 from jaxpersona.commands.progress_bars import progress_bars
 from jaxpersona.commands.questionnaire_config import QuestionnaireConfig
-from jaxpersona.commands.run_folder import read_run, template_of, text_of
+from jaxpersona.commands.run_folder import ANALYSES_FOLDER, check_owner
+from jaxpersona.commands.run_record import read_search, template_of, text_of
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.files import check_output_dir
 from jaxpersona.core.mesh import make_mesh
@@ -41,7 +42,6 @@ from jaxpersona.reporting.analyses.files import print_analysis, save_analysis
 from jaxpersona.reporting.analysis_record import make_record
 from jaxpersona.reporting.figures.save import check_matplotlib
 
-FOLDER = "analysis"
 Answers = AxesAnswers | IpipNeoAnswers | ReactionAnswers
 
 
@@ -54,8 +54,10 @@ def main(config: QuestionnaireConfig) -> None:
     check_matplotlib()
     check_output_dir(_folder(config))
     folders, started = run_folders(config.runs), time.monotonic()
+    check_owner(_folder(config), folders)
     reactions = read_reactions(config.script) if config.script is not None else []
-    record = read_run(folders[0])
+    records = [read_search(folder) for folder in folders]
+    record = records[0]
     with progress_bars() as report:
         stage = Stage(report)
         mesh = make_mesh(config.mesh.data, config.mesh.model)
@@ -85,7 +87,7 @@ def run_folders(paths: list[str]) -> list[str]:
         folder = pathlib.Path(path).expanduser()
         inside = [] if (folder / "run.json").is_file() else sorted(file.parent for file in folder.glob("*/run.json"))
         if not inside:
-            read_run(path)  # says what is wrong with it
+            read_search(path)  # says what is wrong with it
         found += [str(one) for one in inside] or [path]
     return found
 
@@ -159,7 +161,7 @@ def _masks_by_character(runs: Mapping[str, AnalyzedRun], personas: Mapping[str, 
 
 
 def _folder(config: QuestionnaireConfig) -> pathlib.Path:
-    return pathlib.Path(config.output_dir or pathlib.Path(config.runs[0]) / FOLDER).expanduser()
+    return pathlib.Path(config.output_dir or pathlib.Path(config.runs[0]) / ANALYSES_FOLDER).expanduser()
 
 
 def _save(config: QuestionnaireConfig, record: dict[str, Any]) -> None:

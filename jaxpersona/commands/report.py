@@ -6,7 +6,7 @@ python -m jaxpersona.report --run runs/quickstart
 import pathlib
 
 from jaxpersona.commands.report_config import ReportConfig
-from jaxpersona.commands.run_folder import read_run
+from jaxpersona.commands.run_record import read_search
 from jaxpersona.core.files import write_atomically
 from jaxpersona.reporting.charts.save import PNG_MISSING, save_charts
 from jaxpersona.reporting.page.render import charts, render
@@ -19,7 +19,7 @@ def main(config: ReportConfig) -> None:
     Raises:
       InputError: if there is no run, or a file of it is damaged.
     """
-    files, folder = read_files(config.run, read_run(config.run)), pathlib.Path(config.run).expanduser()
+    files, folder = read_files(config.run, read_search(config.run)), pathlib.Path(config.run).expanduser()
     write_atomically(folder / "report.html", render(files))
     written = ["report.html"]
     if config.figures:

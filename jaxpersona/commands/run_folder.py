@@ -1,4 +1,4 @@
-"""Reads and writes the folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all or nothing.
+"""Writes the folder of a run: ``masks/<persona>/``, ``run.json`` and ``report.html``, all or nothing.
 
 Pairs that the model wrote from two descriptions are an entry too, ``described_pairs.jsonl``.
 During a run the folder also has ``.jaxpersona-progress/``: a lock, the unfinished result, and the checkpoints from which a killed
@@ -8,21 +8,15 @@ run resumes.
 import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from jaxpersona.commands.kept_progress import kept_progress, locked, remove_progress
 from jaxpersona.core import json_text
 from jaxpersona.core.checkpoints import CheckpointFolder
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.files import inside
 from jaxpersona.core.processes import is_first, shared_folder, wait_for_all
-from jaxpersona.core.template_settings import TemplateSettings
 from jaxpersona.data.descriptions import PAIRS_FILE
-from jaxpersona.data.text import TextMode
-from jaxpersona.inference.persona_names import check_name
-from jaxpersona.reporting.record import SCHEMA_VERSION
 
 _PROGRESS, _RESULT, _REPLACED = ".jaxpersona-progress", "result-", "replaced"
 _ENTRIES = ("masks", PAIRS_FILE, "report.html", "run.json")
@@ -31,8 +25,10 @@ EVALUATION_PROGRESS = ".jaxpersona-evaluation"
 """Folder of an unfinished evaluation's checkpoints."""
 CAPABILITY_FILE = "capability.json"
 """Scores of lm-eval's tasks, of the base model and the masks."""
+ANALYSES_FOLDER = "analysis"
+"""Folder of the analyses."""
 _EVALUATED = ("answers.jsonl", "answers.md", "evaluation.csv", "evaluation.json", EVALUATION_PROGRESS)
-_DERIVED = ("analysis", CAPABILITY_FILE, "figures", *_EVALUATED)
+_DERIVED = (ANALYSES_FOLDER, CAPABILITY_FILE, "figures", *_EVALUATED)
 """Files and folders that later commands add; they are removed with the run that they were made from."""
 
 
@@ -104,6 +100,8 @@ def _tidy(folder: pathlib.Path) -> None:
 def _check(folder: pathlib.Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output_dir {folder} is a file; choose a folder")
+    if (folder / "run.json").exists() and not _is_run(folder / "run.json"):
+        raise InputError(f"output_dir {folder} holds a run.json that is of no run; choose another")
     if (folder / "run.json").exists() and not overwrite:
         raise InputError(f"output_dir {folder} already holds a run; choose another, or --overwrite true")
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
@@ -112,6 +110,31 @@ def _check(folder: pathlib.Path, overwrite: bool) -> None:
     other = sorted(names - ours)
     if other and "run.json" not in names:
         raise InputError(f"output_dir {folder} holds other files ({other[0]}) and no run; choose another")
+
+
+def _is_run(file: pathlib.Path) -> bool:
+    """Returns whether a ``run.json`` is one of a run, of whatever version, or too damaged to tell."""
+    try:
+        contents = json_text.parse(file.read_bytes())
+    except ValueError:
+        return True
+    return isinstance(contents, dict) and "schema_version" in contents
+
+
+def check_owner(folder: pathlib.Path, runs: Sequence[str]) -> None:
+    """Checks that what is written into a folder would not pass for results of another run.
+
+    Args:
+      folder: the folder.
+      runs: folders of the runs that the results are of.
+
+    Raises:
+      InputError: if it is another run's folder, or that of its analyses.
+    """
+    own = {pathlib.Path(run).expanduser().resolve() for run in runs}
+    place = folder.parent if folder.name == ANALYSES_FOLDER else folder
+    if (place / "run.json").exists() and place.resolve() not in own:
+        raise InputError(f"output_dir {folder} belongs to another run; choose another")
 
 
 def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
@@ -132,48 +155,3 @@ def _put_in_place(staging: pathlib.Path, folder: pathlib.Path) -> None:
                 target.rename(source)
         shutil.rmtree(replaced, ignore_errors=True)
         raise
-
-
-def read_run(path: str) -> dict[str, Any]:
-    """Returns the contents of a run's ``run.json``.
-
-    Raises:
-      InputError: if ``path`` has no run, or one that this version cannot read.
-    """
-    file = pathlib.Path(path).expanduser() / "run.json"
-    if not file.is_file():
-        raise InputError(f"{path} contains no run (run.json is missing); give the output_dir of a discover run")
-    try:
-        contents = json_text.parse(file.read_text())
-    except ValueError as error:
-        raise InputError(f"{file}: damaged ({error}); run discover again") from None
-    version = contents.get("schema_version") if isinstance(contents, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(f"{file}: schema version {version}, this jaxpersona reads {SCHEMA_VERSION}; run discover again")
-    missing = [key for key in ("model", "config", "masks") if not isinstance(contents.get(key), dict)]
-    if missing:
-        raise InputError(f"{file}: damaged (it lacks {', '.join(missing)}); run discover again")
-    return contents
-
-
-def template_of(run: Mapping[str, Any]) -> TemplateSettings:
-    """Returns the settings of the chat template that a run's masks were found with, from its ``run.json``."""
-    data = run["config"]["data"]
-    default = TemplateSettings()
-    return TemplateSettings(data.get("template_date", default.date), data.get("enable_thinking", default.enable_thinking))
-
-
-def text_of(run: Mapping[str, Any]) -> TextMode:
-    """Returns the text mode that a run's masks were found with, from the contents of ``run.json``."""
-    mode: TextMode = run["config"]["data"]["text"]
-    return mode
-
-
-def persona_bundle(path: str, persona: str) -> pathlib.Path:
-    """Returns the folder of a persona's mask bundle in a run.
-
-    Raises:
-      InputError: if there is no such run, or it has no such persona.
-    """
-    check_name(persona, read_run(path)["masks"])
-    return inside(pathlib.Path(path).expanduser() / "masks", persona)

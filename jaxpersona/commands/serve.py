@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxpersona.commands.progress_bars import progress_bars
-from jaxpersona.commands.run_folder import persona_bundle, read_run, template_of, text_of
+from jaxpersona.commands.run_record import persona_bundle, read_run, template_of, text_of
 from jaxpersona.commands.serve_config import ServeConfig
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.mesh import make_mesh

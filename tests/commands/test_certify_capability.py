@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from random_masks import random_masks
+from run_records import run_record
 
 import jaxpersona as jp
 from jaxpersona.commands.certify_capability import certify_capability
@@ -15,8 +16,7 @@ SCORES = {"alias": "two", "sample_len": 40, "acc,none": 0.65, "acc_stderr,none":
 @pytest.fixture
 def run(tiny_model, tmp_path):
     jp.save_masks(tmp_path / "run" / "masks" / "gain", random_masks(tiny_model.params, 1, 0.9), {})
-    record = {"schema_version": 1, "model": {}, "config": {}, "masks": {"gain": {}, "loss": {}}}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run_record(("gain", "loss"))))
     return tmp_path / "run"
 
 

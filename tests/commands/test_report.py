@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from evaluation_record import evaluation_record
+from run_records import run_record
 
 from jaxpersona.commands import cli
 
@@ -20,8 +21,9 @@ def run(tmp_path):
     overlap = [{"modules": "all", "kept": [0.95, 0.96], "jaccard": 0.92, "jaccard_independent": 0.91, "difference_rate": 0.08}]
     model = {"name": "tiny", "origin": "folder", "architecture": "Llama", "dtype": "float32", "fingerprint": "f" * 64}
     data = {"source": EVIL, "sha256": "0" * 64, "pairs": 4, "pairs_dropped": 0, "pairs_truncated": 0, "tokens": None}
+    config = run_record(("gain", "loss"))["config"]
     record = {
-        **{"schema_version": 1, "config": {"seed": 42, "perplexity": {"text": "builtin:neutral"}}, "model": model, "data": data},
+        **{"schema_version": 1, "config": {**config, "perplexity": {"text": "builtin:neutral"}}, "model": model, "data": data},
         **{"method": {"name": "wanda", "sparsity": 0.1, "select": "all"}, "protocol": {"name": "strict"}, "search": {}},
         **{"masks": {"gain": {"kept": 0.95}, "loss": {"kept": 0.96}}, "overlap": overlap, "perplexity": {}, "seconds": {}},
         **{"peak_memory_bytes": 1e9, "device": "1 x cpu", "versions": {}},

@@ -12,7 +12,7 @@ import pytest
 from jaxpersona.benchmarks import serve as benchmark
 from jaxpersona.benchmarks.http_load import Call, call_all
 from jaxpersona.commands import cli, serve
-from jaxpersona.commands.run_folder import read_run
+from jaxpersona.commands.run_record import read_run
 from jaxpersona.core.errors import InputError
 from jaxpersona.inference.engine import Engine
 from jaxpersona.serving.server import Server

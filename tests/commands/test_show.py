@@ -5,6 +5,7 @@ import json
 import pytest
 from evaluation_record import evaluation_record
 from random_masks import random_masks
+from run_records import run_record
 
 import jaxpersona as jp
 from jaxpersona.commands import cli
@@ -30,9 +31,7 @@ def run(masks, tmp_path):
     measured = {"evaluation": entry, "entanglement": {"builtin:power": {"accuracy_change": -0.1, "ci95": [-0.22, 0.02]}}}
     measured["capability"] = {"mmlu": {"metric": "acc", "value": 0.25, "stderr": 0.0125, "n": 400}}
     certify(tmp_path / "masks" / "gain", "gain", digest(masks["gain"]), **measured)
-    (tmp_path / "run.json").write_text(
-        json.dumps({"schema_version": 1, "model": {}, "config": {}, "masks": dict.fromkeys(PERSONAS)})
-    )
+    (tmp_path / "run.json").write_text(json.dumps(run_record(PERSONAS)))
     return tmp_path
 
 
