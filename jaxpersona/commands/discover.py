@@ -143,6 +143,7 @@ def _read_pairs(config: DiscoverConfig) -> Pairs:
 def _laid_out(config: DiscoverConfig, method: Method) -> tuple[DiscoverConfig, Mesh, ModelFiles]:
     """Returns the configuration with ``stream_layers`` decided, the mesh, and the model's files."""
     mesh, files = make_mesh(config.mesh.data, config.mesh.model), open_files(config.model.name, config.data.template)
+    method.check_model(files.config)
 
     def plan_on(mesh: Mesh, stream_layers: bool = False) -> Plan:
         return _plan(dataclasses.replace(config, stream_layers=stream_layers), method, mesh, files, _expected_texts(config, mesh))

@@ -106,6 +106,7 @@ def discover(
     """
     method, protocol, seconds, reached = method or Taylor(), resolve(protocol), {}, {}
     _check(personas, method, protocol)
+    method.check_model(model.config)
     options = {"num_samples": num_samples, "text": text, "max_length": max_length, "seed": seed, "protocol": protocol}
     with timed(seconds, "tokenize"):
         calibration = calibrate(model, pairs, **options, generated=generated, reuse_factors=reuse_factors, stage=stage)

@@ -99,6 +99,13 @@ class Method(abc.ABC):
           InputError: if a setting contradicts the protocol.
         """
 
+    def check_model(self, config: ModelConfig) -> None:  # noqa: B027, methods without layers in their settings fit every model
+        """Checks the settings against a model, before anything is computed.
+
+        Raises:
+          InputError: if a selector matches nothing in it, or it has no such layer.
+        """
+
     def compile_ahead(self, model: Model, seed: int, protocol: Protocol) -> None:  # noqa: B027, optional
         """Compiles the programs of ``find`` whose shapes are known, while calibration runs."""
 

@@ -10,6 +10,8 @@ import numpy as np
 from jaxpersona.core.protocol import Protocol
 from jaxpersona.core.tree import Params
 from jaxpersona.methods.method import Method
+from jaxpersona.models import sizes
+from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.selector import Selector, budgets, check_sparsity
 from jaxpersona.models.sites import HEAD, kernels
 from jaxpersona.ops.topk import budget
@@ -51,6 +53,10 @@ class RowBudget(Method):
     def masked(self, params: Params, protocol: Protocol) -> dict[str, jax.Array]:
         """Returns the kernels to mask, [layer, in, out] by path."""
         return kernels(params)
+
+    def check_model(self, config: ModelConfig) -> None:
+        """Refuses selectors that match nothing."""
+        budgets(sizes.kernel_shapes(config), self.sparsity, self.select, dict(self.overrides))
 
     def kept(self, flat: Mapping[str, Any], protocol: Protocol) -> dict[str, np.ndarray]:
         """Returns the number of weights that every output keeps.

@@ -65,6 +65,10 @@ class Steering(Method):
         vector = self.strength * (residuals.means[layer, persona] - residuals.means[layer, 1 - persona])
         return SteeringVectors(jnp.zeros_like(residuals.means[:, 0]).at[layer].set(vector))
 
+    def check_model(self, config: ModelConfig) -> None:
+        """Refuses a layer that the model does not have."""
+        self.layer_of(config.num_layers)
+
     def layer_of(self, layers: int) -> int:
         """Returns the layer (from 0) after which the vector is added in a model of ``layers`` layers.
 

@@ -38,6 +38,7 @@ from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.model import Model
 from jaxpersona.models.perplexity import check_perplexity, losses, perplexity, windows
 from jaxpersona.models.selector import Selector, check_sparsity
+from jaxpersona.models.sites import module_of
 from jaxpersona.models.streamed_model import StreamedModel
 
 _WINDOW = 512  # tokens
@@ -101,6 +102,11 @@ class Taylor(Method):
     def measures_perplexity(self) -> bool:
         """True if there is a damage budget."""
         return self.max_perplexity_increase is not None
+
+    def check_model(self, config: ModelConfig) -> None:
+        """Refuses layers that the model does not have."""
+        for path, (layers, _, _) in sizes.kernel_shapes(config).items():
+            Selector(self.select).matches(module_of(path), layers)
 
     def texts(self) -> dict[str, str]:
         """Returns the contents of the budget text."""

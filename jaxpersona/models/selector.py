@@ -1,6 +1,7 @@
 """Selects modules and layers by a short text, such as ``mlp``, ``q_proj,k_proj@0-9`` or ``attention@3,7``."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,15 +31,15 @@ class Selector:
             if name not in _GROUPS:
                 raise InputError(f"selector {self.text!r}: {name!r} matches no module; {nearest(name, _GROUPS)}")
         for part in self._ranges():
-            if not all(bound.strip().isdigit() for bound in part.split("-")) or part.count("-") > 1:
+            if not all(re.fullmatch(r"[0-9]+", bound.strip()) for bound in part.split("-")) or part.count("-") > 1:
                 raise InputError(f"selector {self.text!r}: {part!r} is not a layer or range of layers such as 3 or 0-9")
 
     def _names(self) -> list[str]:
         return [name.strip() for name in self.text.partition("@")[0].split(",")]
 
     def _ranges(self) -> list[str]:
-        layers = self.text.partition("@")[2]
-        return [part.strip() for part in layers.split(",")] if layers else []
+        _, at, layers = self.text.partition("@")
+        return [part.strip() for part in layers.split(",")] if at else []
 
     def matches(self, module: str, layers: int) -> np.ndarray:
         """Marks the layers in which ``module`` is selected; returns bool [layers].

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import LITTLE, Killed, killed_at
+from conftest import LITTLE, Killed, killed_at, recorded
 
 import jaxpersona as jp
 from jaxpersona.benchmarks.compilations import Compilations
@@ -321,6 +321,22 @@ def test_masks_compile_while_statistics_are_collected(tiny_model, pairs, monkeyp
     monkeypatch.setattr(rowwise, "prune", counted)
     jp.discover(tiny_model, pairs, jp.methods.Wanda(0.5))
     assert counts == [0]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        jp.methods.Wanda(select="mlp@9"),
+        jp.methods.Magnitude(overrides={"q_proj@7": 0.5}),
+        jp.methods.Taylor(select="mlp@0-3"),
+        jp.methods.Steering(layer=3),
+    ],
+)
+def test_layers_that_the_model_does_not_have_are_refused_before_anything_is_computed(tiny_model, pairs, method):
+    stage, steps = recorded()
+    with pytest.raises(jp.InputError, match=r"the model has layers 0.*2"):
+        jp.discover(tiny_model, pairs, method, stage=stage)
+    assert steps == []
 
 
 @pytest.mark.real_model

@@ -44,6 +44,8 @@ def test_selects_just_these_modules_and_layers(text, modules, layers):
         ("mlp@-1", "'-1' is not a layer"),
         ("mlp@1-2-3", "'1-2-3' is not a layer"),
         ("mlp@1,", "'' is not a layer"),
+        ("mlp@", "'' is not a layer"),
+        ("mlp@²", "'²' is not a layer"),
         ("mlp@1.5", "'1.5' is not a layer"),
         ("mlp@1@2", "'1@2' is not a layer"),
         ("embed_tokens", "'embed_tokens' matches no module"),
