@@ -13,7 +13,7 @@ from typing import Any
 from jaxpersona.benchmarks.config import BENCHMARKS, BenchmarkConfig, options_of
 from jaxpersona.commands import cli
 from jaxpersona.core.errors import InputError, nearest
-from jaxpersona.core.files import check_output_dir
+from jaxpersona.core.files import check_output_file
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,18 +43,11 @@ def import_benchmark(name: str) -> Any:
 
 def _run(name: str, config: BenchmarkConfig) -> None:
     if config.output is not None:
-        check_output(pathlib.Path(config.output).expanduser())
+        check_output_file(pathlib.Path(config.output).expanduser())
     measured = import_benchmark(name).run(config)
     measured.print()
     if config.output is not None:
         measured.write(config.output)
-
-
-def check_output(file: pathlib.Path) -> None:
-    """Raises ``InputError`` before the work if a file cannot be written after it."""
-    if file.is_dir():
-        raise InputError(f"output {file} is a folder; give a file")
-    check_output_dir(file.parent, "output")
 
 
 def _overview() -> str:

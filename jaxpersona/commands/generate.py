@@ -38,6 +38,8 @@ def main(config: GenerateConfig) -> None:
     names = [config.persona] if isinstance(config.persona, str) else config.persona
     shares = {name: parse_persona(name) for name in names}
     _refuse_repeated(names, shares)
+    if config.output is not None:
+        files.check_output_file(pathlib.Path(config.output).expanduser())
     chat = text_of(read_run(config.run)) == "chat" if config.chat is None else config.chat
     prompts = [config.prompt] if config.prompts is None else read_prompts(config.prompts)
     sampling = Sampling(config.temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty)
@@ -60,9 +62,9 @@ def main(config: GenerateConfig) -> None:
     for answer in answers:
         if answer.error is not None:
             raise answer.error
+    _print(prompts, names, answers)
     if config.output is not None and is_first():
         _write(config.output, prompts, names, answers)
-    _print(prompts, names, answers)
 
 
 def _refuse_repeated(names: Sequence[str], shares: Mapping[str, Mapping[str, float]]) -> None:
@@ -113,4 +115,6 @@ def _write(path: str, prompts: Sequence[str], names: Sequence[str], answers: Seq
     for (prompt, name), answer in zip(requests, answers, strict=True):
         row = {"prompt": prompt, "persona": name, "gamma": answer.request.gamma, "text": answer.text}
         lines.append(json.dumps({**row, "tokens": len(answer.ids), "finish": answer.finish}, ensure_ascii=False))
-    files.write_atomically(pathlib.Path(path).expanduser(), "\n".join(lines) + "\n")
+    file = pathlib.Path(path).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(file, "\n".join(lines) + "\n")

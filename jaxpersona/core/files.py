@@ -65,6 +65,20 @@ def check_output_dir(folder: pathlib.Path, option: str = "output_dir") -> None:
         raise InputError(f"{option} {folder} cannot be written to; choose another")
 
 
+def check_output_file(file: pathlib.Path, option: str = "output") -> None:
+    """Checks, before work that takes long, that a file can be written; its folder need not exist.
+
+    Args:
+      option: the option that names it, for messages.
+
+    Raises:
+      InputError: if it is a folder, or as ``check_output_dir``.
+    """
+    if file.is_dir():
+        raise InputError(f"{option} {file} is a folder; give a file")
+    check_output_dir(file.parent, option)
+
+
 @contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary file in the same folder; it replaces ``path`` on success and is deleted on error."""

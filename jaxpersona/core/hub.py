@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from jaxpersona.core.errors import InputError
 
@@ -36,6 +37,20 @@ def snapshot(repository: str, kind: str, revision: str | None = None, ignore: Se
         return pathlib.Path(huggingface_hub.snapshot_download(repository, revision=revision, ignore_patterns=list(ignore)))
 
 
+def check_repository(repository: str) -> None:
+    """Checks that a repository is named ``OWNER/NAME``, as the hub wants it.
+
+    Raises:
+      InputError: if it is not.
+    """
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise InputError(f"repository {repository!r}: {_line(error)}") from None
+    if "/" not in repository:
+        raise InputError(f"repository {repository!r} has no owner; give OWNER/NAME")
+
+
 def upload(contents: Mapping[str, pathlib.Path | bytes], repository: str, private: bool, message: str) -> str:
     """Uploads files to a repository in one commit; returns its address. The repository is created if needed.
 
@@ -55,8 +70,6 @@ def upload(contents: Mapping[str, pathlib.Path | bytes], repository: str, privat
         hub = huggingface_hub.HfApi()
         address = hub.create_repo(repository, private=private, exist_ok=True)
         hub.create_commit(repository, operations, commit_message=message)
-    except HFValidationError as error:
-        raise InputError(f"repository {repository!r}: {_line(error)}") from None
     except UnicodeEncodeError:
         raise InputError(_NO_TOKEN) from None
     except HfHubHTTPError as error:

@@ -82,11 +82,15 @@ def test_several_personas_answer_a_file_of_prompts_side_by_side(finish, folder, 
         "0.7*seek+0.3*reject": jp.generate(model, prompts, mixed, gamma=0.5, **options),
     }
     for kind in ("txt", "jsonl"):
-        given = {"prompts": tmp_path / f"prompts.{kind}", "persona": f"[{','.join(columns)}]", "output": tmp_path / "out.jsonl"}
+        given = {
+            "prompts": tmp_path / f"prompts.{kind}",
+            "persona": f"[{','.join(columns)}]",
+            "output": tmp_path / "new" / "out.jsonl",
+        }
         status, out, err = finish(prompt="", gamma=0.5, **given)
         assert (status, err) == (0, "")
         assert all(prompt in out for prompt in prompts)
-        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (tmp_path / "n" / "out").read_text().splitlines()]
         assert [(row["prompt"], row["persona"]) for row in rows] == [(prompt, name) for prompt in prompts for name in columns]
         assert [row["text"] for row in rows] == [columns[name][i] for i in range(2) for name in columns]
         assert [row["gamma"] for row in rows[:3]] == [0, 0.5, 0.5]
@@ -127,6 +131,8 @@ def test_a_file_without_prompts_is_refused(tmp_path, contents):
         ({"persona": "[none,' none']"}, "persona 'none' is given twice"),
         ({"top_k": 3000000000}, "top_k is 3000000000; it must be a whole number below 2**31"),
         ({"temperature": 1e-40}, "temperature is 1e-40; it must be 0 (greedy), or 1e-06 to 1000000"),
+        ({"output": "/"}, "output / is a folder; give a file"),
+        ({"output": "/dev/null/a.jsonl"}, "output /dev/null: /dev/null is a file; choose a folder"),
         ({"persona": "2*seek"}, "the share of persona 'seek' is 2.0; it must lie in [0, 1]"),
         ({"prompt": "", "prompts": "nowhere.txt"}, "prompts nowhere.txt does not exist"),
         ({"dtype": "int8"}, "config key 'dtype' is 'int8'; expected one of"),

@@ -51,4 +51,4 @@ def test_the_address_of_the_upload_is_printed(push, bundle):
 def test_what_cannot_be_uploaded_is_one_line(push, tmp_path):
     hub, status, out, err = push(tmp_path / "none", "--repository", "owner/gain")
     assert (status, out, err.count("\n"), hub.requests) == (2, "", 1, [])
-    assert "none does not exist; give the folder of a bundle, a run or an export" in err
+    assert "none is no folder; give that of a bundle, a run or an export" in err

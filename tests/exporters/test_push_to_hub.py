@@ -97,13 +97,24 @@ def test_what_cannot_be_uploaded_is_refused(run, masks, tmp_path):
     jp.save_masks(tmp_path / "new", masks["gain"], {})
     (tmp_path / "empty").mkdir()
     for path, bundles, message in (
-        (tmp_path / "none", (), "none does not exist; give the folder of a bundle, a run or an export"),
+        (tmp_path / "none", (), "none is no folder; give that of a bundle, a run or an export"),
         (tmp_path / "new", (), "have no certificate to make a card from; run python -m jaxpersona.evaluate first"),
         (run, [run / "masks" / "gain"], "holds masks, which have certificates of their own; leave out the bundles"),
-        (tmp_path / "empty", [run / "masks" / "gain"], "empty has no files to upload"),
+        (tmp_path / "empty", [run / "masks" / "gain"], "empty is no export (it has no weights or masks)"),
+        (
+            tmp_path,
+            [run / "masks" / "gain"],
+            "is no export (it has no weights or masks); give the folder that export has written",
+        ),
     ):
         with pytest.raises(jp.InputError, match=re.escape(message)):
             repository_contents(path, "owner/x", bundles)
+
+
+@pytest.mark.parametrize("repository", ["x", "a/b/c", "owner/", "/x", "owner/x y"])
+def test_a_repository_has_an_owner_and_a_name(run, repository):
+    with pytest.raises(jp.InputError, match=f"^repository '{repository}'"):
+        repository_contents(run, repository)
 
 
 def test_masks_changed_since_they_were_certified_are_refused(server, run, masks, tmp_path):
