@@ -133,6 +133,8 @@ def _check_texts(value: Any, key: str = "") -> None:
         check_characters(value, f"option {key}")
         if "\0" in value:
             raise InputError(f"option {key} is {value!r}; leave out the null character")
+        if key == "output_dir" and not value:
+            raise InputError("option output_dir is empty; give a folder (. is the current one)")
     for name, inner in value.items() if isinstance(value, dict) else ():
         check_characters(str(name), f"option {key}")
         _check_texts(inner, f"{key}.{name}" if key else str(name))

@@ -91,6 +91,8 @@ class EvaluateConfig:
             raise InputError("a run says which model it is for; leave out --model")
         if self.prompts is not None and not self.prompted:
             raise InputError("prompts are given, but prompted is false; leave out one of the two")
+        if self.prompts is not None and not all(prompt.strip() for prompt in self.prompts):
+            raise InputError("prompts: one is empty, and would be no prompt; give two texts, or --prompted false")
 
     def _check_samples(self) -> None:
         check_at_least(0, self.open_samples, "open_samples")

@@ -70,6 +70,8 @@ def _persona(config: ExportConfig, name: str) -> Persona | None:
     """Returns the persona or mixture; None for the base model."""
     shares = parse_persona(config.persona)
     bundles = {part: persona_bundle(config.run, part) for part in shares}
+    if not bundles and config.gamma:
+        raise InputError(f"gamma is {config.gamma}, but no persona is given for it to soften")
     if not bundles:
         return None
     model = load_streamed(name)

@@ -15,7 +15,7 @@ from jaxpersona.commands.progress_bars import progress_bars
 from jaxpersona.commands.sweep_config import SweepConfig
 from jaxpersona.commands.sweep_sets import sweeps_of
 from jaxpersona.core.errors import InputError
-from jaxpersona.core.files import write_atomically
+from jaxpersona.core.files import check_output_dir, write_atomically
 from jaxpersona.core.mesh import make_mesh
 from jaxpersona.core.processes import is_first
 from jaxpersona.core.protocol import PROTOCOLS
@@ -54,12 +54,15 @@ def main(config: SweepConfig) -> None:
       InputError: if an option, the data or the model is invalid, matplotlib is missing, or a folder has another sweep.
     """
     check_matplotlib()
+    check_output_dir(pathlib.Path(config.output_dir).expanduser())
     sweeps, results = {name: _read(each) for name, each in sweeps_of(config).items()}, {}
     with progress_bars() as report:
         stage = Stage(report)
         model = _load(config)
-        for name, sweep in sweeps.items():
-            results[name] = store = _run(sweep, model, stage.part(name) if config.sets else stage)
+        opened = {name: _open(sweep, model, stage.part(name) if config.sets else stage) for name, sweep in sweeps.items()}
+        for name, (runner, store) in opened.items():
+            results[name] = store
+            _run(sweeps[name].cells, runner, store)
             if is_first():
                 store.write_csv()
                 write_atomically(store.folder / "sweep.md", _markdown({name: store}, config))
@@ -78,17 +81,20 @@ def _read(config: SweepConfig) -> _Sweep:
     return _Sweep(config, pairs, _held_out(config, pairs), _plan(config, pairs))
 
 
-def _run(sweep: _Sweep, model: Model, stage: Stage) -> Store:
+def _open(sweep: _Sweep, model: Model, stage: Stage) -> tuple[CellRunner, Store]:
+    """Returns what runs a sweep's cells, and its folder: of all data sets, before the first cell of any."""
+    runner = _cell_runner(sweep, model, stage)
+    return runner, Store(sweep.config.output_dir, _inputs(sweep.config, runner, sweep.cells), sweep.config.overwrite)
+
+
+def _run(cells: Sequence[Cell], runner: CellRunner, store: Store) -> None:
     """Runs the cells that the sweep's folder does not have."""
-    config, cells = sweep.config, sweep.cells
-    runner, counter = _cell_runner(sweep, model, stage), stage.part("cells")
-    store = Store(config.output_dir, _inputs(config, runner, cells), config.overwrite)
+    counter = runner.stage.part("cells")
     for number, cell in enumerate(cells, start=1):
         counter.progress(number - 1, len(cells))
         if not store.has(cell):
             store.add(runner.run(cell))
         counter.progress(number, len(cells))
-    return store
 
 
 def _markdown(stores: Mapping[str, Store], config: SweepConfig) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxpersona.commands.sweep_config import SweepConfig
 from jaxpersona.core.errors import InputError
+from jaxpersona.core.kinds import check_kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,12 @@ def sweeps_of(config: SweepConfig) -> dict[str, SweepConfig]:
     """Returns the sweep of each data set by its name; only the given one, by its source, if no sets are listed.
 
     Raises:
-      InputError: if a set has an unknown key or no source, or two would share a folder.
+      InputError: if there are none, a set has an unknown key, a value of another kind or no source, or two would share a folder.
     """
-    if not config.sets:
+    if config.sets is None:
         return {config.data.source: config}
+    if not config.sets:
+        raise InputError("sets is empty; give at least one, or leave it out for data.source")
     sweeps: dict[str, SweepConfig] = {}
     for entry in config.sets:
         each = _set_of(entry)
@@ -61,4 +64,8 @@ def _set_of(entry: Mapping[str, Any] | str) -> SweepSet:
     known = [field.name for field in dataclasses.fields(SweepSet)]
     if "source" not in entry or (set(entry) - set(known)):
         raise InputError(f"sets: {dict(entry)}: give source, and optionally {', '.join(known[1:])}")
-    return SweepSet(**entry)
+    check_kinds(SweepSet, entry, f"sets: {dict(entry)}")
+    found = SweepSet(**entry)
+    if found.folder in ("", "..") or pathlib.PurePath(found.folder).name != found.folder:
+        raise InputError(f"sets: {found.folder!r} is no name of a folder; give a name without slashes")
+    return found

@@ -63,8 +63,9 @@ def upload(contents: Mapping[str, pathlib.Path | bytes], repository: str, privat
       message: of the commit.
 
     Raises:
-      InputError: if the hub refuses or cannot be reached.
+      InputError: if the repository's name is invalid, or the hub refuses or cannot be reached.
     """
+    check_repository(repository)
     operations = [huggingface_hub.CommitOperationAdd(path, file) for path, file in contents.items()]
     try:
         hub = huggingface_hub.HfApi()

@@ -6,6 +6,7 @@ A setting that no other method has is also a field of ``MethodOptions`` in ``com
 import dataclasses
 
 from jaxpersona.core.errors import InputError, nearest
+from jaxpersona.core.kinds import check_kinds
 from jaxpersona.methods.contrastive_sparse import ContrastiveSparse
 from jaxpersona.methods.contrastive_wanda import ContrastiveWanda
 from jaxpersona.methods.magnitude import Magnitude
@@ -29,7 +30,7 @@ def by_name(name: str, **settings: object) -> Method:
     """Returns the method called ``name`` with ``settings``; a setting of None keeps the method's default.
 
     Raises:
-      InputError: if the method is unknown, has no such setting, or a setting is out of range.
+      InputError: if the method is unknown, has no such setting, or a setting is of another kind or out of range.
     """
     name = ALIASES.get(name, name)
     if name not in METHODS:
@@ -39,4 +40,5 @@ def by_name(name: str, **settings: object) -> Method:
     for key in settings:
         if key not in known:
             raise InputError(f"method {name} has no setting {key!r}; it has: {', '.join(sorted(known))}")
+    check_kinds(METHODS[name], settings, f"method {name}")
     return METHODS[name](**settings)  # type: ignore[arg-type]

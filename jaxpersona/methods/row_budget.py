@@ -37,7 +37,7 @@ class RowBudget(Method):
         given = self.overrides.items() if isinstance(self.overrides, Mapping) else self.overrides
         pairs = tuple((text, value) for text, value in given)
         for text, value in pairs:
-            Selector(text)
+            Selector(str(text))
             check_sparsity(value, f"sparsity of {text!r}")
         object.__setattr__(self, "overrides", pairs)  # jit needs a hashable value
 

@@ -90,7 +90,7 @@ def test_several_personas_answer_a_file_of_prompts_side_by_side(finish, folder, 
         status, out, err = finish(prompt="", gamma=0.5, **given)
         assert (status, err) == (0, "")
         assert all(prompt in out for prompt in prompts)
-        rows = [json.loads(line) for line in (tmp_path / "n" / "out").read_text().splitlines()]
+        rows = [json.loads(line) for line in (tmp_path / "new" / "out.jsonl").read_text().splitlines()]
         assert [(row["prompt"], row["persona"]) for row in rows] == [(prompt, name) for prompt in prompts for name in columns]
         assert [row["text"] for row in rows] == [columns[name][i] for i in range(2) for name in columns]
         assert [row["gamma"] for row in rows[:3]] == [0, 0.5, 0.5]

@@ -31,6 +31,11 @@ def test_each_set_has_its_folder_and_what_it_does_not_say_is_common():
         (["a/x.csv", "b/x.csv"], "sets: two of them are called 'x'; give one a name"),
         ([{"held_out": "x.csv"}], "give source, and optionally held_out, seeds, name"),
         ([{"source": "x.csv", "seed": 1}], "give source, and optionally held_out, seeds, name"),
+        ([{"source": 3}], "source is 3; expected str"),
+        ([{"source": "x.csv", "seeds": "x"}], "seeds is 'x'; expected "),
+        ([{"source": "x.csv", "name": "../y"}], "sets: '../y' is no name of a folder; give a name without slashes"),
+        ([{"source": "x.csv", "name": ".."}], r"sets: '\.\.' is no name of a folder"),
+        ([], "sets is empty; give at least one, or leave it out"),
     ],
 )
 def test_sets_that_cannot_be_told_apart_or_read_are_refused(sets, message):

@@ -65,7 +65,7 @@ def test_processes_that_do_not_find_each_other_say_so_in_one_line(monkeypatch, c
 
 def test_bad_input_ends_all_processes_with_one_line(tiny_folder, tmp_path):
     discover = sys.executable, "-m", "jaxpersona.discover", "--model.name", tiny_folder
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"schema_version": 1}')
     printed, statuses = on_two_processes(*discover, "--output_dir", tmp_path)
     assert statuses == [2, 2], printed
     for _, errors in printed:

@@ -41,6 +41,10 @@ def test_settings_reach_the_method_and_none_keeps_the_default():
         ("sparse", {"update": True}, "method sparse has no setting 'update'"),
         ("wanda", {"activation": "max"}, "activation 'max' of method wanda is unknown; known: abs, rms"),
         ("random", {"sparsity": 1.0}, "sparsity is 1.0"),
+        ("random", {"sparsity": True}, "method random: sparsity is True; expected float"),
+        ("sparsegpt", {"update": "x"}, "method sparsegpt: update is 'x'; expected bool"),
+        ("wanda", {"select": 3}, "method wanda: select is 3; expected str"),
+        ("wanda", {"overrides": {3: 0.2}}, "selector '3': '3' matches no module"),
     ],
 )
 def test_by_name_refuses(name, settings, message):

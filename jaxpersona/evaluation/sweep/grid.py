@@ -114,11 +114,8 @@ def _variants(entry: Mapping[str, Any] | str) -> Iterator[tuple[str, tuple[tuple
         if not values:
             raise InputError(f"methods: {key} of {name} is an empty list; give at least one value")
     for values in itertools.product(*choices):
-        chosen = dict(zip(settings, values, strict=True))
-        try:
-            methods.by_name(name, **chosen)  # raises now rather than in the middle of the sweep
-        except TypeError as error:
-            raise InputError(f"methods: {name} with {chosen}: {error}") from None
+        chosen = {key: value for key, value in zip(settings, values, strict=True) if value is not None}
+        methods.by_name(name, **chosen)  # raises now rather than in the middle of the sweep
         yield name, tuple(chosen.items())
 
 

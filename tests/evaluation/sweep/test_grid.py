@@ -87,11 +87,8 @@ def test_cells_of_one_calibration_stand_together():
         (["wnada"], {}, "method.name 'wnada' is unknown; did you mean 'wanda'?"),
         ([{"sparsity": 0.1}], {}, "has no name"),
         ([{"name": "wanda", "sparsity": [0.1, 1.5]}], {}, "sparsity"),
-        (
-            [{"name": "first_order", "max_perplexity_increase": "x"}],
-            {},
-            "methods: first_order with {'max_perplexity_increase': 'x'}",
-        ),
+        ([{"name": "first_order", "max_perplexity_increase": "x"}], {}, "max_perplexity_increase is 'x'; expected float | None"),
+        ([{"name": "steering", "layer": "x"}], {}, "method steering: layer is 'x'; expected int | None"),
         ([{"name": "wanda", "depth": 3}], {}, "method wanda has no setting 'depth'"),
         (["wanda"], {"baselines": ["sfft"]}, "baseline 'sfft' is unknown; did you mean 'sft'?"),
         (["wanda"], {"controls": ["first_order"]}, "controls: 'first_order' is not among the methods of the sweep"),
@@ -101,3 +98,7 @@ def test_bad_input_is_refused_before_anything_is_done(entries, more, message):
     with pytest.raises(InputError) as error:
         plan(entries, [8], [1], **more)
     assert message in str(error.value)
+
+
+def test_a_setting_of_null_is_the_default():
+    assert plan([{"name": "wanda", "sparsity": None}], [8], [1]) == plan(["wanda"], [8], [1])
