@@ -120,6 +120,8 @@ class _Parser(jsonargparse.ArgumentParser):
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:
         """Reads the contents of a config file, of which ``data: a.csv`` means ``data: {source: a.csv}``."""
         loaded = yaml_config.load(content)
+        if isinstance(loaded, dict) and "config" in loaded:
+            raise InputError(f"config file {args[0] if args else ''}: it names another by 'config'; give both as --config")
         if isinstance(loaded, dict):
             values = {key: loaded[key] for key in self.main_keys if isinstance(loaded.get(key), str | int | float)}
             groups = {key: {self.main_keys[key].removeprefix(f"{key}."): value} for key, value in values.items()}

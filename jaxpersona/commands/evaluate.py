@@ -18,4 +18,4 @@ def main(config: EvaluateConfig) -> None:
       InputError: as ``evaluate_masks``, or if the run or masks are invalid.
     """
     bundles = [config.masks] if isinstance(config.masks, str) else config.masks or []
-    evaluate_masks(config, of_run(config.run) if config.run is not None else of_bundles(bundles, config.model))
+    evaluate_masks(config, of_run(config.run, config.model) if config.run is not None else of_bundles(bundles, config.model))

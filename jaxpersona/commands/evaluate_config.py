@@ -17,7 +17,7 @@ class EvaluateConfig:
 
     Args:
       run (DIR): folder of a discover run; required unless --masks is given
-      model (NAME): model to put the masks on; default: the model recorded in the masks
+      model (NAME): model to put the masks on, where it lies elsewhere than when they were found; default: as recorded
       masks ([DIR,...]): folders of one or two mask bundles, instead of a run
       data: held-out pairs; a file has columns question, matching, not_matching
       prompts ([TEXT,TEXT]): system texts that ask for the persona and its opposite; default: those of a built-in set
@@ -87,8 +87,6 @@ class EvaluateConfig:
             raise InputError("give either --run DIR or --masks DIR")
         if self.run is None and self.output_dir is None:
             raise InputError("masks by themselves have no run folder to write into; give --output_dir")
-        if self.run is not None and self.model is not None:
-            raise InputError("a run says which model it is for; leave out --model")
         if self.prompts is not None and not self.prompted:
             raise InputError("prompts are given, but prompted is false; leave out one of the two")
         if self.prompts is not None and not all(prompt.strip() for prompt in self.prompts):

@@ -110,8 +110,12 @@ class MasksOnDisk:
         return dataclasses.replace(load_pairs(str(self.described), split or "train"), source=descriptions.source)
 
 
-def of_run(path: str) -> MasksOnDisk:
+def of_run(path: str, model: str | None = None) -> MasksOnDisk:
     """Describes both masks of a run.
+
+    Args:
+      path: the run's folder.
+      model: name of the model, if it lies elsewhere than when the masks were found.
 
     Raises:
       InputError: if ``path`` has no run, or one that is damaged.
@@ -121,7 +125,7 @@ def of_run(path: str) -> MasksOnDisk:
     bundles = {persona: persona_bundle(path, persona) for persona in (first, second)}
     source, seen = run["data"]["source"], run["data"].get("pair_digests")
     described = pathlib.Path(path).expanduser() / PAIRS_FILE
-    name, split = run["model"]["name"], run["config"]["data"].get("split")
+    name, split = model or run["model"]["name"], run["config"]["data"].get("split")
     return MasksOnDisk(name, (first, second), bundles, source, seen, run, template_of(run), described, split)
 
 

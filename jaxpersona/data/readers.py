@@ -191,7 +191,8 @@ def _read_csv(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     except csv.Error as error:
         # DictReader counts only the lines of complete rows: the broken row starts on the next line.
         where = f"row {number + 1} (line {reader.line_num + 1})" if reader.line_num else "header"
-        raise InputError(f"{path}: {where}: {error}; check its quotes") from None
+        hint = "shorten the text, or check its quotes" if "field limit" in str(error) else "check its quotes"
+        raise InputError(f"{path}: {where}: {error}; {hint}") from None
 
 
 def _read_jsonl(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

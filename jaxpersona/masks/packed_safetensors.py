@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from jaxpersona.core import json_text
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.files import replacing
+from jaxpersona.masks.digest import digest
 from jaxpersona.masks.masks import Masks
 from jaxpersona.masks.matrices import fit, from_matrices, matrices
 from jaxpersona.models.model import Model
@@ -37,7 +38,12 @@ def write_packed(path: pathlib.Path, masks: Masks, about: Mapping[str, Any]) -> 
     for name, mask in matrices(masks):
         tensors[name], shapes[name] = np.ascontiguousarray(np.packbits(mask, axis=1)), mask.shape
     described = {"shapes": shapes, "others": masks.others, "about": about}
-    metadata = {"format": _FORMAT, "version": _VERSION, **{key: json.dumps(value) for key, value in described.items()}}
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "sha256": digest(masks),
+        **{key: json.dumps(value) for key, value in described.items()},
+    }
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata)
 
@@ -57,10 +63,13 @@ def read_packed(path: pathlib.Path, model: Model | None = None) -> Masks:
             shapes, others, about = _described(path, file.metadata())
             _check_stored(path, {name: file.get_slice(name) for name in file.keys()}, shapes)  # noqa: SIM118
             masks = from_matrices(shapes, lambda name: _unpacked(file.get_tensor(name), shapes[name]), path, others)
+            sha256 = file.metadata().get("sha256")  # earlier versions wrote none
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
         raise InputError(f"{path}: damaged or truncated ({error}); export the masks again") from None
+    if sha256 is not None and sha256 != digest(masks):
+        raise InputError(f"{path}: damaged (SHA-256 differs); export the masks again")
     if model is None:
         return masks
     if about.get("fingerprint", model.fingerprint) != model.fingerprint:

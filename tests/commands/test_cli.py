@@ -336,6 +336,8 @@ def test_texts_that_no_model_can_read_are_refused_by_option(capsys, command, arg
         ("model: x\nmethod: {overrides: {mlp: 0.1, mlp: 0.1}}\n", "line 2: key 'mlp' is given twice; keep one"),
         ("data: &x [*x]\n", "an anchor contains its own alias"),
         ('output_dir: "a\\0b"\n', "option output_dir is 'a\\x00b'; leave out the null character"),
+        ('output_dir: ""\n', "option output_dir is empty; give a folder"),
+        ("config: other.yaml\n", "it names another by 'config'; give both as --config"),
     ],
 )
 def test_configs_that_say_two_things_are_refused(capsys, yaml_file, text, part):

@@ -245,7 +245,8 @@ def test_official_protocol_has_the_scripts_scorings(finish):
     ("options", "message"),
     [
         (["--masks=run/masks/gain"], "give either --run DIR or --masks DIR"),
-        (["--model=x"], "a run says which model it is for; leave out --model"),
+        (["--model=x"], "model 'x' is not an alias"),
+        (["--prompts=['Take.',' ']"], "prompts: one is empty, and would be no prompt; give two texts"),
         (["--baselines=rga"], "baseline 'rga' is unknown; did you mean 'rag'"),
         (["--open_ended=-1"], "open_ended is -1; give at least 0"),
         (["--open_samples=4"], "open_samples is 4, but open_ended is 0; the panel judges samples of open answers"),

@@ -25,7 +25,6 @@ from jaxpersona.core.errors import InputError
         (lambda: EvaluateConfig(), "give either --run DIR or --masks DIR"),
         (lambda: EvaluateConfig("run", masks="bundle"), "give either --run DIR or --masks DIR"),
         (lambda: EvaluateConfig(masks="bundle"), "give --output_dir"),
-        (lambda: EvaluateConfig("run", model="other"), "leave out --model"),
         (lambda: EvaluateConfig("run", prompts=("a", "b"), prompted=False), "prompts are given, but prompted is false"),
     ],
 )

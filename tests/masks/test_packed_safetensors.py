@@ -109,6 +109,15 @@ def test_missing_and_other_files_are_refused(tmp_path, tiny_folder):
             jp.load_masks(path)
 
 
+def test_changed_weights_are_refused_and_files_of_earlier_versions_are_read(file, masks, tmp_path):
+    content = file.read_bytes()
+    (tmp_path / "masks.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 128]))
+    with pytest.raises(jp.InputError, match=r"damaged \(SHA-256 differs\); export the masks again"):
+        jp.load_masks(tmp_path)
+    (tmp_path / "masks.safetensors").write_bytes(content.replace(b'"sha256"', b'"sha2--"'))
+    assert same(jp.load_masks(tmp_path), masks)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_refused_or_read(tmp_path, data):

@@ -89,6 +89,10 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{file}: damaged ({error}); start anew with --overwrite true") from None
     if not isinstance(contents, dict) or not {"cells", "rows"} <= set(contents):
         raise InputError(f"{file} contains no sweep; choose another output_dir, or --overwrite true")
+    for key, needed in (("cells", {"seconds", "skipped"}), ("rows", {"method", "personas"})):
+        entries = contents[key]
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) and needed <= set(entry) for entry in entries):
+            raise InputError(f"{file}: damaged ({key} are not those of a sweep); start anew with --overwrite true")
     return contents
 
 

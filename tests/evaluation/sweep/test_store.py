@@ -90,3 +90,12 @@ def test_processes_that_see_different_cells_do_not_continue(tmp_path, monkeypatc
     monkeypatch.setattr(processes, "agreed", lambda text: "of other cells")
     with pytest.raises(InputError, match=rf"what {tmp_path} holds is not the same for all processes of this run"):
         Store(str(tmp_path), ASKED)
+
+
+@pytest.mark.parametrize("damage", [{"cells": 3}, {"cells": [{"kind": "base"}]}, {"rows": [{}]}, {"rows": [3]}])
+def test_a_damaged_record_is_refused(tmp_path, damage):
+    Store(str(tmp_path), ASKED).add(done(FIRST))
+    file = tmp_path / "sweep.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
+    with pytest.raises(InputError, match=r"damaged \((cells|rows) are not those of a sweep\); start anew with --overwrite true"):
+        Store(str(tmp_path), ASKED)
