@@ -68,6 +68,7 @@ def test_personas_of_several_runs_have_names_of_their_own(run, tmp_path):
     only = shutil.copytree(run, tmp_path / "only")
     record = json.loads((only / "run.json").read_text())
     (only / "run.json").write_text(json.dumps({**record, "masks": {"p2": None}}))
+    (only / "masks" / "p0").rename(only / "masks" / "p2")
     runs = {str(folder): read_run(str(folder)) for folder in (run, other, only)}
     entries = serve.entries_of(runs)
     assert [entry.id for entry in entries] == ["quick/p0", "quick/p1", "other/p0", "other/p1", "p2"]
