@@ -159,7 +159,8 @@ class ReactionAnswers:
         """Returns the results, JSON-ready; a row per case, prompt, way and character, and of all characters.
 
         - ``accuracy``: share of right answers, ``ci95`` its Wilson interval; ``chance`` that of guessing.
-        - ``p_value``: McNemar's exact test against the base model without a prompt, on the same questions.
+        - ``p_value``: McNemar's exact test against the base model without a prompt, on the same questions. None for ``OTHERS``, a
+          mean of several answers, which would count as worse wherever one of them is wrong.
 
         Args:
           perplexity: on neutral text, by case.
@@ -180,7 +181,7 @@ class ReactionAnswers:
         correct, base = self.correct[key][own], self.correct[BASE, BASE, way][own]
         row |= {"accuracy": float(correct.mean()), "ci95": accuracy_interval(correct)}
         row["chance"] = float(np.mean([1 / len(one.options) for one, counts in zip(self.reactions, own, strict=True) if counts]))
-        row["p_value"] = None if key[:2] == (BASE, BASE) else mcnemar(correct, base)
+        row["p_value"] = None if key[:2] == (BASE, BASE) or case == OTHERS else mcnemar(correct, base)
         return row | {"unanswered": self.unanswered.get(key) if name == "all" else None}
 
 

@@ -42,11 +42,12 @@ def perplexity_increase(row: Mapping[str, Any], base: Mapping[str, Any] | None) 
 
 
 def worst_increase(separation: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Returns the larger perplexity increase of two opposite masks; None if it was not measured.
+    """Returns the larger perplexity increase of two opposite masks; None if one was not measured, or is beyond all numbers.
 
     Args:
       separation: from ``main_separations``.
       rows: from ``main_rows``.
     """
     found = [perplexity_increase(rows[mask], rows.get("none")) for mask in separation["masks"] if mask in rows]
-    return max((value for value in found if value is not None), default=None)
+    known = [value for value in found if value is not None]
+    return max(known) if known and len(known) == len(found) else None

@@ -213,7 +213,9 @@ def _unsettled(text: str, stops: Sequence[str]) -> int:
 
     >>> _unsettled("one\\n", ["\\n\\nUser:"]), _unsettled("caf\ufffd", []), _unsettled("done", ["x", "e" * 10**6])
     (1, 1, 1)
+    >>> _unsettled("the end\ufffd", ["end\u3002"])  # half a character may become the last one of the stop string
+    4
     """
-    broken = len(text) - len(text.rstrip("\ufffd"))
-    begun = (length for stop in stops for length in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:length]))
-    return max(broken, *begun, 0)
+    whole = text.rstrip("\ufffd")
+    begun = (length for stop in stops for length in range(min(len(stop) - 1, len(whole)), 0, -1) if whole.endswith(stop[:length]))
+    return len(text) - len(whole) + max(begun, default=0)

@@ -10,7 +10,7 @@ from jaxpersona.inference.engine import QueueFullError
 from jaxpersona.inference.requests import Generation, Request
 from jaxpersona.serving.engine_loop import EngineLoop, Snapshot
 from jaxpersona.serving.errors import ApiError
-from jaxpersona.serving.metrics import Metrics
+from jaxpersona.serving.metrics import Followed, Metrics
 from jaxpersona.serving.persona_spec import label_of
 
 RETRY_AFTER = 1
@@ -41,18 +41,18 @@ class Answers:
         self._news = asyncio.Event()
         self._latest = [_BEGUN] * len(requests)
         self.generations: list[Generation] = []
+        self._followed: list[Followed] = []
         try:
             for index, request in enumerate(requests):
-                self.generations.append(loop.submit(request, lambda now, index=index: self._post(index, now)))
+                one = loop.submit(request, lambda now, index=index: self._post(index, now))
+                self.generations.append(one)
+                self._followed.append(metrics.follow(label_of(dict(request.persona_shares)), len(one.prompt_ids)))
         except QueueFullError as error:
             self.cancel()
             raise ApiError(429, str(error), code="queue_full", headers={"Retry-After": str(RETRY_AFTER)}) from None
         except InputError as error:
             self.cancel()
             raise ApiError(400, str(error), prompt_field, "invalid_value") from None
-        self._followed = [
-            metrics.follow(label_of(dict(one.request.persona_shares)), len(one.prompt_ids)) for one in self.generations
-        ]
 
     def __enter__(self) -> Self:
         return self

@@ -128,7 +128,10 @@ def take_messages(fields: Fields, catalogue: Catalogue) -> list[tuple[PersonaSpe
     messages = fields.get("messages", list, [])
     if not messages:
         raise fields.error("messages", "messages is missing or empty; give at least one message")
-    return [_message(message, f"messages[{number}]", catalogue) for number, message in enumerate(messages)]
+    found = [_message(message, f"messages[{number}]", catalogue) for number, message in enumerate(messages)]
+    if found[-1][1]["role"] == "assistant":
+        raise fields.error("messages", "the last message is the assistant's, to which nobody has answered; end with the user's")
+    return found
 
 
 def _message(message: Any, where: str, catalogue: Catalogue) -> tuple[PersonaSpec | None, dict[str, str]]:

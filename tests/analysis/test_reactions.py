@@ -58,6 +58,7 @@ def test_own_and_other_masks_are_taken_by_character(tiny_model):
     rows = {(row["case"], row["character"]): row for row in asked.record({"none": 3.0})["results"]}
     assert rows[OWN, "all"]["accuracy"] == pytest.approx(2 / 3) and rows[OWN, "Bob"]["accuracy"] == 0.5
     assert rows["none", "all"]["p_value"] is None and rows[OWN, "all"]["p_value"] == 1.0
+    assert rows[OTHERS, "all"]["p_value"] is None  # means of several masks are neither better nor worse
     assert rows["none", "all"]["chance"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 4) / 3)
 
 

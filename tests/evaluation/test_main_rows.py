@@ -43,5 +43,7 @@ def test_damage_is_the_larger_of_two_increases():
     assert perplexity_increase(rows["gain"], rows["none"]) == pytest.approx(0.02)
     assert [worst_increase(row, rows) for row in main_separations(record)] == pytest.approx([0.02, 1.2])
     assert perplexity_increase(rows["longer"], rows["none"]) is None
+    rows["loss"] = {**rows["loss"], "perplexity": None}  # as of a mask that breaks the model
+    assert worst_increase(main_separations(record)[0], rows) is None
     del rows["none"]
     assert worst_increase(main_separations(record)[0], rows) is None

@@ -56,6 +56,13 @@ def test_the_beginning_of_a_stop_string_is_held_back(tiny_model, generation):
     assert (running.finish, running.text, "".join(pieces)) == ("stop", "aENb", "aENb")
 
 
+def test_a_stop_string_ends_though_its_last_character_comes_in_parts(tiny_model, generation):
+    pieces = []
+    running = generation(pieces.append, stop=["b→"])
+    feed(running, tiny_model.tokenizer, "ab→")
+    assert (running.finish, running.text, pieces) == ("stop", "a", ["a"])
+
+
 def test_text_that_was_held_back_is_given_at_the_end(tiny_model, generation):
     pieces = []
     running = generation(pieces.append, stop=["END"])

@@ -46,6 +46,23 @@ def test_a_full_queue_is_429_and_says_when_to_retry(address, service, monkeypatc
     assert service.loop.engine.waiting == 0
 
 
+def test_a_request_that_fits_in_part_is_refused_whole(address, service, monkeypatch, caplog):
+    monkeypatch.setattr(service.loop.engine, "queue_limit", 2)
+    chat = {"model": "a", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
+    go_on = threading.Event()
+    blocked = service.loop.call(go_on.wait)
+    waiting = threading.Thread(target=fetch, args=(f"{address}/v1/chat/completions", chat))
+    waiting.start()
+    wait_until(lambda: service.loop.engine.waiting == 1)
+    status, _, _ = fetch(f"{address}/v1/chat/completions", {**chat, "n": 2})
+    go_on.set()
+    waiting.join()
+    blocked.result()
+    wait_until(lambda: not service.loop.unfinished())
+    assert fetch(f"{address}/health")[0] == 200  # after what the cancelled answer has reported
+    assert status == 429 and not [record for record in caplog.records if record.name == "asyncio"]
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

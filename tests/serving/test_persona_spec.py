@@ -116,6 +116,7 @@ def test_the_last_mark_decides_and_turns_without_one_keep_it(service):
     [
         ([user("Hi", persona="sek")], "messages[0].persona", "did you mean 'seek'"),
         ([user("Hi", persona=3)], "messages[0].persona", "no text and no object"),
+        ([user("Hi"), {"role": "assistant", "content": "I say"}], "messages", "the last message is the assistant's"),
         ([user("Hi"), user("Hi", persona={"gama": 0.1})], "messages[1].persona.gama", "did you mean 'gamma'"),
         ([user("Hi", persona={"if": "tea", "then": "seek"})], "messages[0].persona.if", "topics: money"),
     ],

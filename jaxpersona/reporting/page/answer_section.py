@@ -13,7 +13,7 @@ MOST = 8
 
 def answer_sections(files: RunFiles) -> Iterator[Section | Missing]:
     """Yields the section of answers, and the command that makes more if there are only those of ``discover``."""
-    rows = [*files.run.get("answers", []), *files.answers]
+    picked, rows = files.run.get("answers", []), [*files.run.get("answers", []), *files.answers]
     shown: dict[str, dict[str, str]] = {}
     for row in rows:
         if row["mask"] in ("none", *files.personas):
@@ -23,8 +23,10 @@ def answer_sections(files: RunFiles) -> Iterator[Section | Missing]:
         side_by_side = [(label_of(mask), look_of(mask, files.personas), answer.strip()) for mask, answer in answers.items()]
         blocks.append(Answers(question, side_by_side))
     if blocks:
-        more = f" {MOST} of {len(shown)} questions are shown; answers.jsonl has all." if len(shown) > MOST else ""
-        text = f"The model's own words, decoded greedily. Held-out questions are drawn at random, not picked.{more}"
+        text = "The model's own words, decoded greedily."
+        text += " The first question is the one of the run's configuration." if picked else ""
+        text += " Held-out questions are drawn at random, not picked." if files.answers else ""
+        text += f" {MOST} of {len(shown)} questions are shown; answers.jsonl has the rest." if len(shown) > MOST else ""
         yield Section("answers", "Answers", "Answers side by side", text, [*blocks, *_judged(files)])
     if not files.answers:
         yield Missing("Open answers, judged", files.command("evaluate", "--open_ended 20"))

@@ -11,7 +11,8 @@ from jaxpersona.reporting.page.run_files import RunFiles
 def test_many_questions_are_cut_with_a_note(record):
     answers = [{"mask": "gain", "question": f"Question {number}?", "answer": ""} for number in range(11)]
     text = render(RunFiles("runs/x", record, None, answers))
-    assert "8 of 11 questions are shown; answers.jsonl has all." in text
+    assert "8 of 11 questions are shown; answers.jsonl has the rest." in text
+    assert "Held-out questions are drawn at random" in text and "configuration" not in text
     assert "Question 7?" in text and "Question 8?" not in text and "(no words)" in text
 
 
@@ -31,6 +32,13 @@ def test_answers_of_base_and_masks_stand_beside_each_other_and_controls_do_not(f
     assert (answers.question, len(section.blocks) <= MOST) == ("Why?", True)
     assert [label for label, _, _ in answers.answers] == ["base model", "gain", "loss"]
     assert len({look for _, look, _ in answers.answers}) == 3
+
+
+def test_a_question_of_the_configuration_is_not_called_drawn(record):
+    asked = [{"mask": mask, "question": "Mine?", "answer": "Yes."} for mask in ("none", "gain")]
+    section, missing = answer_sections(RunFiles("runs/x", {**record, "answers": asked}))
+    assert "The first question is the one of the run's configuration." in section.text and "random" not in section.text
+    assert isinstance(missing, Missing)
 
 
 def test_without_answers_there_is_the_command_that_makes_them(record):
