@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxpersona.core.errors import InputError
 from jaxpersona.core.ranges import check_seed
 from jaxpersona.data.text import beginning_ids, chat_ids
-from jaxpersona.inference.requests import check_system
+from jaxpersona.inference.requests import check_system, continuation
 from jaxpersona.masks.masks import apply_mask
 from jaxpersona.models.decoding import generate_ids
 from jaxpersona.models.model import Model
@@ -54,7 +54,7 @@ def generate(
         raise InputError(f"gamma is {gamma}, but no persona is given for it to soften")
     params = model.params if persona is None else apply_mask(model.params, persona, gamma)
     new = generate_ids(model, params, rows, max_new_tokens, sampling or Sampling(), seed)
-    return model.tokenizer.batch_decode(new, skip_special_tokens=True)
+    return [continuation(model.tokenizer, [] if chat else row, ids) for row, ids in zip(rows, new, strict=True)]
 
 
 def prompt_rows(

@@ -32,7 +32,8 @@ class Request:
       sampling: greedy by default.
       stop: the text ends before the first of these strings, or before a special token that one of them names.
       seed: of sampling.
-      chat: puts a text prompt (and ``system``) into the model's chat template; False continues the raw text.
+      chat: puts a text prompt (and ``system``) into the model's chat template. False continues the raw text, of which token ids
+        may also be the prompt.
       system: system text before the prompt.
       alternatives: number of most probable tokens to report with the log-probability of each token (``Generation.scores``);
         None computes no log-probabilities.
@@ -180,7 +181,7 @@ class Generation:
             self._emit(self._decoded())
 
     def _decoded(self) -> str:
-        return str(self._tokenizer.decode(self.ids, skip_special_tokens=True))
+        return continuation(self._tokenizer, [] if self.request.chat else self.prompt_ids, self.ids)
 
     def _emit(self, text: str) -> None:
         new, self.text = text[len(self.text) :], max(self.text, text, key=len)
@@ -190,6 +191,21 @@ class Generation:
             self._on_text(new)
         except Exception as error:  # raised by the caller's callback; it must not stop the other requests
             self._on_text, self.finish, self.error = None, "error", error
+
+
+def continuation(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], ids: Sequence[int]) -> str:
+    """Returns the text of new tokens, without special tokens.
+
+    Args:
+      before: the tokens of the text that they continue. Tokenizers such as Llama 2's leave out the space that a text begins with,
+        but not one in its middle. Without any, the new tokens are a text of their own.
+      ids: the new tokens.
+    """
+    last, new = list(before[-1:]), list(ids)
+    start, whole = (str(tokenizer.decode(some, skip_special_tokens=True)) if some else "" for some in (last, last + new))
+    if whole.startswith(start):
+        return whole[len(start) :]
+    return str(tokenizer.decode(new, skip_special_tokens=True))  # a character began in the text before
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> set[int]:

@@ -67,7 +67,7 @@ class TextForm:
         prompt, log_probs = self.prompts[index], None
         if generation.request.prompt_scored:
             texts, hidden = self.service.token_texts, [number < prompt.added for number in range(len(prompt.ids))]
-            offsets, _ = offsets_of(texts, prompt.ids, 0, hidden)
+            offsets, _ = offsets_of(texts, prompt.ids, 0, hidden, prompt.text.startswith(" "))
             log_probs = text_log_probs(texts, prompt.ids, generation.prompt_scores, offsets)
         return {"index": index, "text": prompt.text, "logprobs": log_probs, "finish_reason": None}
 
@@ -111,7 +111,8 @@ def parse_completion(body: dict[str, Any], service: Service) -> tuple[Asked, Tex
     for prompt in prompts:
         new = max(1, min(_DEFAULT_LENGTH, most - len(prompt.ids))) if length is None else length
         service.check_room("prompt", "max_tokens", len(prompt.ids), new, least=0 if scored else 1)
-        requests += options.requests(prompt.ids, service.settle(persona, prompt.text), new, alternatives, scored)
+        settled = service.settle(persona, prompt.text)
+        requests += options.requests(prompt.ids, settled, new, alternatives, scored, chat=False)
     service.check_request(fields, requests[0])
     asked = Asked(body["model"], persona.label, requests, "prompt", options.choices, options.stream, options.include_usage)
     return asked, TextForm(service, [prompt for prompt in prompts for _ in range(options.choices)], echo)

@@ -42,16 +42,21 @@ def text_log_probs(
     }
 
 
-def offsets_of(texts: TokenTexts, tokens: Sequence[int], start: int, hidden: Sequence[bool]) -> tuple[list[int], int]:
+def offsets_of(
+    texts: TokenTexts, tokens: Sequence[int], start: int, hidden: Sequence[bool], spaced: bool = True
+) -> tuple[list[int], int]:
     """Returns where each token begins in the text, in characters, and where the text ends.
 
     Args:
       tokens: the tokens.
       start: where the first one begins.
       hidden: for each token, whether the text leaves it out.
+      spaced: whether the text shows the space that its first token may begin with; SentencePiece puts one before every text.
     """
     decoder, offsets = codecs.getincrementaldecoder("utf-8")("replace"), []
     for token, left_out in zip(tokens, hidden, strict=True):
         offsets.append(start)
-        start += 0 if left_out else len(decoder.decode(texts.raw(token)))
+        piece = "" if left_out else decoder.decode(texts.raw(token))
+        start += len(piece if spaced else piece.removeprefix(" "))
+        spaced = spaced or piece != ""
     return offsets, start

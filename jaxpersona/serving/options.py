@@ -66,7 +66,13 @@ class Options:
     include_usage: bool
 
     def requests(
-        self, ids: list[int], persona: PersonaSpec, new: int, alternatives: int | None = None, prompt_scored: bool = False
+        self,
+        ids: list[int],
+        persona: PersonaSpec,
+        new: int,
+        alternatives: int | None = None,
+        prompt_scored: bool = False,
+        chat: bool = True,
     ) -> list[Request]:
         """Returns the engine's requests for all choices of one prompt.
 
@@ -74,11 +80,12 @@ class Options:
           ids: token ids of the prompt.
           persona: the persona that answers.
           new: largest number of new tokens.
-          alternatives, prompt_scored: as in ``Request``.
+          alternatives, prompt_scored, chat: as in ``Request``.
         """
         scores = {"alternatives": alternatives, "prompt_scored": prompt_scored}
         shares, seeds = dict(persona.shares) or None, [(self.seed + choice) % 2**32 for choice in range(self.choices)]
-        return [Request(ids, shares, persona.gamma, new, self.sampling, self.stop, seed, **scores) for seed in seeds]
+        common = new, self.sampling, self.stop
+        return [Request(ids, shares, persona.gamma, *common, seed, chat, **scores) for seed in seeds]
 
 
 def take_options(fields: Fields) -> Options:

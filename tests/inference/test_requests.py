@@ -2,9 +2,20 @@
 
 import pytest
 from conftest import byte_tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from jaxpersona.core.errors import InputError
-from jaxpersona.inference.requests import Generation, Request
+from jaxpersona.inference.requests import Generation, Request, continuation
+from jaxpersona.models.sentencepiece import sentencepiece_bpe
+
+
+@pytest.fixture(scope="module")
+def sentencepiece():
+    """Returns a tokenizer as Llama 2's: it puts a space before every text, and leaves it out of what it decodes."""
+    words = ["<unk>", "<s>", "</s>", "▁", *"isbet"]
+    kinds, scores = [2, 3, 3] + [1] * (len(words) - 3), [0.0] * len(words)
+    backend = sentencepiece_bpe(words, scores, kinds, "<unk>", True)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
 
 
 @pytest.fixture
@@ -61,6 +72,23 @@ def test_a_stop_string_ends_though_its_last_character_comes_in_parts(tiny_model,
     running = generation(pieces.append, stop=["b→"])
     feed(running, tiny_model.tokenizer, "ab→")
     assert (running.finish, running.text, pieces) == ("stop", "a", ["a"])
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_continuation_keeps_the_space_that_sentencepiece_leaves_out_of_texts(sentencepiece, chat):
+    before, new = sentencepiece.encode("is", add_special_tokens=False), sentencepiece.encode("be it", add_special_tokens=False)
+    running = Generation(Request(before, max_new_tokens=9, chat=chat), before, sentencepiece, None)
+    for token in new:
+        running.add(token, ())
+    assert sentencepiece.decode([*before, *new]) == "is be it"
+    assert running.text == ("be it" if chat else " be it")
+
+
+def test_a_character_that_begins_in_the_prompt_ends_in_the_continuation(tiny_model):
+    ids = tiny_model.tokenizer.encode("né", add_special_tokens=False)
+    assert continuation(tiny_model.tokenizer, ids[:2], ids[2:]) == tiny_model.tokenizer.decode(ids[2:])
+    assert continuation(tiny_model.tokenizer, ids[:1], ids[1:]) == "é"
+    assert continuation(tiny_model.tokenizer, ids, []) == ""
 
 
 def test_text_that_was_held_back_is_given_at_the_end(tiny_model, generation):

@@ -42,3 +42,10 @@ def test_offsets_are_those_of_characters_whose_last_byte_has_come(texts, ids):
     offsets, end = offsets_of(texts, ids, 10, [False] * 7)
     assert offsets == [10, 11, 11, 12, 12, 12, 13] and end == 10 + len(TEXT)
     assert offsets_of(texts, ids[:1] * 3, 0, [False, True, False]) == ([0, 1, 1], 2)
+
+
+def test_the_space_that_a_text_does_not_show_is_not_counted(texts, tiny_model):
+    spaced = tiny_model.tokenizer.encode("  a b", add_special_tokens=False)
+    assert offsets_of(texts, spaced, 0, [False] * 5) == ([0, 1, 2, 3, 4], 5)
+    assert offsets_of(texts, spaced, 0, [False] * 5, spaced=False) == ([0, 0, 1, 2, 3], 4)
+    assert offsets_of(texts, spaced[2:], 0, [True, False, False], spaced=False) == ([0, 0, 0], 1)
