@@ -28,7 +28,7 @@ class TokenTexts:
 
     def raw(self, token: int) -> bytes:
         """Returns the bytes that a token stands for."""
-        if token in self._added:
+        if token in self._added and (self._byte_level or self.is_special(token)):
             return self._added[token].content.encode()
         word = str(self._tokenizer.convert_ids_to_tokens(token))
         if self._byte_level:

@@ -31,5 +31,6 @@ def test_special_tokens_are_left_out_of_texts(tiny_model):
     [("<0x0A>", "\n"), ("<0xE2>", "bytes:\\xe2"), ("\u2581the", " the"), ("<0xZZ", "<0xZZ"), ("\u00e9", "\u00e9")],
 )
 def test_words_of_sentencepiece_have_spaces_and_bytes(word, text):
-    tokenizer = types.SimpleNamespace(added_tokens_decoder={}, convert_ids_to_tokens=lambda token: word)
-    assert TokenTexts(tokenizer).text(0) == text
+    for added in ({}, {0: types.SimpleNamespace(content=word, special=False)}):  # GGUF files add words of the user's
+        tokenizer = types.SimpleNamespace(added_tokens_decoder=added, convert_ids_to_tokens=lambda token: word)
+        assert TokenTexts(tokenizer).text(0) == text
