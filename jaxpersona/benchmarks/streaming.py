@@ -65,7 +65,8 @@ def discover(config: BenchmarkConfig, model: pathlib.Path, work: pathlib.Path, s
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxpersona.discover", *(f"--{key}={value}" for key, value in options.items())],
-        env={**os.environ, "MALLOC_ARENA_MAX": "1", **cache_variables()},  # more arenas would ask for more than they use
+        # More arenas would ask for more than they use. Rust's backtrace of a failed allocation may wait for itself for ever.
+        env={**os.environ, "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0", **cache_variables()},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
