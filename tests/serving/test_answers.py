@@ -1,6 +1,7 @@
 """Answers are told whole to whoever listens, early or late; what does not fit into the queue is refused."""
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -28,19 +29,29 @@ def test_nothing_is_lost_by_listening_late(address, service, alone, late):
         assert (last.text, last.tokens, last.finish) == (expected.text, len(expected.ids), "length")
 
 
-def test_a_full_queue_is_429_and_says_when_to_retry(address, service, monkeypatch):
-    monkeypatch.setattr(service.loop.engine, "queue_limit", 1)
-    chat = {"model": "a", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
+@contextlib.contextmanager
+def one_waits(address, service):
+    """Holds the engine while a request waits in its queue; yields the address and the body of that request."""
+    place, chat = (
+        f"{address}/v1/chat/completions",
+        {"model": "a", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8},
+    )
     go_on = threading.Event()
     blocked = service.loop.call(go_on.wait)
-    waiting = threading.Thread(target=fetch, args=(f"{address}/v1/chat/completions", chat))
+    waiting = threading.Thread(target=fetch, args=(place, chat))
     waiting.start()
     wait_until(lambda: service.loop.engine.waiting == 1)
-    status, headers, text = fetch(f"{address}/v1/chat/completions", chat)
-    several = fetch(f"{address}/v1/chat/completions", {**chat, "n": 2})
+    yield place, chat
     go_on.set()
     waiting.join()
     blocked.result()
+
+
+def test_a_full_queue_is_429_and_says_when_to_retry(address, service, monkeypatch):
+    monkeypatch.setattr(service.loop.engine, "queue_limit", 1)
+    with one_waits(address, service) as (place, chat):
+        status, headers, text = fetch(place, chat)
+        several = fetch(place, {**chat, "n": 2})
     assert (status, headers["Retry-After"], json.loads(text)["error"]["code"]) == (429, "1", "queue_full")
     assert (several[0], json.loads(several[2])["error"]["code"]) == (400, "too_many")
     assert service.loop.engine.waiting == 0
@@ -48,16 +59,8 @@ def test_a_full_queue_is_429_and_says_when_to_retry(address, service, monkeypatc
 
 def test_a_request_that_fits_in_part_is_refused_whole(address, service, monkeypatch, caplog):
     monkeypatch.setattr(service.loop.engine, "queue_limit", 2)
-    chat = {"model": "a", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8}
-    go_on = threading.Event()
-    blocked = service.loop.call(go_on.wait)
-    waiting = threading.Thread(target=fetch, args=(f"{address}/v1/chat/completions", chat))
-    waiting.start()
-    wait_until(lambda: service.loop.engine.waiting == 1)
-    status, _, _ = fetch(f"{address}/v1/chat/completions", {**chat, "n": 2})
-    go_on.set()
-    waiting.join()
-    blocked.result()
+    with one_waits(address, service) as (place, chat):
+        status, _, _ = fetch(place, {**chat, "n": 2})
     wait_until(lambda: not service.loop.unfinished())
     assert fetch(f"{address}/health")[0] == 200  # after what the cancelled answer has reported
     assert status == 429 and not [record for record in caplog.records if record.name == "asyncio"]
