@@ -104,6 +104,11 @@ def test_unbalanced_quotes_are_found_where_the_row_starts(tmp_path, row, reason)
     refused(written(tmp_path, text), f"pairs.csv: row 2 (line 4): {reason}; check its quotes")
 
 
+def test_a_cell_that_is_too_long_is_said_to_be(tmp_path):
+    text = f"question,matching,not_matching\nWhy?,{'x' * 140_000},No.\n"
+    refused(written(tmp_path, text), "field larger than field limit (131072); shorten the text, or check its quotes")
+
+
 def test_unbalanced_quote_in_the_header(tmp_path):
     refused(written(tmp_path, 'question,matching,"not_matching\nq,m,n\n'), "pairs.csv: header: unexpected end of data")
 

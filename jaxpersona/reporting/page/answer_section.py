@@ -13,9 +13,9 @@ MOST = 8
 
 def answer_sections(files: RunFiles) -> Iterator[Section | Missing]:
     """Yields the section of answers, and the command that makes more if there are only those of ``discover``."""
-    picked, rows = files.run.get("answers", []), [*files.run.get("answers", []), *files.answers]
+    picked = files.run.get("answers", [])
     shown: dict[str, dict[str, str]] = {}
-    for row in rows:
+    for row in [*picked, *files.answers]:
         if row["mask"] in ("none", *files.personas):
             shown.setdefault(row["question"], {})[row["mask"]] = row["answer"]
     blocks: list[Block] = []
