@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jaxpersona.models.config import ModelConfig
 from jaxpersona.models.cpu import bfloat16_bits
-from jaxpersona.models.cpu.matmul import matmul, probed
+from jaxpersona.models.cpu.matmul import matmul, probed, transposed_matmul
 from jaxpersona.models.rope import rope_tables, rotate
 from jaxpersona.models.sites import SITES
 from jaxpersona.ops.masked_matmul import masked_matmul
@@ -331,7 +331,7 @@ class Decoder(nn.Module):
             scores = (
                 bfloat16_bits.logits(hidden, embedding)
                 if bfloat16_bits.is_compact(embedding)
-                else matmul(hidden, embedding.T, self.products)
+                else transposed_matmul(hidden, embedding, self.products)
             )
         else:
             scores = self.lm_head(hidden, personas).astype(jnp.float32)

@@ -30,7 +30,24 @@ def matmul(x: Array, kernel: Array, dtype: Any = None) -> Array:
     """
     if bfloat16_bits.is_compact(kernel):
         return bfloat16_bits.matmul(x, kernel)
-    return _matmul(min(dtype or x.dtype, x.dtype, kernel.dtype, key=lambda each: jnp.dtype(each).itemsize), x, kernel)
+    return _matmul(_narrowest(dtype or x.dtype, x.dtype, kernel.dtype), x, kernel)
+
+
+def transposed_matmul(x: Array, matrix: Array, dtype: Any = None) -> Array:
+    """Returns x [..., T, in] @ the transpose of a matrix [out, in], float32 [..., T, out]: the head of tied embeddings.
+
+    Rounds and sums as ``matmul``, without transposing the matrix, which is the largest of a small model.
+
+    Args:
+      x: [..., T, in].
+      matrix: [out, in], not compact.
+      dtype: as for ``matmul``.
+    """
+    return _transposed(_narrowest(dtype or x.dtype, x.dtype, matrix.dtype), x, matrix)
+
+
+def _narrowest(*dtypes: Any) -> Any:
+    return min(dtypes, key=lambda each: jnp.dtype(each).itemsize)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -52,6 +69,30 @@ def _backward(dtype: Any, operands: tuple[Array, Array], grad: Array) -> tuple[A
 
 
 _matmul.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _transposed(dtype: Any, x: Array, matrix: Array) -> Array:
+    narrow, wanted = x.astype(dtype), matrix.astype(dtype)
+    if jnp.dtype(dtype).itemsize < 4 and x.size > x.shape[-1]:  # a vector is multiplied as fast as memory allows
+        return jnp.einsum("...ip,oip->...o", _halved(narrow), _halved(wanted), preferred_element_type=jnp.float32)
+    return jnp.matmul(narrow, wanted.T, preferred_element_type=jnp.float32)
+
+
+def _transposed_forward(dtype: Any, x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _transposed(dtype, x, matrix), (x, matrix)
+
+
+def _transposed_backward(dtype: Any, operands: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    x, matrix = operands
+    narrow, grad = x.astype(dtype), grad.astype(dtype)
+    grad_x = jnp.matmul(grad, matrix.astype(dtype), preferred_element_type=jnp.float32)
+    rows = grad.reshape(-1, *grad.shape[-2:]), narrow.reshape(-1, *narrow.shape[-2:])
+    grad_matrix = jnp.einsum("bto,bti->oi", *rows, preferred_element_type=jnp.float32)
+    return grad_x.astype(x.dtype), grad_matrix.astype(matrix.dtype)
+
+
+_transposed.defvjp(_transposed_forward, _transposed_backward)
 
 
 def _halved(array: Array) -> Array:
