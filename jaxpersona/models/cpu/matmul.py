@@ -73,10 +73,10 @@ _matmul.defvjp(_forward, _backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _transposed(dtype: Any, x: Array, matrix: Array) -> Array:
-    narrow, wanted = x.astype(dtype), matrix.astype(dtype)
+    x, matrix = x.astype(dtype), matrix.astype(dtype)
     if jnp.dtype(dtype).itemsize < 4 and x.size > x.shape[-1]:  # a vector is multiplied as fast as memory allows
-        return jnp.einsum("...ip,oip->...o", _halved(narrow), _halved(wanted), preferred_element_type=jnp.float32)
-    return jnp.matmul(narrow, wanted.T, preferred_element_type=jnp.float32)
+        return jnp.einsum("...ip,oip->...o", _halved(x), _halved(matrix), preferred_element_type=jnp.float32)
+    return jnp.matmul(x, matrix.T, preferred_element_type=jnp.float32)
 
 
 def _transposed_forward(dtype: Any, x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
