@@ -36,7 +36,7 @@ def matmul(x: Array, kernel: Array, dtype: Any = None) -> Array:
 def transposed_matmul(x: Array, matrix: Array, dtype: Any = None) -> Array:
     """Returns x [..., T, in] @ the transpose of a matrix [out, in], float32 [..., T, out]: the head of tied embeddings.
 
-    Rounds and sums as ``matmul``, without transposing the matrix, which is the largest of a small model.
+    Rounds and sums as ``matmul``. What is narrower than float32 is summed over two dimensions, and no gradient needs a transpose.
 
     Args:
       x: [..., T, in].
